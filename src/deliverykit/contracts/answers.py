@@ -1,0 +1,151 @@
+"""From an ESP's status and text to an outcome: a table in code, read from the top."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from deliverykit.words.clock import instant
+from deliverykit.words.outcomes import NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
+from deliverykit.words.wire import HttpResponse
+
+if TYPE_CHECKING:
+    from deliverykit.contracts.provider import Outgoing
+
+__all__ = [
+    "Answer",
+    "Row",
+    "fault",
+    "judged",
+    "not_sent",
+    "rejected",
+    "retry_at",
+    "sender_refused",
+    "throttled",
+    "unfit",
+    "unknown",
+]
+
+
+@frozen(kw_only=True)
+class Answer:
+    """An error answer, and what is needed to judge it."""
+
+    status: int
+    text: str
+    response: HttpResponse
+    mail: "Outgoing"
+    now: int
+
+    @property
+    def reason(self) -> str:
+        """``status: the ESP's words``, for people."""
+        return f"{self.status}: {self.text}" if self.text else str(self.status)
+
+
+Judge = Callable[[Answer], Outcome]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE | re.DOTALL)
+
+
+@frozen
+class Row:
+    """One line of the table: a status (or several), a pattern searched in the text, an outcome."""
+
+    status: int | range | tuple[int, ...] = field()
+    text: re.Pattern[str] = field(converter=_pattern)
+    judge: Judge
+
+    def matches(self, answer: Answer) -> bool:
+        """Whether this row speaks of the answer."""
+        listed = answer.status == self.status if isinstance(self.status, int) else answer.status in self.status
+        return listed and self.text.search(answer.text) is not None
+
+
+def judged(table: Sequence[Row], answer: Answer) -> Outcome:
+    """The first row that matches; else what HTTP itself says.
+
+    503 is a refusal to process. An unlisted text of a status the table knows is the message's fault;
+    an unlisted 3xx or 4xx, not ours to judge, is worth another try. 500, 502, 504 and everything
+    stranger may hide an accepted mail.
+    """
+    for row in table:
+        if row.matches(answer):
+            return row.judge(answer)
+    if answer.status == 503:
+        return not_sent()(answer)
+    if 300 <= answer.status < 500:
+        known = any(answer.status == row.status if isinstance(row.status, int) else answer.status in row.status for row in table)
+        return Rejected(answer.reason) if known else NotSent(answer.reason)
+    return Unknown(answer.reason)
+
+
+def rejected(answer: Answer) -> Outcome:
+    """This message, for good."""
+    return Rejected(answer.reason)
+
+
+def unfit(answer: Answer) -> Outcome:
+    """This message, on this server."""
+    return Unfit(answer.reason)
+
+
+def fault(answer: Answer) -> Outcome:
+    """The whole server, until somebody mends it."""
+    return ServerFault(answer.reason)
+
+
+def unknown(answer: Answer) -> Outcome:
+    """It may have gone."""
+    return Unknown(answer.reason)
+
+
+def sender_refused(answer: Answer) -> Outcome:
+    """The From is not verified: the server's fault where it forces that From, else only this message's."""
+    return ServerFault(answer.reason) if answer.mail.forced else Unfit(answer.reason)
+
+
+def not_sent() -> Judge:
+    """Surely not sent; as long as the answer's Retry-After says."""
+
+    def judge(answer: Answer) -> Outcome:
+        at = retry_at(answer.response, answer.now)
+        return NotSent(answer.reason, max(0.0, (at - answer.now) / 1000) if at is not None else 0.0)
+
+    return judge
+
+
+def throttled(scope: Scope = Scope.SERVER, *, after: float | None = None, until: Callable[[Answer], int | None] | None = None) -> Judge:
+    """Not now. Until what ``until`` reads from the answer, else its Retry-After, else ``after`` seconds, else unknown."""
+
+    def judge(answer: Answer) -> Outcome:
+        at = until(answer) if until else None
+        if at is None:
+            at = retry_at(answer.response, answer.now)
+        if at is None and after is not None:
+            at = answer.now + round(after * 1000)
+        return Throttled(answer.reason, at, scope)
+
+    return judge
+
+
+def retry_at(response: HttpResponse, now: int) -> int | None:
+    """The instant of a Retry-After header (RFC 9110: seconds or an HTTP date), or ``None``."""
+    value = response.header("retry-after").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        return now + round(float(value) * 1000)
+    return http_date(value)
+
+
+def http_date(value: str) -> int | None:
+    """The instant of an RFC 1123 date, or ``None``."""
+    try:
+        parsed = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return instant(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))

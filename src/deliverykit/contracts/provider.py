@@ -1,0 +1,262 @@
+"""What an adapter for one ESP is: pure, message in and HTTP request out, HTTP response in and outcome out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, final
+
+from attrs import Attribute, asdict, field, fields, frozen
+
+from deliverykit.contracts.answers import Answer, Row, judged
+from deliverykit.contracts.capabilities import Capabilities, Needs
+from deliverykit.words.addresses import Address
+from deliverykit.words.credentials import Env, Named, Secret
+from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.message import Message
+from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Unknown
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["ABSENT", "Outgoing", "Path", "Provider", "option", "secret"]
+
+Path = tuple[str | int, ...]
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT: Final = _Absent()
+"""In :meth:`Provider.sealed`: nothing may stand at this path."""
+
+
+def _filled(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    if isinstance(value, str | Secret) and not value:
+        label = attribute.metadata.get("label", attribute.name)
+        raise ConfigurationError(f"{type(instance).__name__} {attribute.name}: empty; give the {label}")
+    choices = attribute.metadata.get("choices", ())
+    if choices and value not in choices:
+        raise ConfigurationError(f"{type(instance).__name__} {attribute.name}: {value!r} is none of {', '.join(choices)}")
+
+
+def _credential(value: object) -> object:
+    return Secret(value) if isinstance(value, str) else value
+
+
+def _is_credential(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, Secret | Env | Named):
+        raise ConfigurationError(
+            f"{type(instance).__name__} {attribute.name}: expected text, Env(…) or Named(…), got {type(value).__name__}"
+        )
+    _filled(instance, attribute, value)
+
+
+def option(*, label: str, where: str = "", choices: Sequence[str] = (), default: Any = ..., repr: bool = True) -> Any:
+    """A plain field of a provider: ``label`` and ``where`` to find it draw the host's form."""
+    metadata = {"label": label, "where": where, "choices": tuple(choices), "secret": False}
+    extra = {} if default is ... else {"default": default}
+    return field(metadata=metadata, validator=_filled if default is ... or choices else None, repr=repr, **extra)
+
+
+def secret(*, label: str, where: str = "") -> Any:
+    """A credential: text (kept encrypted), ``Env(…)`` or ``Named(…)``; in no repr."""
+    metadata = {"label": label, "where": where, "choices": (), "secret": True}
+    return field(metadata=metadata, converter=_credential, validator=_is_credential, repr=False)
+
+
+@frozen(kw_only=True)
+class Outgoing:
+    """A message as one server sends it: the From decided, the recipients final, our id attached.
+
+    ``id`` is our correlation id (letters, digits, ``-`` and ``_``); it travels with the mail and
+    comes back in the ESP's events. ``forced`` tells that ``sender`` is the server's forced sender.
+    """
+
+    id: str
+    message: Message = field(repr=False)
+    sender: Address
+    reply_to: tuple[Address, ...] = ()
+    forced: bool = False
+
+    @property
+    def to(self) -> tuple[Address, ...]:
+        """The visible recipients."""
+        return self.message.to
+
+    @property
+    def cc(self) -> tuple[Address, ...]:
+        """The copied recipients."""
+        return self.message.cc
+
+    @property
+    def bcc(self) -> tuple[Address, ...]:
+        """The hidden recipients."""
+        return self.message.bcc
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The host's own headers and those of ``unsubscribe=``."""
+        unsubscribe = self.message.unsubscribe
+        return {**self.message.headers, **(unsubscribe.headers if unsubscribe else {})}
+
+
+class Provider(ABC):
+    """The adapter for one ESP's API. Knows no quota, no storage, and no clock but the ``now`` it is given.
+
+    A provider is a frozen attrs class whose fields are its configuration. To change one thing of a
+    shipped one, subclass it and override :meth:`payload`::
+
+        class CompanySendGrid(SendGrid):
+            name = "company-sendgrid"
+
+            def payload(self, mail):
+                return super().payload(mail) | {"ip_pool_name": "transactional"}
+
+    What is promised to the host (From, recipients, our id) is checked after ``payload()`` and
+    ``extra``; :meth:`request`, and in subclasses of a shipped provider also :meth:`sealed` and
+    :meth:`encode`, cannot be overridden.
+    """
+
+    name: ClassVar[str]
+    """The registered name; a store keeps it, ``extra=`` uses the ESP's."""
+    esp: ClassVar[str]
+    """The ESP's key in ``Message.extra``; subclasses share it."""
+    label: ClassVar[str]
+    """The ESP's name for people."""
+    capabilities: ClassVar[Capabilities]
+    table: ClassVar[Sequence[Row]]
+    """Which status and text means which outcome, first match wins; see :mod:`deliverykit.contracts.answers`."""
+
+    _sealed_methods: ClassVar[frozenset[str]] = frozenset({"request", "sealed", "encode"})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for method in cls._sealed_methods & vars(cls).keys():
+            inherited = next((vars(base)[method] for base in cls.__mro__[1:] if method in vars(base)), None)
+            if inherited is not None and not getattr(inherited, "__isabstractmethod__", False):
+                raise ConfigurationError(
+                    f"{cls.__name__}.{method}() cannot be overridden: it keeps the From, the recipients and our id; "
+                    "override payload() instead"
+                )
+
+    # -- what an author writes ------------------------------------------------------------------
+
+    @abstractmethod
+    def payload(self, mail: Outgoing) -> dict[str, Any]:
+        """The ESP's fields for this mail, as plain data. Without side effects; subclasses may add to it."""
+
+    @abstractmethod
+    def sealed(self, mail: Outgoing) -> Mapping[Path, Any]:
+        """What neither ``payload()`` of a subclass nor ``extra`` may change: a value by its path.
+
+        ``ABSENT`` forbids anything at a path. Names are compared without case.
+        """
+
+    @abstractmethod
+    def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
+        """The HTTP request for a payload, authenticated."""
+
+    @abstractmethod
+    def accepted(self, response: HttpResponse) -> str | None:
+        """The ESP's message id from a 2xx answer, ``""`` where it names none, ``None`` where it is not its shape."""
+
+    @abstractmethod
+    def error(self, response: HttpResponse) -> str | None:
+        """Code and text of an error in the ESP's own shape; ``None`` where something else answered."""
+
+    def lacks(self, needs: Needs) -> tuple[str, ...]:
+        """Why this ESP cannot carry mail of these needs, one reason each."""
+        return self.capabilities.lacks(needs)
+
+    def senders(self) -> tuple[str, ...] | None:
+        """The From domains it may send for where the host names none; ``None`` is any."""
+        return None
+
+    def scope_key(self, scope: Scope) -> str:
+        """What servers share that are throttled together; ``""`` where only this server is meant."""
+        return ""
+
+    def simulates(self, recipient: Address) -> bool:
+        """Whether it is an ESP's simulator address, which proves nothing."""
+        return False
+
+    # -- what the engine calls ------------------------------------------------------------------
+
+    @final
+    def request(self, mail: Outgoing, now: int) -> HttpRequest:
+        """The one HTTP request that sends this mail.
+
+        Raises :class:`~deliverykit.MessageError` where ``extra`` touches what is sealed, and
+        :class:`~deliverykit.ConfigurationError` where a subclass's ``payload()`` does.
+        """
+        payload = self.payload(mail)
+        sealed = self.sealed(mail)
+        if touched := _touched(payload, sealed):
+            raise ConfigurationError(f"{type(self).__name__}.payload() changed {touched}, which the library promises; leave it alone")
+        extra = mail.message.extra.get(self.esp)
+        if extra:
+            payload = merged(payload, extra)
+            if touched := _touched(payload, sealed):
+                raise MessageError(f"extra[{self.esp!r}]: {touched} cannot be changed this way; use the message's own fields")
+        return self.encode(mail, payload, now)
+
+    @final
+    def outcome(self, response: HttpResponse, mail: Outgoing, now: int) -> Outcome:
+        """What this answer means. Never raises; every answer gives exactly one outcome."""
+        status = response.status
+        if 200 <= status < 300:
+            accepted = self.accepted(response)
+            if accepted is None:
+                return Unknown(f"{status} without {self.label}'s shape: {response.text(200)}")
+            return Accepted(accepted)
+        text = self.error(response)
+        if text is None and 300 <= status < 500:
+            return NotSent(f"{status} that is not {self.label}'s: {response.text(200)}")
+        answer = Answer(status=status, text=text or response.text(), response=response, mail=mail, now=now)
+        return judged(self.table, answer)
+
+    # -- what hosts and records read --------------------------------------------------------------
+
+    @classmethod
+    def options(cls) -> tuple["Attribute[Any]", ...]:
+        """The configuration fields, with their metadata."""
+        return tuple(one for one in fields(cls) if one.init)  # type: ignore[arg-type]
+
+    def plain(self) -> dict[str, Any]:
+        """The fields that are not secret, as plain values."""
+        values: dict[str, Any] = asdict(self, recurse=False)  # type: ignore[call-overload]
+        return {one.name: values[one.name] for one in self.options() if not one.metadata.get("secret")}
+
+
+def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """``extra`` over ``base``, mappings merged all the way down, everything else replaced."""
+    out = dict(base)
+    for key, value in extra.items():
+        below = out.get(key)
+        out[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return out
+
+
+def _at(tree: Any, path: Path) -> list[tuple[str | int, Any]]:
+    """What stands at a path: every spelling of its last name, without case."""
+    *way, last = path
+    for step in way:
+        if isinstance(tree, Mapping):
+            tree = next((value for key, value in tree.items() if str(key).casefold() == str(step).casefold()), None)
+        elif isinstance(tree, Sequence) and isinstance(step, int) and step < len(tree):
+            tree = tree[step]
+        else:
+            return []
+    if isinstance(tree, Mapping):
+        return [(key, value) for key, value in tree.items() if str(key).casefold() == str(last).casefold()]
+    if isinstance(tree, Sequence) and isinstance(last, int) and last < len(tree):
+        return [(last, tree[last])]
+    return []
+
+
+def _touched(payload: Mapping[str, Any], sealed: Mapping[Path, Any]) -> str:
+    for path, expected in sealed.items():
+        found = _at(payload, path)
+        wanted = [] if expected is ABSENT else [(path[-1], expected)]
+        if found != wanted:
+            return ".".join(map(str, path))
+    return ""

@@ -1,0 +1,5 @@
+"""Twilio SendGrid, Web API v3."""
+
+from deliverykit.providers.sendgrid.send import SendGrid
+
+__all__ = ["SendGrid"]

@@ -1,0 +1,158 @@
+"""Sending by SendGrid's Web API v3 ``POST /v3/mail/send``.
+
+Source: Twilio's OpenAPI description ``tsg_mail_v3`` (twilio/sendgrid-oai, January 2026) and its
+limits and errors pages, read 2026-11-23.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from deliverykit.contracts.answers import (
+    Answer,
+    Row,
+    fault,
+    rejected,
+    sender_refused,
+    throttled,
+)
+from deliverykit.contracts.capabilities import Capabilities, Feature
+from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, option, secret
+from deliverykit.words.addresses import Address
+from deliverykit.words.credentials import Credential
+from deliverykit.words.outcomes import Scope
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["SendGrid"]
+
+ID_ARG = "deliverykit_id"
+"""The custom argument that carries our id and comes back at the top level of every event."""
+
+
+def _reset(answer: Answer) -> int | None:
+    """``X-RateLimit-Reset`` is on every answer, in Unix seconds; there is no Retry-After."""
+    value = answer.response.header("x-ratelimit-reset")
+    return int(value) * 1000 if value.isascii() and value.isdigit() and len(value) < 13 else None
+
+
+@frozen(kw_only=True)
+class SendGrid(Provider):
+    """Twilio SendGrid. The key needs the scope ``mail.send``.
+
+    ``base_url`` is ``https://api.eu.sendgrid.com`` for EU regional subusers.
+    """
+
+    name: ClassVar[str] = "sendgrid"
+    esp: ClassVar[str] = "sendgrid"
+    label: ClassVar[str] = "SendGrid"
+    # 30 MB and 1,000 recipients are the documented limits of one call; 10 categories by the schema.
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=set(Feature) - {Feature.RAW, Feature.INTERNATIONAL},
+        max_recipients=1000,
+        max_bytes=30_000_000,
+        max_reply_to=1000,
+        max_tags=10,
+    )
+    table: ClassVar[tuple[Row, ...]] = (
+        # 401 is two things: the key, or the plan's emails used up (sendgrid-python#242).
+        Row(401, "maximum credits exceeded", throttled(Scope.ACCOUNT)),
+        Row(401, "", fault),
+        Row(403, "verified sender identity", sender_refused),
+        Row(403, "", fault),
+        Row(413, "", rejected),
+        Row(429, "", throttled(Scope.ACCOUNT, until=_reset)),
+        Row(400, "", rejected),
+        Row((404, 405), "", fault),
+    )
+
+    api_key: Credential = secret(label="API key", where="SendGrid: Settings, API Keys; the scope mail.send is enough")
+    base_url: str = option(label="API address", default="https://api.sendgrid.com")
+
+    def payload(self, mail: Outgoing) -> dict[str, Any]:
+        """The JSON body of ``/v3/mail/send``."""
+        message = mail.message
+        fields: dict[str, Any] = {
+            "personalizations": [_personalization(mail)],
+            "from": _mailbox(mail.sender),
+            "subject": message.subject,
+            "content": _content(mail),
+        }
+        if mail.reply_to:
+            fields["reply_to_list"] = [_mailbox(one) for one in mail.reply_to]
+        if mail.headers:
+            fields["headers"] = mail.headers
+        if message.tags:
+            fields["categories"] = list(message.tags)
+        if message.attachments:
+            fields["attachments"] = [_file(one) for one in message.attachments]
+        if tracking := _tracking(mail):
+            fields["tracking_settings"] = tracking
+        return fields
+
+    def sealed(self, mail: Outgoing) -> Mapping[Path, Any]:
+        """From, recipients and our id."""
+        person = ("personalizations", 0)
+        ours = _personalization(mail)
+        return {
+            ("from",): _mailbox(mail.sender),
+            ("personalizations", 1): ABSENT,
+            **{(*person, name): ours.get(name, ABSENT) for name in ("from", "to", "cc", "bcc")},
+            (*person, "custom_args", ID_ARG): mail.id,
+            ("custom_args", ID_ARG): ABSENT,
+            **{(*at, name): ABSENT for at in (("headers",), (*person, "headers")) for name in ("from", "to", "cc", "bcc", "sender")},
+        }
+
+    def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
+        """A JSON POST with the key as bearer."""
+        return HttpRequest(
+            url=f"{self.base_url.rstrip('/')}/v3/mail/send",
+            headers={"Authorization": f"Bearer {self.api_key.reveal()}", "Content-Type": "application/json"},
+            body=json.dumps(payload, ensure_ascii=False).encode(),
+        )
+
+    def accepted(self, response: HttpResponse) -> str | None:
+        """202 with an empty body; the id is in a header (200 is the answer of ``sandbox_mode``)."""
+        return response.header("x-message-id") if not response.body.strip() else None
+
+    def error(self, response: HttpResponse) -> str | None:
+        """``{"errors": [{"message", "field"}]}``."""
+        body = response.json()
+        errors = body.get("errors") if isinstance(body, Mapping) else None
+        if not isinstance(errors, list) or not errors or not all(isinstance(one, Mapping) for one in errors):
+            return None
+        return "; ".join(f"{one.get('message')} ({one['field']})" if one.get("field") else str(one.get("message")) for one in errors)
+
+
+def _mailbox(one: Address) -> dict[str, str]:
+    return {"email": one.ascii, "name": one.name} if one.name else {"email": one.ascii}
+
+
+def _personalization(mail: Outgoing) -> dict[str, Any]:
+    """One personalization. Custom arguments go in here: at the top the specification types them as text."""
+    people = {name: [_mailbox(one) for one in getattr(mail, name)] for name in ("to", "cc", "bcc")}
+    return {**{name: found for name, found in people.items() if found}, "custom_args": {**mail.message.metadata, ID_ARG: mail.id}}
+
+
+def _content(mail: Outgoing) -> list[dict[str, str]]:
+    """Plain text before HTML: SendGrid demands that order, and refuses empty values."""
+    parts = (("text/plain", mail.message.text), ("text/html", mail.message.html))
+    return [{"type": kind, "value": text} for kind, text in parts if text]
+
+
+def _file(one: Any) -> dict[str, str]:
+    fields = {
+        "content": base64.b64encode(one.content).decode(),
+        "filename": one.filename,
+        "type": one.content_type,
+        "disposition": "inline" if one.inline else "attachment",
+    }
+    return {**fields, "content_id": one.content_id} if one.inline else fields
+
+
+def _tracking(mail: Outgoing) -> dict[str, Any]:
+    opens, clicks = mail.message.track_opens, mail.message.track_clicks
+    settings: dict[str, Any] = {} if opens is None else {"open_tracking": {"enable": opens}}
+    return settings if clicks is None else {**settings, "click_tracking": {"enable": clicks, "enable_text": False}}

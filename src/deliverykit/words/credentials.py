@@ -1,0 +1,58 @@
+"""Secrets that do not leak: a value that hides itself, and two ways to name one kept elsewhere."""
+
+from typing import Any, final
+
+from attrs import field, frozen
+
+__all__ = ["Credential", "Env", "Named", "Secret"]
+
+
+@final
+class Secret:
+    """A secret's value. ``str()``, ``repr()``, formatting and pickling never show it; ``reveal()`` does."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself. Call it only where it goes onto the wire or into encryption."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._value))
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled; give Env(…) or Named(…) to another process")
+
+
+@frozen
+class Env:
+    """A secret read from the environment variable ``name`` whenever it is needed; never stored."""
+
+    name: str
+
+
+@frozen
+class Named:
+    """A secret the host hands over at run time: ``Mailer(credentials={name: value})``.
+
+    The value is a string, a boto3 session (SES), or a callable that returns either.
+    """
+
+    name: str = field()
+
+
+Credential = Secret | Env | Named

@@ -1,0 +1,120 @@
+"""Every exception the library raises, split by what the caller does next.
+
+::
+
+    DeliveryError
+    ├── MessageError            mend the message            (also a ValueError)
+    │   └── Unsupported         …or send it by another ESP
+    ├── ConfigurationError      mend the configuration      (also a ValueError)
+    │   ├── AlreadyExists       …the id or name is taken by something else
+    │   └── NotProven           …send a test email first
+    ├── NotFound                mend the id or name         (also a LookupError)
+    ├── StorageError            look at the storage
+    │   └── ClockError          …and at the clock
+    ├── EnqueueInterrupted      go on after what is committed
+    └── TransportError          never leaves the library: a transport raises it, the engine judges it
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+__all__ = [
+    "AlreadyExists",
+    "ClockError",
+    "ConfigurationError",
+    "DeliveryError",
+    "EnqueueInterrupted",
+    "MessageError",
+    "NotFound",
+    "NotProven",
+    "Stage",
+    "StorageError",
+    "TransportError",
+    "Unsupported",
+]
+
+
+class DeliveryError(Exception):
+    """The root: catch it to catch everything deliverykit raises."""
+
+
+class MessageError(DeliveryError, ValueError):
+    """This message cannot be sent as it is; the text names the field, what is wrong and the mend."""
+
+
+class Unsupported(MessageError):
+    """No server of the route can ever carry this message.
+
+    ``reasons`` maps each server's name to why it cannot.
+    """
+
+    def __init__(self, text: str, reasons: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.reasons = dict(reasons or {})
+
+
+class ConfigurationError(DeliveryError, ValueError):
+    """A server, route, account or the Mailer itself is configured in a way that cannot work."""
+
+
+class AlreadyExists(ConfigurationError):
+    """The id or name is in use with other values; ``fields`` names those that differ."""
+
+    def __init__(self, text: str, fields: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.fields = tuple(fields)
+
+
+class NotProven(ConfigurationError):
+    """A server cannot be activated: no test email was accepted since its last change."""
+
+
+class NotFound(DeliveryError, LookupError):
+    """There is no server, route, account or mail of this id or name."""
+
+
+class StorageError(DeliveryError):
+    """The storage failed; nothing was acknowledged, so nothing is lost."""
+
+
+class ClockError(StorageError):
+    """The clock lies more than an hour behind what the storage has already seen.
+
+    Admission refuses rather than reopen a closed quota window.
+    """
+
+
+class EnqueueInterrupted(DeliveryError):
+    """An ``enqueue(..., chunk=)`` stopped in the middle; ``__cause__`` says why.
+
+    ``ids`` are the mails already committed, in order: go on with the message after them.
+    """
+
+    def __init__(self, text: str, ids: Sequence[str]) -> None:
+        super().__init__(text)
+        self.ids = tuple(ids)
+
+
+class Stage(StrEnum):
+    """How far an HTTP call came before it failed; it decides *surely not sent* from *unknown*."""
+
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    TLS = "tls"
+    POOL = "pool"
+    WRITE = "write"
+    READ = "read"
+
+    @property
+    def surely_not_sent(self) -> bool:
+        """Whether no byte of the request can have been processed."""
+        return self in {Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.POOL}
+
+
+class TransportError(DeliveryError):
+    """One HTTP call failed at ``stage``. Raised by transports for the engine, never to the host."""
+
+    def __init__(self, stage: Stage, reason: str) -> None:
+        super().__init__(f"{stage.value}: {reason}")
+        self.stage = stage
+        self.reason = reason
