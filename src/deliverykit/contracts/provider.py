@@ -237,20 +237,19 @@ def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _at(tree: Any, path: Path) -> list[tuple[str | int, Any]]:
-    """What stands at a path: every spelling of its last name, without case."""
-    *way, last = path
-    for step in way:
-        if isinstance(tree, Mapping):
-            tree = next((value for key, value in tree.items() if str(key).casefold() == str(step).casefold()), None)
-        elif isinstance(tree, Sequence) and isinstance(step, int) and step < len(tree):
-            tree = tree[step]
-        else:
-            return []
+    """What stands at a path: every spelling of every name on the way, without case.
+
+    ESPs that read names without case take the last of two spellings, so none may hide behind another.
+    """
+    if not path:
+        return []
+    step, *below = path
+    found: list[tuple[str | int, Any]] = []
     if isinstance(tree, Mapping):
-        return [(key, value) for key, value in tree.items() if str(key).casefold() == str(last).casefold()]
-    if isinstance(tree, Sequence) and isinstance(last, int) and last < len(tree):
-        return [(last, tree[last])]
-    return []
+        found = [(key, value) for key, value in tree.items() if str(key).casefold() == str(step).casefold()]
+    elif isinstance(tree, Sequence) and isinstance(step, int) and step < len(tree):
+        found = [(step, tree[step])]
+    return [deeper for _, value in found for deeper in _at(value, tuple(below))] if below else found
 
 
 def _touched(payload: Mapping[str, Any], sealed: Mapping[Path, Any]) -> str:

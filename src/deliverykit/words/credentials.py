@@ -4,7 +4,9 @@ from typing import Any, final
 
 from attrs import field, frozen
 
-__all__ = ["Credential", "Env", "Named", "Secret"]
+from deliverykit.words.errors import ConfigurationError
+
+__all__ = ["Credential", "Env", "Named", "Secret", "revealed"]
 
 
 @final
@@ -56,3 +58,10 @@ class Named:
 
 
 Credential = Secret | Env | Named
+
+
+def revealed(credential: Credential) -> str:
+    """The value of a secret, for the wire; :class:`~deliverykit.ConfigurationError` for a reference nobody resolved."""
+    if isinstance(credential, Secret):
+        return credential.reveal()
+    raise ConfigurationError(f"{credential!r} is a reference; it has to be resolved before a request is built")
