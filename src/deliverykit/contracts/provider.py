@@ -1,21 +1,24 @@
 """What an adapter for one ESP is: pure, message in and HTTP request out, HTTP response in and outcome out."""
 
+import hashlib
+import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Self, final
 
-from attrs import Attribute, asdict, field, fields, frozen
+from attrs import Attribute, asdict, evolve, field, fields, frozen
 
 from deliverykit.contracts.answers import Answer, Row, judged
 from deliverykit.contracts.capabilities import Capabilities, Needs
 from deliverykit.words.addresses import Address
-from deliverykit.words.credentials import Env, Named, Secret
+from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Unknown
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-__all__ = ["ABSENT", "Outgoing", "Path", "Provider", "option", "secret"]
+__all__ = ["ABSENT", "Outgoing", "Path", "Provider", "fingerprint", "json_body", "option", "secret", "web_address"]
 
 Path = tuple[str | int, ...]
 
@@ -43,11 +46,34 @@ def _credential(value: object) -> object:
 
 
 def _is_credential(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    if value is None and attribute.default is None:
+        return
     if not isinstance(value, Secret | Env | Named):
         raise ConfigurationError(
             f"{type(instance).__name__} {attribute.name}: expected text, Env(…) or Named(…), got {type(value).__name__}"
         )
     _filled(instance, attribute, value)
+    # A client's "illegal header value" would print it, so it is refused here, by name only.
+    if isinstance(value, Secret) and not (value.reveal().isascii() and value.reveal().isprintable()):
+        raise ConfigurationError(
+            f"{type(instance).__name__} {attribute.name}: holds a line break or another character no key has; paste it again"
+        )
+
+
+def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    _filled(instance, attribute, value)
+    if value == attribute.default:
+        return
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ConfigurationError(
+            f"{type(instance).__name__} {attribute.name}: {value!r} is no web address; give https:// and the host, nothing more"
+        )
+
+
+def web_address(*, label: str, default: str = "", where: str = "") -> Any:
+    """An option that holds where the ESP's API is: ``https://host``, without user, query or fragment."""
+    metadata = {"label": label, "where": where, "choices": (), "secret": False}
+    return field(metadata=metadata, validator=_is_web_address, default=default)
 
 
 def option(*, label: str, where: str = "", choices: Sequence[str] = (), default: Any = ..., repr: bool = True) -> Any:
@@ -57,10 +83,28 @@ def option(*, label: str, where: str = "", choices: Sequence[str] = (), default:
     return field(metadata=metadata, validator=_filled if default is ... or choices else None, repr=repr, **extra)
 
 
-def secret(*, label: str, where: str = "") -> Any:
-    """A credential: text (kept encrypted), ``Env(…)`` or ``Named(…)``; in no repr."""
+def secret(*, label: str, where: str = "", default: Any = ...) -> Any:
+    """A credential: text (kept encrypted), ``Env(…)`` or ``Named(…)``; in no repr. ``default=None`` makes it optional."""
     metadata = {"label": label, "where": where, "choices": (), "secret": True}
-    return field(metadata=metadata, converter=_credential, validator=_is_credential, repr=False)
+    extra = {} if default is ... else {"default": default}
+    return field(metadata=metadata, converter=_credential, validator=_is_credential, repr=False, **extra)
+
+
+def fingerprint(*parts: Credential | str | None) -> str:
+    """Sixteen hex digits that are the same for the same credentials and tell nothing about them.
+
+    A reference counts by its name, so take it of the provider as it is stored, not as it is resolved.
+    """
+    words = [one.reveal() if isinstance(one, Secret) else repr(one) for one in parts]
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+
+
+def json_body(payload: Mapping[str, Any], esp: str) -> bytes:
+    """A payload as JSON; :class:`~deliverykit.MessageError` where ``extra`` put something into it that is no JSON."""
+    try:
+        return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MessageError(f"extra[{esp!r}]: holds what JSON cannot carry ({error}); give text, numbers, lists and mappings") from None
 
 
 @frozen(kw_only=True)
@@ -148,7 +192,8 @@ class Provider(ABC):
     def sealed(self, mail: Outgoing) -> Mapping[Path, Any]:
         """What neither ``payload()`` of a subclass nor ``extra`` may change: a value by its path.
 
-        ``ABSENT`` forbids anything at a path. Names are compared without case.
+        ``ABSENT`` forbids anything at a path. A function is asked about what stands there (``ABSENT``
+        where nothing does) and says whether that may stay. Names are compared without case.
         """
 
     @abstractmethod
@@ -214,6 +259,31 @@ class Provider(ABC):
         answer = Answer(status=status, text=text or response.text(), response=response, mail=mail, now=now)
         return judged(self.table, answer)
 
+    def with_credentials(self, lookup: Callable[[Env | Named], object]) -> Self:
+        """The same provider with its references replaced by what ``lookup`` finds for them, ready for :meth:`request`.
+
+        ``lookup`` gives text, a :class:`~deliverykit.words.credentials.Secret`, or a callable that
+        returns either; ``None`` or a ``LookupError`` where there is none. It may block (a boto3
+        session asks its own sources). Raises :class:`~deliverykit.ConfigurationError` naming the
+        field and the reference, never the value.
+        """
+        found: dict[str, Any] = {}
+        for one in self.options():
+            reference = getattr(self, one.name)
+            if isinstance(reference, Env | Named):
+                value = self._looked_up(one.name, reference, lookup)
+                if not isinstance(value, str | Secret) or not value:
+                    raise ConfigurationError(f"{type(self).__name__} {one.name}: {reference!r} gives no text; set it")
+                found[one.alias or one.name] = value
+        return evolve(self, **found) if found else self  # type: ignore[misc]
+
+    def _looked_up(self, name: str, reference: Env | Named, lookup: Callable[[Env | Named], object]) -> object:
+        try:
+            value = lookup(reference)
+            return value() if callable(value) else value
+        except LookupError:
+            raise ConfigurationError(f"{type(self).__name__} {name}: there is no {reference!r}; set it") from None
+
     # -- what hosts and records read --------------------------------------------------------------
 
     @classmethod
@@ -223,7 +293,7 @@ class Provider(ABC):
 
     def plain(self) -> dict[str, Any]:
         """The fields that are not secret, as plain values."""
-        values: dict[str, Any] = asdict(self, recurse=False)  # type: ignore[call-overload]
+        values: dict[str, Any] = asdict(self, recurse=False)  # type: ignore[arg-type]
         return {one.name: values[one.name] for one in self.options() if not one.metadata.get("secret")}
 
 
@@ -255,6 +325,11 @@ def _at(tree: Any, path: Path) -> list[tuple[str | int, Any]]:
 def _touched(payload: Mapping[str, Any], sealed: Mapping[Path, Any]) -> str:
     for path, expected in sealed.items():
         found = _at(payload, path)
+        if callable(expected):
+            names = [name for name, _ in found]
+            if names in ([], [path[-1]]) and expected(found[0][1] if found else ABSENT):
+                continue
+            return ".".join(map(str, path))
         wanted = [] if expected is ABSENT else [(path[-1], expected)]
         if found != wanted:
             return ".".join(map(str, path))

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from deliverykit.words.errors import MessageError
 
-__all__ = ["Address", "address", "addresses", "ascii_domain"]
+__all__ = ["Address", "address", "addresses", "ascii_domain", "encoded_words", "header_text"]
 
 _PLAIN_DOMAIN = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _LOCAL = re.compile(r"[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+(\.[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+)*")
@@ -107,6 +107,11 @@ def encoded_words(text: str) -> str:
     from email.header import Header
 
     return Header(text, "utf-8", maxlinelen=75).encode(linesep="", splitchars="")
+
+
+def header_text(value: str) -> str:
+    """A header's value as it travels: printable ASCII on one line, encoded words where it is not ASCII."""
+    return value.replace("\t", " ") if value.isascii() else encoded_words(value)
 
 
 def address(value: "str | Address", what: str = "address") -> Address:
