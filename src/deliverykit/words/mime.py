@@ -90,9 +90,13 @@ def header_values(raw: bytes, name: str) -> list[str]:
 def rewritten(raw: bytes, remove: frozenset[str], headers: Mapping[str, str]) -> bytes:
     """Raw MIME with header fields removed and others put first; the body keeps every byte.
 
-    Not re-serialised: a parse and print would change signed or odd bodies.
+    Not re-serialised: a parse and print would change signed or odd bodies. Raises
+    :class:`~deliverykit.MessageError` for a bare CR among the headers: some readers end a line there,
+    and a second From could hide behind it.
     """
     fields, rest = _head(raw)
+    if any(b"\r" in field.replace(b"\r\n", b"") for field in fields):
+        raise MessageError("raw: a CR without LF stands among the headers; end lines with CR LF")
     gone = {name.lower() for name in remove} | {name.lower() for name in headers}
     kept = [field for field in fields if field.strip() and _name(field) not in gone]
     added = [f"{name}: {value}".encode() for name, value in headers.items()]

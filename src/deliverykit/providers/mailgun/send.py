@@ -1,0 +1,233 @@
+"""Sending by Mailgun's HTTP API: ``POST /v3/{domain}/messages``, and ``/messages.mime`` for raw mail.
+
+Source: Mailgun's OpenAPI description (mailgun/mailgun-mcp-server, 2026), its documentation of 2024 and
+django-anymail's notes on what the API really does; read 2026-11-23, not tried against the live API.
+"""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from deliverykit.contracts.answers import Row
+from deliverykit.contracts.capabilities import Capabilities, Feature
+from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, option, secret
+from deliverykit.providers.mailgun.form import parts
+from deliverykit.providers.mailgun.multipart import File, encoded
+from deliverykit.providers.mailgun.table import TABLE
+from deliverykit.words.addresses import ascii_domain
+from deliverykit.words.credentials import Credential, revealed
+from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.message import Attachment
+from deliverykit.words.mime import header_values, rewritten
+from deliverykit.words.outcomes import Scope
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["Mailgun"]
+
+ID_VARIABLE = "v:deliverykit_id"
+"""The variable that carries our id and comes back among ``user-variables`` in every event."""
+ID_HEADER = "X-Deliverykit-Id"
+HOSTS = {"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"}
+MAX_TAG = 128
+
+ENVELOPE_HEADERS = (
+    "from", "sender", "to", "cc", "bcc", "return-path",
+    "resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc",
+)  # fmt: skip
+"""Headers that name who sends and who receives; in ``h:`` fields they would stand beside ours."""
+ESP_HEADERS = ("x-mailgun-variables", "x-mailgun-recipient-variables")
+"""Headers Mailgun reads as options: the first would replace the variables (our id), the second splits the recipients."""
+FIELDS = ("from", "to", "cc", "bcc", "recipient-variables", "message")
+
+# The second level of country domains under which anybody registers: never a domain of one's own.
+_SHARED = frozenset({"asso", "firm", "gouv", "info", "name"})
+
+
+@frozen(kw_only=True)
+class Mailgun(Provider):
+    """Mailgun. ``api_key`` is the account's or the domain's sending key, ``domain`` the sending domain.
+
+    A domain lives in one ``region``; ``base_url`` replaces the region's address (a sandbox, a proxy).
+    Without ``senders=`` a server may send for its domain and for that one's parent, see :meth:`senders`.
+
+    Raw MIME keeps its body byte for byte. Its From, ``Return-Path`` and (where the mail has one)
+    Reply-To are replaced, Sender, Bcc and Resent-* removed; the envelope is the message's ``to``.
+    """
+
+    name: ClassVar[str] = "mailgun"
+    esp: ClassVar[str] = "mailgun"
+    label: ClassVar[str] = "Mailgun"
+    # 1,000 recipients and 25 MB by the documentation. Tags: 3 by the documentation, 10 in Mailgun's own Ruby client; the
+    # lower is safe. Local parts that are not ASCII break in its From (django-anymail).
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=set(Feature) - {Feature.INTERNATIONAL},
+        max_recipients=1000,
+        max_bytes=25_000_000,
+        max_tags=3,
+    )
+    table: ClassVar[Sequence[Row]] = TABLE
+
+    api_key: Credential = secret(
+        label="API key", where="Mailgun: Settings, API Keys; or the domain's sending key, which sends but registers no webhooks"
+    )
+    domain: str = option(label="Sending domain", where="Mailgun: Sending, Domains, as in mg.example.com")
+    region: str = option(label="Region", where="Mailgun: the flag beside the domain", choices=("us", "eu"), default="us")
+    base_url: str = option(label="API address, where it is not the region's own", default="")
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "domain", _domain(self.domain))
+
+    def payload(self, mail: Outgoing) -> dict[str, Any]:
+        """The form's fields by name; lists are repeated fields, files are :class:`File`."""
+        _check(mail)
+        return _options(mail) | (_composed(mail) if mail.message.raw is None else _raw(mail))
+
+    def sealed(self, mail: Outgoing) -> Mapping[Path, Any]:
+        """From, recipients, raw message and our id; and what would split or add recipients."""
+        ours = (_composed(mail) if mail.message.raw is None else _raw(mail)) | _options(mail)
+        fields = (*FIELDS, ID_VARIABLE, f"h:{ID_HEADER}")
+        # A stored template has a From of its own, which a raw message could not outdo: there is no `from` field beside it.
+        template: dict[Path, Any] = {("template",): ABSENT} if mail.message.raw is not None else {}
+        return {
+            **{(name,): ours.get(name, ABSENT) for name in fields},
+            **{(f"h:{name}",): ABSENT for name in (*ENVELOPE_HEADERS, *ESP_HEADERS)},
+            **template,
+        }
+
+    def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
+        """A multipart form with the key as Basic password.
+
+        Without files a urlencoded form would do as well; one way for both is one thing to get right,
+        and the only one Mailgun's description names.
+        """
+        body, content_type = encoded(parts(payload), mail.id)
+        kind = "messages" if mail.message.raw is None else "messages.mime"
+        login = base64.b64encode(f"api:{revealed(self.api_key)}".encode()).decode()
+        return HttpRequest(
+            url=f"{(self.base_url or HOSTS[self.region]).rstrip('/')}/v3/{self.domain}/{kind}",
+            headers={"Authorization": f"Basic {login}", "Content-Type": content_type},
+            body=body,
+        )
+
+    def accepted(self, response: HttpResponse) -> str | None:
+        """``{"id": "<…>", "message"}``; the id without its brackets, as events give it."""
+        body = response.json()
+        found = body.get("id") if isinstance(body, Mapping) else None
+        return found.strip().removeprefix("<").removesuffix(">") or None if isinstance(found, str) else None
+
+    def error(self, response: HttpResponse) -> str | None:
+        """``{"message": "…"}``; for a wrong key the bare word ``Forbidden``."""
+        body = response.json()
+        if isinstance(body, Mapping):
+            text = body.get("message")
+            return text[:1000] if isinstance(text, str) else None
+        bare = response.text(50).strip('"')
+        return bare if response.status == 401 and bare == "Forbidden" else None
+
+    def senders(self) -> tuple[str, ...] | None:
+        """The domain, and its parent: ``mg.example.com`` sends for ``example.com`` too.
+
+        The parent must have two labels at least, and must not look like a suffix under which anybody
+        registers: two labels of which the last is a country's and the first at most three letters
+        (``co.uk``, ``com.au``) or a known longer one, and ``mailgun.org`` of the sandbox domains. No
+        suffix list is consulted: name ``senders=`` where this guesses wrong.
+        """
+        _, _, parent = self.domain.partition(".")
+        return (self.domain,) if _shared(parent) else (self.domain, parent)
+
+    def scope_key(self, scope: Scope) -> str:
+        """The key's fingerprint for the account, the domain for the domain."""
+        if scope is Scope.DOMAIN:
+            return self.domain
+        return sha256(revealed(self.api_key).encode()).hexdigest()[:16] if scope is Scope.ACCOUNT else ""
+
+
+def _domain(domain: str) -> str:
+    """The domain in ASCII. It goes into the request's path, so nothing but a domain name may pass."""
+    try:
+        found = ascii_domain(domain)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigurationError(
+            f"Mailgun domain: {domain!r} is not a domain name such as 'mg.example.com' ({error})"
+        ) from None
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", found):
+        raise ConfigurationError(f"Mailgun domain: {domain!r} is not a domain name such as 'mg.example.com'")
+    return found
+
+
+def _shared(domain: str) -> bool:
+    labels = domain.split(".")
+    if len(labels) != 2 or domain == "mailgun.org":
+        return len(labels) < 2 or domain == "mailgun.org"
+    return len(labels[1]) == 2 and (len(labels[0]) <= 3 or labels[0] in _SHARED)
+
+
+def _check(mail: Outgoing) -> None:
+    """What Mailgun would take and then do otherwise, refused by name."""
+    if mail.sender.international:
+        raise MessageError(f"sender: {mail.sender.email!r} has a local part that is not ASCII, which Mailgun cannot send from")
+    for tag in mail.message.tags:
+        if not tag.isascii() or len(tag) > MAX_TAG:
+            raise MessageError(f"tags: {tag!r}: Mailgun takes ASCII of at most {MAX_TAG} characters")
+    present = {name.lower() for name in mail.headers}
+    raw = mail.message.raw
+    for name in (*ENVELOPE_HEADERS, *ESP_HEADERS):
+        if name in present:
+            raise MessageError(
+                f"headers: {name} cannot be set at Mailgun; it would change the sender, the recipients or our id"
+            )
+    for name in ESP_HEADERS:
+        if raw is not None and header_values(raw, name):
+            raise MessageError(
+                f"raw: {name} cannot stand in it; Mailgun reads it as an option. Use metadata=, one message each"
+            )
+
+
+def _options(mail: Outgoing) -> dict[str, Any]:
+    """What both ways share: our id first, metadata, tags, tracking."""
+    message = mail.message
+    fields: dict[str, Any] = {ID_VARIABLE: mail.id, **{f"v:{key}": value for key, value in message.metadata.items()}}
+    if message.tags:
+        fields["o:tag"] = list(message.tags)
+    for name, wish in (("o:tracking-opens", message.track_opens), ("o:tracking-clicks", message.track_clicks)):
+        if wish is not None:
+            fields[name] = "yes" if wish else "no"
+    return fields
+
+
+def _composed(mail: Outgoing) -> dict[str, Any]:
+    # Addresses as RFC 2047 writes them: in plain UTF-8, Mailgun garbles names with punctuation (django-anymail#270).
+    message = mail.message
+    fields: dict[str, Any] = {"from": mail.sender.header}
+    fields |= {name: [one.header for one in getattr(mail, name)] for name in ("to", "cc", "bcc") if getattr(mail, name)}
+    fields["subject"] = message.subject
+    fields |= {name: body for name, body in (("text", message.text), ("html", message.html)) if body}
+    if mail.reply_to:
+        fields["h:Reply-To"] = ", ".join(one.header for one in mail.reply_to)
+    fields |= {f"h:{name}": value for name, value in mail.headers.items()}
+    fields[f"h:{ID_HEADER}"] = mail.id
+    files = [_file(one, one.filename) for one in message.attachments if not one.inline]
+    # The part's file name becomes the Content-ID.
+    inline = [_file(one, one.content_id) for one in message.attachments if one.inline]
+    return fields | {name: found for name, found in (("attachment", files), ("inline", inline)) if found}
+
+
+def _file(one: Attachment, filename: str) -> File:
+    return File(filename=filename, content=one.content, content_type=one.content_type)
+
+
+def _raw(mail: Outgoing) -> dict[str, Any]:
+    headers = {"From": mail.sender.header, ID_HEADER: mail.id}
+    if mail.reply_to:
+        headers["Reply-To"] = ", ".join(one.header for one in mail.reply_to)
+    gone = frozenset(ENVELOPE_HEADERS) - {"to", "cc"}
+    return {
+        "to": [one.ascii for one in mail.to],
+        "message": File(
+            filename="message.mime", content=rewritten(mail.message.raw or b"", gone, headers), content_type="message/rfc822"
+        ),
+    }
