@@ -7,18 +7,17 @@ django-anymail's notes on what the API really does; read 2026-11-23, not tried a
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any, ClassVar
 
 from attrs import frozen
 
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
-from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, option, secret
+from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, option, secret, web_address
 from deliverykit.providers.mailgun.form import parts
 from deliverykit.providers.mailgun.multipart import File, encoded
 from deliverykit.providers.mailgun.table import TABLE
-from deliverykit.words.addresses import ascii_domain
+from deliverykit.words.addresses import ascii_domain, header_text
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Attachment
@@ -76,7 +75,7 @@ class Mailgun(Provider):
     )
     domain: str = option(label="Sending domain", where="Mailgun: Sending, Domains, as in mg.example.com")
     region: str = option(label="Region", where="Mailgun: the flag beside the domain", choices=("us", "eu"), default="us")
-    base_url: str = option(label="API address, where it is not the region's own", default="")
+    base_url: str = web_address(label="API address, where it is not the region's own")
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "domain", _domain(self.domain))
@@ -143,7 +142,7 @@ class Mailgun(Provider):
         """The key's fingerprint for the account, the domain for the domain."""
         if scope is Scope.DOMAIN:
             return self.domain
-        return sha256(revealed(self.api_key).encode()).hexdigest()[:16] if scope is Scope.ACCOUNT else ""
+        return fingerprint(self.api_key) if scope is Scope.ACCOUNT else ""
 
 
 def _domain(domain: str) -> str:
@@ -208,7 +207,7 @@ def _composed(mail: Outgoing) -> dict[str, Any]:
     fields |= {name: body for name, body in (("text", message.text), ("html", message.html)) if body}
     if mail.reply_to:
         fields["h:Reply-To"] = ", ".join(one.header for one in mail.reply_to)
-    fields |= {f"h:{name}": value for name, value in mail.headers.items()}
+    fields |= {f"h:{name}": header_text(value) for name, value in mail.headers.items()}
     fields[f"h:{ID_HEADER}"] = mail.id
     files = [_file(one, one.filename) for one in message.attachments if not one.inline]
     # The part's file name becomes the Content-ID.

@@ -12,10 +12,8 @@ from deliverykit.words.outcomes import Outcome, Rejected, Scope, ServerFault
 
 __all__ = ["TABLE", "until"]
 
-_AGAIN = re.compile(
-    r"try again after\s+(?:(\d{1,9}(?:\.\d{1,6})?)\s*seconds?|(\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d(?: [A-Z]+| [+-]\d{4})?))",
-    re.IGNORECASE,
-)
+_DATE = r"\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d(?: [A-Z]+| [+-]\d{4})?"
+_AGAIN = re.compile(rf"try again after\s+(?:(\d{{1,9}}(?:\.\d{{1,6}})?)\s*seconds?|({_DATE}))", re.IGNORECASE)
 
 
 def until(answer: Answer) -> int | None:

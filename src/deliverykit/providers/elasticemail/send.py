@@ -1,0 +1,193 @@
+"""Sending by Elastic Email's REST API v4: ``POST /v4/emails/transactional``, and ``/v4/emails`` for mail with ``unsubscribe=``.
+
+Source: Elastic Email's OpenAPI description (elasticemail-csharp, 2026), its examples and the README of
+its Python SDK 4.4.0; read 2026-11-23, not tried against the live API.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from deliverykit.contracts.answers import Row
+from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
+from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
+from deliverykit.providers.elasticemail.table import TABLE
+from deliverykit.words.credentials import Credential, revealed
+from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.message import Attachment
+from deliverykit.words.outcomes import Scope
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["ElasticEmail"]
+
+SEALED_HEADERS = (
+    "from", "sender", "to", "cc", "bcc", "return-path",
+    "resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc",
+    "postback", "x-elasticemail-postback",
+)  # fmt: skip
+"""Headers that would stand beside our From and recipients, or name another postback than our id."""
+
+_HIDDEN = "cannot carry {} together with unsubscribe: only its bulk call takes that, and hides recipients from each other"
+
+
+@frozen(kw_only=True)
+class ElasticEmail(Provider):
+    """Elastic Email. The key needs the access level ``SendHttp``.
+
+    ``base_url`` is the host without ``/v4``, as ``https://api.elasticemail.com``.
+
+    - Our id is the *postback*, the one string that comes back in every event; so there is no room
+      for ``metadata=``. One tag is carried, as the channel.
+    - ``unsubscribe=`` is kept on the bulk call only, so such mail goes there; its recipients do not
+      see each other, so it must have exactly one. The bulk call takes that recipient's bare address.
+    - An inline image is found by its name: the attachment is named by its ``content_id``, and no
+      other attachment may have that name.
+    - Elastic Email fills in ``{name}`` in subject and bodies where it knows a field of that name (a
+      contact's, or ``extra={"elasticemail": {"Content": {"Merge": {…}}}}``), and leaves the others
+      as they are. No way to switch that off or to escape a brace is documented.
+    """
+
+    name: ClassVar[str] = "elasticemail"
+    esp: ClassVar[str] = "elasticemail"
+    label: ClassVar[str] = "Elastic Email"
+    # 50 recipients of a transactional call by its own 413; 20 MB with attachments by its skills page.
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=set(Feature) - {Feature.RAW, Feature.INTERNATIONAL, Feature.METADATA},
+        max_recipients=50,
+        max_bytes=20_000_000,
+        max_reply_to=1,
+        max_tags=1,
+    )
+    table: ClassVar[Sequence[Row]] = TABLE
+
+    api_key: Credential = secret(
+        label="API key", where="Elastic Email: Settings, Manage API Keys; the access level SendHttp is enough"
+    )
+    base_url: str = web_address(label="API address, without /v4", default="https://api.elasticemail.com")
+
+    def __attrs_post_init__(self) -> None:
+        if self.base_url.rstrip("/").endswith("/v4"):
+            raise ConfigurationError(f"ElasticEmail base_url: {self.base_url!r} ends in /v4, which is added here; leave it out")
+
+    def lacks(self, needs: Needs) -> tuple[str, ...]:
+        """Why Elastic Email cannot carry mail of these needs; with ``unsubscribe=`` only to a single recipient."""
+        reasons = self.capabilities.lacks(needs)
+        if Feature.UNSUBSCRIBE not in needs.features:
+            return reasons
+        hidden = [feature.value for feature in (Feature.CC, Feature.BCC) if feature in needs.features]
+        if needs.recipients > 1 and not hidden:
+            hidden = [f"{needs.recipients} recipients"]
+        return (*reasons, *(_HIDDEN.format(what) for what in hidden))
+
+    def payload(self, mail: Outgoing) -> dict[str, Any]:
+        """The JSON body of either call."""
+        _check(mail)
+        options = _options(mail)
+        return {"Recipients": _recipients(mail), "Content": _content(mail), **({"Options": options} if options else {})}
+
+    def sealed(self, mail: Outgoing) -> Mapping[Path, Any]:
+        """From, recipients and our id."""
+        return {
+            ("Recipients",): _recipients(mail),
+            ("Content", "From"): mail.sender.display,
+            ("Content", "EnvelopeFrom"): ABSENT,
+            ("Content", "Postback"): mail.id,
+            **{("Content", "Headers", name): ABSENT for name in SEALED_HEADERS},
+        }
+
+    def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
+        """A JSON POST with the key in its own header."""
+        path = "/v4/emails" if mail.message.unsubscribe else "/v4/emails/transactional"
+        return HttpRequest(
+            url=self.base_url.rstrip("/") + path,
+            headers={"X-ElasticEmail-ApiKey": revealed(self.api_key), "Content-Type": "application/json"},
+            body=json_body(payload, self.esp),
+        )
+
+    def accepted(self, response: HttpResponse) -> str | None:
+        """``{"TransactionID", "MessageID"}``; the transaction is the call's, the message only one recipient's of several."""
+        body = response.json()
+        found = body.get("TransactionID") if isinstance(body, Mapping) else None
+        return found if isinstance(found, str) and found else None
+
+    def error(self, response: HttpResponse) -> str | None:
+        """``{"Error": "…"}``."""
+        body = response.json()
+        text = body.get("Error") if isinstance(body, Mapping) else None
+        return text[:1000] if isinstance(text, str) else None
+
+    def scope_key(self, scope: Scope) -> str:
+        """The key's fingerprint for the account; nothing is throttled by domain here."""
+        return fingerprint(self.api_key) if scope is Scope.ACCOUNT else ""
+
+
+def _check(mail: Outgoing) -> None:
+    """What Elastic Email would take and then do otherwise, refused by name."""
+    message = mail.message
+    if message.unsubscribe and len(message.recipients) > 1:
+        raise MessageError(
+            f"unsubscribe: Elastic Email {_HIDDEN.format(f'{len(message.recipients)} recipients')}; send one mail each"
+        )
+    if len(mail.reply_to) > 1:
+        raise MessageError(f"reply_to: Elastic Email takes one address, the message has {len(mail.reply_to)}")
+    for name in message.headers:
+        if name.lower() in SEALED_HEADERS:
+            raise MessageError(
+                f"headers: {name} cannot be set at Elastic Email; it would change the sender, the recipients or our id"
+            )
+        if name.lower() in {"list-unsubscribe", "list-unsubscribe-post"}:
+            raise MessageError(f"headers: Elastic Email keeps no {name} given there; give unsubscribe=")
+    names = [_name(one) for one in message.attachments]
+    for one in message.attachments:
+        if one.inline and names.count(one.content_id) > 1:
+            raise MessageError(
+                f"attachments: two are named {one.content_id!r}; Elastic Email finds an inline image by its name only"
+            )
+
+
+def _recipients(mail: Outgoing) -> Any:
+    if mail.message.unsubscribe:
+        return [{"Email": one.ascii} for one in mail.message.recipients]
+    people = {"To": mail.to, "CC": mail.cc, "BCC": mail.bcc}
+    return {name: [one.display for one in found] for name, found in people.items() if found}
+
+
+def _content(mail: Outgoing) -> dict[str, Any]:
+    message = mail.message
+    bodies = (("HTML", message.html), ("PlainText", message.text))
+    content: dict[str, Any] = {
+        "From": mail.sender.display,
+        "Subject": message.subject,
+        "Body": [{"ContentType": kind, "Content": text, "Charset": "utf-8"} for kind, text in bodies if text],
+        "Postback": mail.id,
+    }
+    if mail.reply_to:
+        content["ReplyTo"] = mail.reply_to[0].display
+    if mail.headers:
+        content["Headers"] = mail.headers
+    if message.attachments:
+        content["Attachments"] = [_file(one) for one in message.attachments]
+    return content
+
+
+def _name(one: Attachment) -> str:
+    """What Elastic Email matches ``cid:`` against, letter by letter."""
+    return one.content_id or one.filename
+
+
+def _file(one: Attachment) -> dict[str, Any]:
+    return {
+        "BinaryContent": base64.b64encode(one.content).decode(),
+        "Name": _name(one),
+        "ContentType": one.content_type,
+        "Size": len(one.content),
+    }
+
+
+def _options(mail: Outgoing) -> dict[str, Any]:
+    message = mail.message
+    wishes = {"TrackOpens": message.track_opens, "TrackClicks": message.track_clicks}
+    options: dict[str, Any] = {name: wish for name, wish in wishes.items() if wish is not None}
+    return options | ({"ChannelName": message.tags[0]} if message.tags else {})
