@@ -61,9 +61,9 @@ def _is_credential(instance: Any, attribute: "Attribute[Any]", value: Any) -> No
 
 
 def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
-    _filled(instance, attribute, value)
     if value == attribute.default:
         return
+    _filled(instance, attribute, value)
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
         raise ConfigurationError(
             f"{type(instance).__name__} {attribute.name}: {value!r} is no web address; give https:// and the host, nothing more"

@@ -4,7 +4,6 @@ The classes are loaded when they are first asked for, so that a host pays for th
 """
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from attrs import NOTHING, Attribute, frozen
@@ -68,8 +67,7 @@ class ProviderInfo:
 
 def available() -> tuple[ProviderInfo, ...]:
     """The four ESPs and their fields, for a form or a command line. Loads no ESP's own library (boto3)."""
-    present = {name: f"{__name__}.{home}" for name, home in _HOMES.items() if find_spec(f"{__name__}.{home}")}
-    return tuple(ProviderInfo.of(getattr(import_module(home), name)) for name, home in present.items())
+    return tuple(ProviderInfo.of(getattr(import_module(f"{__name__}.{home}"), name)) for name, home in _HOMES.items())
 
 
 def __getattr__(name: str) -> Any:
