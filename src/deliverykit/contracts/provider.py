@@ -104,7 +104,7 @@ def json_body(payload: Mapping[str, Any], esp: str) -> bytes:
     try:
         return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise MessageError(f"extra[{esp!r}]: holds what JSON cannot carry ({error}); give text, numbers, lists and mappings") from None
+        raise MessageError(f"extra[{esp!r}]: holds what is no JSON ({error}); give text, numbers, lists and mappings") from None
 
 
 @frozen(kw_only=True)
@@ -236,7 +236,7 @@ class Provider(ABC):
         payload = self.payload(mail)
         sealed = self.sealed(mail)
         if touched := _touched(payload, sealed):
-            raise ConfigurationError(f"{type(self).__name__}.payload() changed {touched}, which the library promises; leave it alone")
+            raise ConfigurationError(f"{type(self).__name__}.payload() changed {touched}, which the library promises; leave it")
         extra = mail.message.extra.get(self.esp)
         if extra:
             payload = merged(payload, extra)

@@ -5,31 +5,39 @@ limits and errors pages, read 2026-11-23.
 """
 
 import base64
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
 
-from deliverykit.contracts.answers import (
-    Answer,
-    Row,
-    fault,
-    rejected,
-    sender_refused,
-    throttled,
-)
+from deliverykit.contracts.answers import Answer, Row, fault, rejected, sender_refused, throttled
 from deliverykit.contracts.capabilities import Capabilities, Feature
-from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, option, secret
-from deliverykit.words.addresses import Address
-from deliverykit.words.credentials import Credential
+from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
+from deliverykit.words.addresses import Address, header_text
+from deliverykit.words.credentials import Credential, revealed
+from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.message import Attachment
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-__all__ = ["SendGrid"]
+__all__ = ["ID_ARG", "ID_PREFIX", "SendGrid"]
 
-ID_ARG = "deliverykit_id"
+ID_PREFIX = "deliverykit_"
+ID_ARG = f"{ID_PREFIX}id"
 """The custom argument that carries our id and comes back at the top level of every event."""
+
+_EVENT_FIELDS = frozenset(
+    {
+        "email", "timestamp", "event", "sg_event_id", "sg_message_id", "smtp-id", "category", "ip", "useragent", "url",
+        "url_offset", "tls", "attempt", "response", "reason", "status", "type", "asm_group_id", "pool", "sg_machine_open",
+        "sg_content_type", "bounce_classification", "send_at", "sg_user_id", "cert_err", "newsletter", "sg_template_id",
+        "sg_template_name", "marketing_campaign_id", "marketing_campaign_name", "ip_pool",
+    }
+)  # fmt: skip
+"""Custom arguments stand beside these in an event: metadata of such a name travels with our prefix before it."""
+
+_THEIR_HEADERS = ("from", "sender", "to", "cc", "bcc", "return-path", "x-smtpapi")
+"""What would name another sender or recipient; X-SMTPAPI is the older API's way to do so."""
 
 
 def _reset(answer: Answer) -> int | None:
@@ -49,15 +57,21 @@ class SendGrid(Provider):
     esp: ClassVar[str] = "sendgrid"
     label: ClassVar[str] = "SendGrid"
     # 30 MB and 1,000 recipients are the documented limits of one call; 10 categories by the schema.
+    # Custom arguments stay under 10,000 bytes with our own among them. Subject and files may not be empty (schema);
+    # names may hold no comma or semicolon and From no Unicode (limitations page).
     capabilities: ClassVar[Capabilities] = Capabilities(
-        features=set(Feature) - {Feature.RAW, Feature.INTERNATIONAL},
+        features=set(Feature)
+        - {Feature.RAW, Feature.INTERNATIONAL, Feature.EMPTY_SUBJECT, Feature.EMPTY_FILES, Feature.NAME_PUNCTUATION},
         max_recipients=1000,
         max_bytes=30_000_000,
         max_reply_to=1000,
         max_tags=10,
+        max_tag_length=255,
+        max_metadata=9_000,
     )
-    table: ClassVar[tuple[Row, ...]] = (
+    table: ClassVar[Sequence[Row]] = (
         # 401 is two things: the key, or the plan's emails used up (sendgrid-python#242).
+        # When they come back is the plan's day, which no answer names.
         Row(401, "maximum credits exceeded", throttled(Scope.ACCOUNT)),
         Row(401, "", fault),
         Row(403, "verified sender identity", sender_refused),
@@ -65,11 +79,13 @@ class SendGrid(Provider):
         Row(413, "", rejected),
         Row(429, "", throttled(Scope.ACCOUNT, until=_reset)),
         Row(400, "", rejected),
+        # The API's own words for an address that is not one of its own: base_url is wrong.
         Row((404, 405), "", fault),
+        # 500, 502 and 504 may hide an accepted mail, 503 is a refusal to process: what judged() says by itself.
     )
 
     api_key: Credential = secret(label="API key", where="SendGrid: Settings, API Keys; the scope mail.send is enough")
-    base_url: str = option(label="API address", default="https://api.sendgrid.com")
+    base_url: str = web_address(label="API address", default="https://api.sendgrid.com")
 
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The JSON body of ``/v3/mail/send``."""
@@ -83,7 +99,8 @@ class SendGrid(Provider):
         if mail.reply_to:
             fields["reply_to_list"] = [_mailbox(one) for one in mail.reply_to]
         if mail.headers:
-            fields["headers"] = mail.headers
+            # The schema leaves encoding to the caller.
+            fields["headers"] = {name: header_text(value) for name, value in mail.headers.items()}
         if message.tags:
             fields["categories"] = list(message.tags)
         if message.attachments:
@@ -102,20 +119,23 @@ class SendGrid(Provider):
             **{(*person, name): ours.get(name, ABSENT) for name in ("from", "to", "cc", "bcc")},
             (*person, "custom_args", ID_ARG): mail.id,
             ("custom_args", ID_ARG): ABSENT,
-            **{(*at, name): ABSENT for at in (("headers",), (*person, "headers")) for name in ("from", "to", "cc", "bcc", "sender")},
+            # A setting of older days that sends a copy to an address of its own.
+            ("mail_settings", "bcc"): ABSENT,
+            **{(*at, name): ABSENT for at in (("headers",), (*person, "headers")) for name in _THEIR_HEADERS},
         }
 
     def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
         """A JSON POST with the key as bearer."""
         return HttpRequest(
             url=f"{self.base_url.rstrip('/')}/v3/mail/send",
-            headers={"Authorization": f"Bearer {self.api_key.reveal()}", "Content-Type": "application/json"},
-            body=json.dumps(payload, ensure_ascii=False).encode(),
+            headers={"Authorization": f"Bearer {revealed(self.api_key)}", "Content-Type": "application/json"},
+            body=json_body(payload, self.esp),
         )
 
     def accepted(self, response: HttpResponse) -> str | None:
         """202 with an empty body; the id is in a header (200 is the answer of ``sandbox_mode``)."""
-        return response.header("x-message-id") if not response.body.strip() else None
+        empty = response.status in {200, 202} and not response.body.strip()
+        return response.header("x-message-id") if empty else None
 
     def error(self, response: HttpResponse) -> str | None:
         """``{"errors": [{"message", "field"}]}``."""
@@ -123,17 +143,26 @@ class SendGrid(Provider):
         errors = body.get("errors") if isinstance(body, Mapping) else None
         if not isinstance(errors, list) or not errors or not all(isinstance(one, Mapping) for one in errors):
             return None
-        return "; ".join(f"{one.get('message')} ({one['field']})" if one.get("field") else str(one.get("message")) for one in errors)
+        return "; ".join(
+            f"{one.get('message')} ({one['field']})" if one.get("field") else str(one.get("message")) for one in errors
+        )
+
+    def scope_key(self, scope: Scope) -> str:
+        """A key stands for its account."""
+        return fingerprint("sendgrid", self.api_key) if scope is Scope.ACCOUNT else ""
 
 
 def _mailbox(one: Address) -> dict[str, str]:
+    if set(one.name) & {",", ";"}:  # of the message it is checked before; this is the server's own sender
+        raise ConfigurationError(f"sender {one.name!r}: SendGrid takes no comma or semicolon in a name; leave it out")
     return {"email": one.ascii, "name": one.name} if one.name else {"email": one.ascii}
 
 
 def _personalization(mail: Outgoing) -> dict[str, Any]:
     """One personalization. Custom arguments go in here: at the top the specification types them as text."""
     people = {name: [_mailbox(one) for one in getattr(mail, name)] for name in ("to", "cc", "bcc")}
-    return {**{name: found for name, found in people.items() if found}, "custom_args": {**mail.message.metadata, ID_ARG: mail.id}}
+    metadata = {ID_PREFIX + key if key.lower() in _EVENT_FIELDS else key: text for key, text in mail.message.metadata.items()}
+    return {**{name: found for name, found in people.items() if found}, "custom_args": {**metadata, ID_ARG: mail.id}}
 
 
 def _content(mail: Outgoing) -> list[dict[str, str]]:
@@ -142,7 +171,7 @@ def _content(mail: Outgoing) -> list[dict[str, str]]:
     return [{"type": kind, "value": text} for kind, text in parts if text]
 
 
-def _file(one: Any) -> dict[str, str]:
+def _file(one: Attachment) -> dict[str, str]:
     fields = {
         "content": base64.b64encode(one.content).decode(),
         "filename": one.filename,

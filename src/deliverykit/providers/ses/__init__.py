@@ -1,0 +1,5 @@
+"""Amazon SES, API v2."""
+
+from deliverykit.providers.ses.send import SES
+
+__all__ = ["SES"]
