@@ -2,7 +2,7 @@
 
 import re
 from email.headerregistry import HeaderRegistry
-from email.utils import formataddr, parseaddr
+from email.utils import parseaddr
 from functools import lru_cache
 
 import idna
@@ -15,7 +15,8 @@ __all__ = ["Address", "address", "addresses", "ascii_domain", "encoded_words", "
 _PLAIN_DOMAIN = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _LOCAL = re.compile(r"[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+(\.[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+)*")
 _QUOTED = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])+"')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_SPECIAL = re.compile(r'[][\\()<>@,:;".]')
 _NO_REPLY = re.compile(r"(no|do-?not|don-?t)[-_.]?reply([-_.+].*)?", re.IGNORECASE)
 
 
@@ -87,19 +88,23 @@ class Address:
     @property
     def display(self) -> str:
         """``Name <address>`` in Unicode, for JSON APIs that encode it themselves."""
-        return formataddr((self.name, self.ascii)) if self.name.isascii() else f'"{_escaped(self.name)}" <{self.ascii}>'
+        return _beside(self.name, self.ascii)
 
     @property
     def header(self) -> str:
         """``Name <address>`` in ASCII, the name as RFC 2047 encoded words where it needs them."""
-        return formataddr((self.name, self.ascii)) if self.name.isascii() else f"{encoded_words(self.name)} <{self.ascii}>"
+        return _beside(self.name, self.ascii) if self.name.isascii() else f"{encoded_words(self.name)} <{self.ascii}>"
 
     def __str__(self) -> str:
         return self.display if self.name else self.email
 
 
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace('"', '\\"')
+def _beside(name: str, email: str) -> str:
+    """As the standard library's ``formataddr``, which refuses an address that is not ASCII."""
+    if not name:
+        return email
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{email}>' if not name.isascii() or _SPECIAL.search(name) else f"{escaped} <{email}>"
 
 
 def encoded_words(text: str) -> str:

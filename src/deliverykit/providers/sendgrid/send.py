@@ -89,10 +89,13 @@ class SendGrid(Provider):
 
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The JSON body of ``/v3/mail/send``."""
-        message = mail.message
+        message, sender = mail.message, mail.sender
+        if sender.international or set(sender.name) & {",", ";"}:
+            # Of the message both are checked before; this is the server's own sender.
+            raise ConfigurationError(f"sender {sender}: SendGrid takes only ASCII before the @, and no , or ; in a name")
         fields: dict[str, Any] = {
             "personalizations": [_personalization(mail)],
-            "from": _mailbox(mail.sender),
+            "from": _mailbox(sender),
             "subject": message.subject,
             "content": _content(mail),
         }
@@ -153,8 +156,6 @@ class SendGrid(Provider):
 
 
 def _mailbox(one: Address) -> dict[str, str]:
-    if set(one.name) & {",", ";"}:  # of the message it is checked before; this is the server's own sender
-        raise ConfigurationError(f"sender {one.name!r}: SendGrid takes no comma or semicolon in a name; leave it out")
     return {"email": one.ascii, "name": one.name} if one.name else {"email": one.ascii}
 
 

@@ -110,6 +110,8 @@ class SES(Provider):
 
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The JSON body of ``SendEmail``."""
+        if mail.sender.international:  # of the message it is checked before; this is the server's own sender
+            raise ConfigurationError(f"sender {mail.sender.email!r}: Amazon SES takes only ASCII before the @; give another")
         raw, tracking = mail.message.raw, _tracking(mail)
         fields: dict[str, Any] = {
             "FromEmailAddress": mail.sender.header,
