@@ -40,7 +40,9 @@ def test_no_path_of_the_workplace() -> None:
 
 
 def test_no_secret() -> None:
-    found = [f"{name}: looks like {what}" for name, text in _texts() for what, pattern in SECRETS.items() if pattern.search(text)]
+    found = [
+        f"{name}: looks like {what}" for name, text in _texts() for what, pattern in SECRETS.items() if pattern.search(text)
+    ]
     assert not found
 
 
