@@ -1,0 +1,340 @@
+"""The default transports, on httpx2; a host's own httpx or httpx2 client does as well."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from attrs import frozen
+
+from deliverykit.transports.deadline import Deadline, guard
+from deliverykit.transports.stages import Watch, failure
+from deliverykit.words.errors import ConfigurationError, Stage, TransportError
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+
+__all__ = ["AsyncHttpTransport", "HttpTransport"]
+
+_KEPT_ALIVE: Final = 15.0
+"""How long an idle connection is kept, in seconds: less than servers keep theirs (nginx 75, AWS load balancers 60).
+
+A request on a connection the other side is just closing ends in an unknown outcome.
+"""
+
+
+@frozen(kw_only=True)
+class _Times:
+    connect: float
+    read: float
+    whole: float
+    pace: int
+
+    def more(self, request: HttpRequest) -> float:
+        return len(request.body) / self.pace
+
+    def steps(self, request: HttpRequest) -> dict[str, float]:
+        return {
+            "connect": self.connect,
+            "read": self.read,
+            "write": self.read + self.more(request),  # the asynchronous client times a body as one write
+            "pool": self.connect,
+        }
+
+
+class _Settings:
+    """What both colours share."""
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        connect: float,
+        read: float,
+        whole: float,
+        bytes_per_second: int,
+        max_response: int,
+        connections: int,
+        tls: "ssl.SSLContext | None",
+    ) -> None:
+        for name, value in (("connect", connect), ("read", read), ("whole", whole), ("bytes_per_second", bytes_per_second)):
+            if not value > 0:
+                raise ConfigurationError(f"transport {name}: {value!r}; give a number above zero")
+        self._host = client
+        self._times = _Times(connect=connect, read=read, whole=whole, pace=bytes_per_second)
+        self._max_response = max_response
+        self._connections = connections
+        self._tls = tls
+
+    def _options(self) -> dict[str, Any]:
+        """How our own client is made. TLS is verified: by the system's trust, or by the host's context."""
+        import httpx2
+
+        return {
+            "verify": True if self._tls is None else self._tls,
+            "follow_redirects": False,
+            "timeout": self._times.read,
+            "limits": httpx2.Limits(
+                max_connections=self._connections,
+                max_keepalive_connections=self._connections,
+                keepalive_expiry=_KEPT_ALIVE,
+            ),
+        }
+
+    def _request(self, client: Any, request: HttpRequest, trace: object) -> "httpx2.Request":
+        """The client's own request object, made without the client's headers, cookies and parameters.
+
+        The adapter signed exactly this. A host's client keeps the times the host gave it.
+        """
+        module = _module(client)
+        extensions: dict[str, Any] = {"trace": trace}
+        if self._host is None or client.timeout == module.Timeout(5.0):  # the libraries' own default: nobody chose it
+            extensions["timeout"] = self._times.steps(request)
+        try:
+            return module.Request(  # type: ignore[no-any-return]
+                request.method, request.url, headers=_headers(request), content=request.body, extensions=extensions
+            )
+        except Exception as error:  # noqa: BLE001
+            # Nothing has been dialled. The words stay out: they may hold a header's value.
+            raise TransportError(Stage.POOL, f"{type(error).__name__}: not a request this client can send") from None
+
+    def _watch(self) -> Watch:
+        """Our own client tells every step, so silence means that the call still waits for a connection."""
+        return Watch(Stage.POOL if self._host is None else None)
+
+    @contextmanager
+    def _judged(self, watch: Watch) -> Iterator[None]:
+        try:
+            yield
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            raise failure(error, watch) from None
+
+    def _checked(self, size: int) -> None:
+        if size > self._max_response:
+            raise TransportError(Stage.READ, f"the answer is larger than {self._max_response} bytes")
+
+
+class HttpTransport(_Settings):
+    """Blocking HTTP by httpx2. Implements :class:`~deliverykit.contracts.transport.Transport`; shared by threads.
+
+    Every :meth:`send` is **one** submission: nothing is repeated, no redirect is followed, no
+    authentication flow answers a challenge. TLS is verified by the system's trust store; ``tls`` is an
+    ``ssl.SSLContext`` of the host's instead (a private authority). Proxies are taken from the
+    environment (``HTTPS_PROXY``, ``NO_PROXY``).
+
+    Seconds: ``connect`` for a connection (name, TCP, TLS, and a free place in the pool each), ``read``
+    between two pieces of the answer and for writing, ``whole`` for the call from beginning to end; writing
+    and the whole get one second more for every ``bytes_per_second`` bytes of body (100,000: 0.8 Mbit/s).
+    The system's name resolver cannot be interrupted and may outlast them.
+    An answer of more than ``max_response`` bytes is an unknown outcome. ``connections`` are open at most.
+
+    ``client`` is a host's own ``httpx.Client`` or ``httpx2.Client``, taken as it is: its proxies,
+    certificates, event hooks and limits hold, its times too (unless they are the library's default of
+    5 s everywhere), and so do retries of its transport: whoever puts them there may send mail twice.
+    Only redirects and its ``auth`` are switched off for our calls, and its default headers, cookies and
+    parameters left out. It is never closed here. With it ``whole`` is looked at between the steps of a call.
+    """
+
+    def __init__(
+        self,
+        client: "httpx2.Client | None" = None,
+        *,
+        connect: float = 5.0,
+        read: float = 30.0,
+        whole: float = 60.0,
+        bytes_per_second: int = 100_000,
+        max_response: int = 1 << 20,
+        connections: int = 200,
+        tls: "ssl.SSLContext | None" = None,
+    ) -> None:
+        super().__init__(
+            client,
+            connect=connect,
+            read=read,
+            whole=whole,
+            bytes_per_second=bytes_per_second,
+            max_response=max_response,
+            connections=connections,
+            tls=tls,
+        )
+        self._deadline = Deadline()
+        self._lock = threading.Lock()
+        self._own: dict[int, httpx2.Client] = {}
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
+        client = self._client()
+        watch = self._watch()
+        built = self._request(client, request, watch)
+        ends = time.monotonic() + self._times.whole + self._times.more(request)
+        self._deadline.at = ends
+        try:
+            with self._judged(watch):
+                return self._sent(client, built, ends)
+        finally:
+            self._deadline.at = None
+
+    def _sent(self, client: "httpx2.Client", built: "httpx2.Request", ends: float) -> HttpResponse:
+        try:
+            response = client.send(built, stream=True, auth=None, follow_redirects=False)
+        except _module(client).HTTPStatusError as error:
+            return _despite(error)
+        try:
+            pieces, size = [], 0
+            for piece in response.iter_bytes():
+                pieces.append(piece)
+                size += len(piece)
+                self._checked(size)
+                if time.monotonic() > ends:
+                    raise TransportError(Stage.READ, "the answer did not end in time")
+        finally:
+            response.close()
+        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+
+    def _client(self) -> "httpx2.Client":
+        """The host's, or ours: opened at first use, and anew after a fork (the parent's sockets are the parent's)."""
+        if self._host is not None:
+            return self._host  # type: ignore[no-any-return]
+        pid = os.getpid()
+        client = self._own.get(pid)
+        if client is None:
+            import httpx2
+
+            client = httpx2.Client(**self._options())
+            guard(client, self._deadline)
+            # No lock: a fork may have copied it held. The parent's client stays here unused and unclosed.
+            kept = self._own.setdefault(pid, client)
+            if kept is not client:
+                client.close()
+            client = kept
+        return client
+
+    def close(self) -> None:
+        """Close our own connections; the host's client is left alone. A later ``send`` opens new ones."""
+        client = self._own.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'' if self._host is None else type(self._host).__module__ + ' client'})"
+
+
+class AsyncHttpTransport(_Settings):
+    """The same as :class:`HttpTransport`, awaited, on httpx2's ``AsyncClient`` or the host's; asyncio only.
+
+    Here ``whole`` is kept at every step, with a host's client too. Cancelling a call cancels it; mail whose request had
+    begun may have gone. Connections belong to the loop that opened them; each loop gets its own.
+    """
+
+    def __init__(
+        self,
+        client: "httpx2.AsyncClient | None" = None,
+        *,
+        connect: float = 5.0,
+        read: float = 30.0,
+        whole: float = 60.0,
+        bytes_per_second: int = 100_000,
+        max_response: int = 1 << 20,
+        connections: int = 200,
+        tls: "ssl.SSLContext | None" = None,
+    ) -> None:
+        super().__init__(
+            client,
+            connect=connect,
+            read=read,
+            whole=whole,
+            bytes_per_second=bytes_per_second,
+            max_response=max_response,
+            connections=connections,
+            tls=tls,
+        )
+        self._own: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = WeakKeyDictionary()
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
+        client = self._client()
+        watch = self._watch()
+        built = self._request(client, request, watch.awaited)
+        whole = self._times.whole + self._times.more(request)
+        with self._judged(watch):
+            timer = asyncio.timeout(whole)
+            try:
+                async with timer:
+                    return await self._sent(client, built)
+            except TimeoutError:
+                if not timer.expired():
+                    raise
+                raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
+
+    async def _sent(self, client: "httpx2.AsyncClient", built: "httpx2.Request") -> HttpResponse:
+        try:
+            response = await client.send(built, stream=True, auth=None, follow_redirects=False)
+        except _module(client).HTTPStatusError as error:
+            return _despite(error)
+        try:
+            pieces, size = [], 0
+            async for piece in response.aiter_bytes():
+                pieces.append(piece)
+                size += len(piece)
+                self._checked(size)
+        finally:
+            await response.aclose()
+        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+
+    def _client(self) -> "httpx2.AsyncClient":
+        if self._host is not None:
+            return self._host  # type: ignore[no-any-return]
+        loop = asyncio.get_running_loop()
+        client = self._own.get(loop)
+        if client is None:
+            import httpx2
+
+            client = self._own[loop] = httpx2.AsyncClient(**self._options())
+        return client
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; the host's client is left alone. A later ``send`` opens new ones."""
+        client = self._own.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'' if self._host is None else type(self._host).__module__ + ' client'})"
+
+
+def _module(client: object) -> Any:
+    """The module, httpx or httpx2, that the client is of."""
+    for base in type(client).__mro__:
+        root = base.__module__.partition(".")[0]
+        if root in {"httpx", "httpx2"}:
+            return sys.modules[root]
+    raise ConfigurationError(f"transport: {type(client).__name__} is no client of httpx or httpx2")
+
+
+def _headers(request: HttpRequest) -> Mapping[str, str]:
+    """The request's headers; who we are, and no compression, where it does not say (an answer is small, and then bounded)."""
+    from deliverykit import __version__
+
+    given = {name.lower() for name in request.headers}
+    ours = {"User-Agent": f"deliverykit/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    return {**{name: value for name, value in ours.items() if name.lower() not in given}, **request.headers}
+
+
+def _despite(error: Any) -> HttpResponse:
+    """The answer inside a ``raise_for_status()`` of a host's event hook, where that hook has read it."""
+    response = error.response
+    try:
+        body = response.content
+    except Exception:  # noqa: BLE001
+        raise TransportError(Stage.READ, "an event hook of the host's client raised before the answer was read") from None
+    return HttpResponse(status=response.status_code, headers=response.headers, body=body)

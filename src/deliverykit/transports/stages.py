@@ -1,0 +1,117 @@
+"""How far a call came: followed while it goes, and read from what it raised."""
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from deliverykit.words.errors import Stage, TransportError
+
+__all__ = ["Watch", "failure"]
+
+_ORDER: Final = (Stage.POOL, Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.WRITE, Stage.READ)
+
+# httpcore names its steps "<part>.<step>.started|complete|failed" (httpcore docs, Extensions, "trace").
+_STEPS: Final = {
+    "connect_tcp": Stage.CONNECT,
+    "connect_unix_socket": Stage.CONNECT,
+    "setup_socks5_connection": Stage.CONNECT,
+    "start_tls": Stage.TLS,
+    "send_request_headers": Stage.WRITE,
+    "send_request_body": Stage.WRITE,
+    "receive_response_headers": Stage.READ,
+    "receive_response_body": Stage.READ,
+}
+
+# The exceptions of httpx and httpx2 by name, so that neither need be imported to judge the other's.
+_RAISED: Final = {
+    "PoolTimeout": Stage.POOL,
+    "UnsupportedProtocol": Stage.POOL,
+    "InvalidURL": Stage.POOL,
+    "ConnectTimeout": Stage.CONNECT,
+    "ConnectError": Stage.CONNECT,
+    "ProxyError": Stage.CONNECT,
+    "WriteTimeout": Stage.WRITE,
+    "WriteError": Stage.WRITE,
+}
+
+
+class Watch:
+    """Follows one call by httpcore's ``trace`` extension. ``stage`` is the furthest it came, ``None`` where nobody told."""
+
+    __slots__ = ("stage",)
+
+    def __init__(self, stage: Stage | None = None) -> None:
+        self.stage = stage
+
+    def __call__(self, event: str, info: Mapping[str, object]) -> None:
+        """One step began or ended. A step back is not followed: what was written stays written."""
+        step, _, how = event.rpartition(".")
+        stage = _STEPS.get(step.rpartition(".")[2])
+        if stage is None or how != "started":
+            return
+        if stage in (Stage.WRITE, Stage.READ) and getattr(info.get("request"), "method", b"") == b"CONNECT":
+            stage = Stage.CONNECT  # the tunnel through a proxy is asked for; our request has not begun
+        if self.stage is None or _later(stage, self.stage):
+            self.stage = stage
+
+    async def awaited(self, event: str, info: Mapping[str, object]) -> None:
+        """The same, for the clients that await it."""
+        self(event, info)
+
+
+def failure(error: Exception, watch: Watch) -> TransportError:
+    """What a client raised, as a :class:`~deliverykit.words.errors.TransportError`.
+
+    The stage is the later one of what the exception says and what was watched; an exception that no
+    client declares counts as the last stage, because nobody knows what went before it. The reason
+    holds the exception's own words only where those cannot hold a header's value (h11 prints an
+    illegal one, and that may be the API key).
+    """
+    name = next((base for base in _family(error) if base in _RAISED), "")
+    seen = watch.stage
+    if name:
+        stage = _RAISED[name]
+        if seen is not None and _later(seen, stage):
+            stage = seen
+    elif seen is not None and (isinstance(error, OSError) or "RequestError" in _family(error)):
+        # Below httpx's own mapping: a reset in the middle of an asynchronous handshake comes as an OSError.
+        stage = seen
+    else:
+        stage = Stage.READ
+    if stage in (Stage.CONNECT, Stage.TLS):
+        stage = _refined(error, stage)
+    plain = isinstance(error, OSError) or "RequestError" in _family(error)
+    text = str(error).strip() if plain and type(error).__name__ != "LocalProtocolError" else ""
+    return TransportError(stage, f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__)
+
+
+def _later(one: Stage, other: Stage) -> bool:
+    return _ORDER.index(one) > _ORDER.index(other)
+
+
+def _family(error: Exception) -> list[str]:
+    """The names of its classes that are httpx's or httpx2's."""
+    return [base.__name__ for base in type(error).__mro__ if base.__module__.partition(".")[0] in {"httpx", "httpx2"}]
+
+
+def _refined(error: BaseException, stage: Stage) -> Stage:
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return Stage.RESOLVE
+        if isinstance(cause, ssl.SSLError):
+            return Stage.TLS
+    return stage
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it came from; httpcore's pool cuts ``__cause__``, so arguments and context are asked too."""
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < 50:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [other for other in (*one.args, one.__cause__, one.__context__) if isinstance(other, BaseException)]
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
