@@ -90,6 +90,13 @@ class Limit(ABC):
     def give(self, state: State, mark: int, n: int) -> State:
         """Undo a charge of ``n`` that surely was not used; nothing, once the window that ``mark`` names has gone."""
 
+    def rewound(self, state: State, now: int) -> State:
+        """The state after the clock was set back to ``now`` on purpose: every count kept, nothing left in the future.
+
+        Override it where the state holds instants. As it stands the state is kept.
+        """
+        return state
+
 
 class QuotaPolicy(Limit):
     """A budget of mail per window. It refuses, and says when it will grant again."""

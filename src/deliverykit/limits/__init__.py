@@ -1,1 +1,9 @@
-""""""
+"""Floor 3: the quotas, paces and closed doors that decide when mail may leave. Pure arithmetic over whole numbers."""
+
+from deliverykit.limits.calendar import CalendarQuota
+from deliverykit.limits.checks import check_new
+from deliverykit.limits.closed import Closed
+from deliverykit.limits.pace import Pause, Rate, pace
+from deliverykit.limits.rolling import RollingQuota
+
+__all__ = ["CalendarQuota", "Closed", "Pause", "Rate", "RollingQuota", "check_new", "pace"]

@@ -1,0 +1,153 @@
+"""Paces: when the next email may start. They delay, by reserving slots; they never count as exhausted."""
+
+from abc import abstractmethod
+from datetime import timedelta
+from typing import ClassVar, Final
+
+from attrs import Attribute, field, frozen
+
+from deliverykit.contracts.limit import RateLimiter, State, Terms
+from deliverykit.limits.checks import brief, check_length, check_whole, milliseconds
+from deliverykit.words.clock import NEVER
+
+__all__ = ["Pause", "Rate", "pace"]
+
+_HORIZON: Final = 250
+"""Slots up to so many milliseconds ahead may be taken, several at once; a worker that dies wastes no more."""
+
+
+class _Slots(RateLimiter):
+    """Reservation of slots (the generic cell rate algorithm).
+
+    The state is the slot that was issued last, reckoned as if all were evenly spaced; the interval
+    it was issued with; and how many were issued with it. The next is due an interval later; a burst
+    lets it go earlier by so many intervals. The interval is not part of what is due, so a pace that
+    is changed holds from the next slot on.
+    """
+
+    @property
+    @abstractmethod
+    def _interval(self) -> int:
+        """Milliseconds from one slot to the next."""
+
+    @property
+    @abstractmethod
+    def _burst(self) -> int:
+        """How many may go at once after a rest."""
+
+    def room(self, state: State, now: int) -> int:
+        """How many slots lie within the next 250 milliseconds, or may go at once."""
+        due, first = self._due(state, now)
+        if first > now + _HORIZON:
+            return 0
+        return max((now + _HORIZON - first) // self._interval + 1, self._at_once(due, now))
+
+    def when(self, state: State, now: int, n: int) -> int:
+        """The first instant at which ``n`` slots may be taken in one step."""
+        due, _ = self._due(state, now)
+        last = due + (n - self._burst) * self._interval
+        if (n - 1) * self._interval <= _HORIZON:
+            return max(now, last - _HORIZON)
+        return max(now, last) if n <= self._burst else NEVER
+
+    def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:
+        """Reserve ``n`` slots: all for now where the burst allows it, else an interval apart."""
+        due, first = self._due(state, now)
+        last = max(now, due) + (n - 1) * self._interval
+        step = 0 if n <= self._at_once(due, now) else self._interval
+        return (last, self._interval, n), Terms(last, slot=first, step=step)
+
+    def give(self, state: State, mark: int, n: int) -> State:
+        """Issue the slots of a grant again, if they are the last that were issued and all of them come back.
+
+        Others are lost: an email that got a later one may already be under way to it.
+        """
+        if not state or state[0] != mark or state[2] != n:
+            return state
+        return (state[0] - n * state[1], state[1], 0)
+
+    def rewound(self, state: State, now: int) -> State:
+        """After the clock was set back: as if the last slot were now."""
+        return (min(state[0], now), state[1], 0) if state else state
+
+    def _due(self, state: State, now: int) -> tuple[int, int]:
+        """When the next slot is due, and when it may go."""
+        due = state[0] + self._interval if state else now
+        return due, max(now, due - (self._burst - 1) * self._interval)
+
+    def _at_once(self, due: int, now: int) -> int:
+        """How many the burst lets go this very instant; none or less where it is spent."""
+        return (now - max(now, due)) // self._interval + self._burst
+
+
+def _pause(_: object, __: "Attribute[timedelta]", value: object) -> None:
+    check_length("pause", value, unit="milliseconds")
+
+
+def _per(_: object, attribute: "Attribute[timedelta]", value: object) -> None:
+    check_length(attribute.name, value)
+
+
+def _number(_: object, attribute: "Attribute[int]", value: object) -> None:
+    check_whole(attribute.name, value, 1)
+
+
+@frozen
+class Pause(_Slots):
+    """At least ``length`` from the start of one email to the start of the next; the first goes at once.
+
+    It guarantees that slots are issued in order and never closer than ``length``, rounded up to a
+    whole millisecond.
+    """
+
+    name: ClassVar[str] = "pause"
+
+    length: timedelta = field(validator=_pause)
+
+    @property
+    def _interval(self) -> int:
+        return milliseconds(self.length)
+
+    @property
+    def _burst(self) -> int:
+        return 1
+
+
+@frozen
+class Rate(_Slots):
+    """``n`` emails in each ``per``, evenly spaced, ``burst`` of them at once after a rest.
+
+    It guarantees that of the slots it issues at most ``burst`` + T / interval, rounded up, lie in
+    any time T. The interval is ``per`` / ``n``, rounded up to a whole millisecond: ``Rate(14)`` is one each
+    72 ms, ``Rate(300)`` one each 4 ms; beyond 1,000 per second there is nothing to wait for.
+    """
+
+    name: ClassVar[str] = "rate"
+
+    n: int = field(validator=_number)
+    per: timedelta = field(default=timedelta(seconds=1), validator=_per)
+    burst: int = field(default=1, validator=_number)
+
+    @property
+    def key(self) -> str:
+        """One state per owner and period, whatever the number is."""
+        return f"{self.name}/{brief(milliseconds(self.per))}"
+
+    @property
+    def _interval(self) -> int:
+        return -(-milliseconds(self.per) // self.n)
+
+    @property
+    def _burst(self) -> int:
+        return self.burst
+
+
+def pace(value: object) -> RateLimiter | None:
+    """What the ``pause=`` of a server means: a ``timedelta`` is a :class:`Pause`, a pace is itself, ``None`` is none.
+
+    Raises ``ConfigurationError`` for anything else; for a bare number with the ``timedelta`` to write.
+    """
+    if value is None or isinstance(value, RateLimiter):
+        return value
+    check_length("pause", value, unit="milliseconds")
+    return Pause(value)  # type: ignore[arg-type]
