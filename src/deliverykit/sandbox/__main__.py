@@ -1,0 +1,7 @@
+"""``python -m deliverykit.sandbox``."""
+
+import sys
+
+from deliverykit.sandbox.server import main
+
+sys.exit(main())

@@ -1,0 +1,50 @@
+"""The sandbox's listeners: four ESPs and the control in one process, one port each, on this machine only."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Mapping
+
+from deliverykit.sandbox.control import Control
+from deliverykit.sandbox.elasticemail import ElasticEmail
+from deliverykit.sandbox.esp import Clock, Esp, calm
+from deliverykit.sandbox.mailgun import Mailgun
+from deliverykit.sandbox.sendgrid import SendGrid
+from deliverykit.sandbox.ses import EXAMPLE_KEYS, Ses
+
+__all__ = ["listen"]
+
+_HOST = "127.0.0.1"
+
+
+async def listen(*, port: int, as_json: bool, keep: int | None, ses_keys: Mapping[str, str], until_eof: bool) -> None:
+    """Listen, print the URLs, and serve until SIGTERM, SIGINT or (``until_eof``) the end of standard input."""
+    clock = Clock()
+    esps = {service.name: Esp(service, clock, keep) for service in (Ses(), SendGrid(), Mailgun(), ElasticEmail())}
+    esps["ses"].account.secrets.update({**EXAMPLE_KEYS, **ses_keys})
+    urls: dict[str, str] = {}
+    control = Control(esps, clock, urls)
+    servers = []
+    for offset, (name, handler) in enumerate(
+        [*((name, esp.connected) for name, esp in esps.items()), ("control", control.connected)]
+    ):
+        server = await asyncio.start_server(handler, _HOST, port and port + offset, backlog=1024, limit=1 << 20)
+        urls[name] = f"http://{_HOST}:{server.sockets[0].getsockname()[1]}"
+        servers.append(server)
+    for name, url in urls.items():
+        print(json.dumps({"name": name, "url": url}) if as_json else f"{name:<13}{url}", flush=True)
+    calm()
+    await _stopped(until_eof)
+    for server in servers:
+        server.close()
+
+
+async def _stopped(until_eof: bool) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if until_eof:
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+    await stop.wait()
