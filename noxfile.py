@@ -86,7 +86,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """mypy --strict, and pyright's count of public names whose type is known: all of them."""
+    """Mypy --strict, and pyright's count of public names whose type is known: all of them."""
     install(session, "lint")
     session.run("mypy")
     session.run("pyright", "--verifytypes", "deliverykit", "--ignoreexternal")

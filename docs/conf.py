@@ -65,9 +65,26 @@ def resolve(app: Any, env: Any, node: Any, contnode: Any) -> Any:
             domain = env.get_domain("py")
             found = domain.resolve_any_xref(env, node.get("refdoc", env.docname), app.builder, wanted, node, contnode)
             return found[0][1] if found else None
-    # A type that is in no __all__ and is of an inner floor: its name is shown, without a link.
-    inner = ("deliverykit.words.", "deliverykit.records.", "deliverykit.engine.")
-    return contnode if target.startswith(inner) else None
+    # What is there but not public is shown without a link; what is not there is an error.
+    return contnode if _exists(target) else None
+
+
+def _exists(target: str) -> bool:
+    """Whether a full name of ours leads to a module or to something in one."""
+    module, rest = target, []
+    while module.startswith("deliverykit"):
+        try:
+            found: Any = import_module(module)
+            for name in rest:
+                found = getattr(found, name)
+        except ModuleNotFoundError:
+            module, _, last = module.rpartition(".")
+            rest.insert(0, last)
+        except AttributeError:
+            return False
+        else:
+            return True
+    return False
 
 
 def setup(app: Any) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+
 from checkout import ROOT
 
 FENCE = re.compile(
@@ -69,5 +70,5 @@ def test_the_documentation_has_examples_that_run() -> None:
 
 
 def test_the_reader_of_pages_sees_what_it_should() -> None:
-    page = "a\n```python\nx = 1\n```\n<!-- not run: needs a key -->\n```python\nboom\n```\n<!-- setup\ny = 2\n-->\n```bash\nno\n```\n"
-    assert blocks(page) == [Block(3, "x = 1\n", None), Block(7, "boom\n", "needs a key"), Block(10, "y = 2\n", None)]
+    page = "a\n```python\nx = 1\n```\n<!-- not run: a key -->\n```python\nboom\n```\n<!-- setup\ny = 2\n-->\n```sh\nno\n```\n"
+    assert blocks(page) == [Block(3, "x = 1\n", None), Block(7, "boom\n", "a key"), Block(10, "y = 2\n", None)]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from checkout import ROOT, SOURCE
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

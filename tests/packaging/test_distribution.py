@@ -6,8 +6,9 @@ import re
 from importlib.metadata import Distribution, distribution, entry_points
 from importlib.resources import files
 
-import deliverykit
 import pytest
+
+import deliverykit
 from checkout import PROJECT, ROOT, SOURCE, tracked_files
 
 

@@ -6,8 +6,8 @@ import email.policy
 import runpy
 
 import pytest
-from checkout import ROOT
 
+from checkout import ROOT
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message

@@ -19,7 +19,8 @@ def test_every_module_imports_or_names_its_extra() -> None:
 
 
 def test_the_pretence_hides_the_packages() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import without_extras as w; sys.meta_path.insert(0, w.Hidden()); import boto3"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import without_extras; "
+    code += "sys.meta_path.insert(0, without_extras.Hidden()); import boto3"
     done = _run(["-c", code, str(SCRIPT.parent)])
     assert "No module named 'boto3'" in done.stderr
 

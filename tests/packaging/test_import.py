@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
+
 from checkout import modules
 
 HEAVY = {
     "aiohttp", "boto3", "botocore", "cryptography", "h11", "httpcore2", "httpx", "httpx2", "hypothesis", "psycopg", "pytest",
-    "redis", "requests", "rich", "sqlite3", "tenacity",
+    "redis", "requests", "rich", "sqlite3",
 }  # fmt: skip
 
 

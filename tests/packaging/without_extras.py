@@ -41,8 +41,9 @@ def problems() -> list[str]:
     for name in names():
         try:
             import_module(name)
-        except ImportError as error:
-            missing = (error.name or "").partition(".")[0]
+        except Exception as error:
+            cause = error if isinstance(error, ImportError) else error.__context__
+            missing = (getattr(cause, "name", None) or "").partition(".")[0]
             extra = EXTRAS.get(missing, "?")
             if f"deliverykit[{extra}]" not in str(error):
                 found.append(f"import {name}: {error!r} does not name deliverykit[{extra}]")
