@@ -103,4 +103,4 @@ def imports(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation, without a warning; tests/docs executes its examples."""
     install(session, "docs")
-    session.run("sphinx-build", "-q", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("sphinx-build", "-q", "-E", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build/html")
