@@ -1,7 +1,6 @@
 """What an ESP knows besides the request: its keys, its verified senders, what was sent so far, the time."""
 
 from collections import deque
-from collections.abc import Mapping
 
 from attrs import define, field
 
@@ -67,7 +66,3 @@ class Account:
     def knows(self, key: str) -> bool:
         """Whether the credential works."""
         return self.keys is None or key in self.keys
-
-    def settings(self) -> Mapping[str, object]:
-        """What the control has set, for people."""
-        return {"keys": self.keys and len(self.keys), "verified": self.verified, "per_day": self.per_day}

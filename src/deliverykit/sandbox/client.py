@@ -12,7 +12,7 @@ from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 from urllib.parse import urlsplit
 
 from deliverykit.sandbox.faults import Fault
@@ -74,7 +74,7 @@ class Sandbox:
         keys = "\n".join(f"{name}={secret}" for name, secret in self._ses_keys.items())
         source = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603  our own interpreter and module
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -162,6 +162,10 @@ class Sandbox:
         """Forget mails, submissions and bytes. Settings, faults, the clock, quota counts and idempotency keys stay."""
         self._call("clear", esp=esp and _known(esp))
 
+    def reset(self) -> None:
+        """As at the start: nothing received, no fault, no setting, no count towards a quota, the true time."""
+        self._call("reset")
+
     # -- trouble ------------------------------------------------------------------------------
 
     def fault(self, esp: str, kind: str, times: int | None = 1, **options: Any) -> None:
@@ -172,7 +176,8 @@ class Sandbox:
 
         - ``latency(seconds=0.1)``: the request is taken at once, the answer comes late.
         - ``throttle(retry_after=, status=, text=)``, ``quota(retry_after=, status=, text=)``: the ESP's own refusals.
-        - ``bad_key(text=, status=)``, ``rejected(text=, status=, code=)``: likewise; ``code`` is SES's error type or SendGrid's field.
+        - ``bad_key(text=, status=)``, ``rejected(text=, status=, code=)``: likewise; ``code`` is SES's error type or
+          SendGrid's field.
         - ``server_error(status=500, text=, retry_after=, accepted=False)``.
         - ``hang(accepted=True, seconds=)``: reads the request and never answers.
         - ``reset(when="after", accepted=True)``: a TCP reset; ``when="before"`` is never accepted.
@@ -242,13 +247,13 @@ def _known(esp: str) -> str:
 
 def _announced(process: "subprocess.Popen[str]") -> dict[str, str]:
     """The URLs the new process prints; ends it where it does not within half a minute."""
-    assert process.stdout is not None
+    output = cast("IO[str]", process.stdout)
     watchdog = threading.Timer(_START_SECONDS, process.kill)
     watchdog.start()
     try:
         urls: dict[str, str] = {}
         while "control" not in urls:
-            line = process.stdout.readline()
+            line = output.readline()
             if not line:
                 _ended(process)
                 raise ConfigurationError("the sandbox's process ended before it listened; its output says why")

@@ -21,11 +21,11 @@ _CHUNK = 1 << 18
 _REASONS = {one.value: one.phrase for one in HTTPStatus}
 
 
-class BadRequest(Exception):  # noqa: N818  the client's fault, not ours
+class BadRequest(Exception):
     """What came is not HTTP."""
 
 
-class TooLarge(Exception):  # noqa: N818
+class TooLarge(Exception):
     """The body is larger than is read."""
 
     def __init__(self, request: Request) -> None:
@@ -88,7 +88,7 @@ class Connection:
         request.body = b"".join(pieces)
         return request
 
-    async def _event(self) -> "h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]":
+    async def _event(self) -> "h11.Event | type[h11.NEED_DATA | h11.PAUSED]":
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")))

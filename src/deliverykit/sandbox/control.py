@@ -102,6 +102,12 @@ class Control:
         for one in self._some(esp):
             one.clear()
 
+    def reset(self) -> None:
+        """As it was at the start."""
+        self.clock.offset = 0
+        for one in self.esps.values():
+            one.reset()
+
     def fault(self, esp: str, kind: str, times: int | None, options: dict[str, Any]) -> None:
         """Arm a fault."""
         if times is not None and times < 1:
@@ -156,6 +162,6 @@ def _lowered(names: list[str] | None) -> frozenset[str] | None:
 
 _CALLS: Mapping[str, Callable[..., object]] = {
     name: getattr(Control, name)
-    for name in ("info", "received", "requests", "count", "bytes_seen", "clear", "fault", "clear_faults", "verify_only",
-                 "recipients_refused", "domains", "keys", "limit", "check_clock", "move_clock", "now")
+    for name in ("info", "received", "requests", "count", "bytes_seen", "clear", "reset", "fault", "clear_faults",
+                 "verify_only", "recipients_refused", "domains", "keys", "limit", "check_clock", "move_clock", "now")
 }  # fmt: skip

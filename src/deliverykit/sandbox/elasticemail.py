@@ -138,15 +138,22 @@ def _send(request: Request, account: Account, kind: str) -> Verdict:
     _check_options(options)
     reply_to = content.get("ReplyTo")
     mail = Mail(
-        sender=_mailbox(content.get("From"), "From", names), names=names, to=people.get("to", ()), cc=people.get("cc", ()),
-        bcc=people.get("bcc", ()), envelope=envelope,
-        reply_to=(_mailbox(reply_to, "ReplyTo", names),) if reply_to else (), subject=_string(content.get("Subject") or "", "Subject"),
-        text=text, html=html, headers={name: _string(value, name) for name, value in _object(content.get("Headers") or {}, "Headers").items()},
+        sender=_mailbox(content.get("From"), "From", names),
+        names=names,
+        to=people.get("to", ()),
+        cc=people.get("cc", ()),
+        bcc=people.get("bcc", ()),
+        envelope=envelope,
+        reply_to=(_mailbox(reply_to, "ReplyTo", names),) if reply_to else (),
+        subject=_string(content.get("Subject") or "", "Subject"),
+        text=text,
+        html=html,
+        headers={name: _string(value, name) for name, value in _object(content.get("Headers") or {}, "Headers").items()},
         attachments=tuple(_file(one) for one in _array(content.get("Attachments"), "Attachments")),
         tags=(_string(options["ChannelName"], "ChannelName"),) if options.get("ChannelName") else (),
         id=_string(content.get("Postback") or "", "Postback"),
         provider_message_id=base64.urlsafe_b64encode(bytes.fromhex(account.token)).decode()[:22],
-    )  # fmt: skip
+    )
     if sum(len(one.content) for one in mail.attachments) + len(text or "") + len(html or "") > MAX_BYTES:
         bad("Email size exceeds the limit of 20 MB")
     guid = account.token
@@ -248,8 +255,18 @@ def _file(value: object) -> File:
 
 def _domain_detail(name: str, account: Account) -> dict[str, object]:
     fine = account.may_send(name)
-    return {"Domain": name, "DefaultDomain": False, "Spf": fine, "Dkim": fine, "MX": fine, "DMARC": fine, "IsRewriteDomainValid": fine,
-            "Verify": fine, "Type": "Domain", "TrackingStatus": "Validated"}  # fmt: skip
+    return {
+        "Domain": name,
+        "DefaultDomain": False,
+        "Spf": fine,
+        "Dkim": fine,
+        "MX": fine,
+        "DMARC": fine,
+        "IsRewriteDomainValid": fine,
+        "Verify": fine,
+        "Type": "Domain",
+        "TrackingStatus": "Validated",
+    }
 
 
 def _domains(request: Request, account: Account, _: object) -> Verdict:
@@ -265,8 +282,13 @@ def _domain(request: Request, account: Account, _: object) -> Verdict:
 
 def _account(request: Request, account: Account, _: object) -> Verdict:
     limit = 10_000 if account.per_day is None else account.per_day
-    data = {"DailySendLimit": limit, "EmailCredits": max(0, limit - account.day.read(account.now)), "Reputation": 100.0,
-            "StatusFormatted": "Active", "EnableContactFeatures": False}  # fmt: skip
+    data = {
+        "DailySendLimit": limit,
+        "EmailCredits": max(0, limit - account.day.read(account.now)),
+        "Reputation": 100.0,
+        "StatusFormatted": "Active",
+        "EnableContactFeatures": False,
+    }
     return Verdict(reply=Reply.of(200, {"success": True, "data": data}))
 
 

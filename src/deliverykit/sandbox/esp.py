@@ -6,7 +6,7 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import define, field
 
@@ -42,7 +42,8 @@ class Esp:
     service: Service
     clock: Clock
     keep: int | None = None
-    account: Account = field(factory=Account)
+    secrets: Mapping[str, str] = field(factory=dict, repr=False)
+    account: Account = field(init=False)
     armed: list[Armed] = field(factory=list)
     accepted: int = 0
     submitted: int = 0
@@ -51,7 +52,7 @@ class Esp:
     bytes_seen: list[bytes] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.clear()
+        self.reset()
 
     def clear(self) -> None:
         """Forget what was received; settings, faults and what counts towards quotas stay."""
@@ -59,6 +60,12 @@ class Esp:
         self.submissions = deque(maxlen=self.keep)
         self.bytes_seen.clear()
         self.accepted = self.submitted = 0
+
+    def reset(self) -> None:
+        """Forget what was received and what was set; the secrets given at the start stay."""
+        self.clear()
+        self.armed.clear()
+        self.account = Account(secrets=dict(self.secrets))
 
     def received(self, index: int) -> Received:
         """The mail at a place in ``mails``."""

@@ -21,8 +21,9 @@ _HOST = "127.0.0.1"
 async def listen(*, port: int, as_json: bool, keep: int | None, ses_keys: Mapping[str, str], until_eof: bool) -> None:
     """Listen, print the URLs, and serve until SIGTERM, SIGINT or (``until_eof``) the end of standard input."""
     clock = Clock()
-    esps = {service.name: Esp(service, clock, keep) for service in (Ses(), SendGrid(), Mailgun(), ElasticEmail())}
-    esps["ses"].account.secrets.update({**EXAMPLE_KEYS, **ses_keys})
+    secrets = {**EXAMPLE_KEYS, **ses_keys}
+    services = (Ses(), SendGrid(), Mailgun(), ElasticEmail())
+    esps = {service.name: Esp(service, clock, keep, secrets if service.name == "ses" else {}) for service in services}
     urls: dict[str, str] = {}
     control = Control(esps, clock, urls)
     servers = []
@@ -33,7 +34,8 @@ async def listen(*, port: int, as_json: bool, keep: int | None, ses_keys: Mappin
         urls[name] = f"http://{_HOST}:{server.sockets[0].getsockname()[1]}"
         servers.append(server)
     for name, url in urls.items():
-        print(json.dumps({"name": name, "url": url}) if as_json else f"{name:<13}{url}", flush=True)
+        sys.stdout.write((json.dumps({"name": name, "url": url}) if as_json else f"{name:<13}{url}") + "\n")
+    sys.stdout.flush()
     calm()
     await _stopped(until_eof)
     for server in servers:

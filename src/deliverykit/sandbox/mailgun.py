@@ -27,8 +27,15 @@ MAX_PARAMETERS = 16 * 1024
 MAX_TAGS = 3  # by the documentation of tagging; an official SDK says 10, so this is the careful reading
 RATE = 10_000
 _YES = frozenset({"yes", "no", "true", "false"})
-_SWITCHES = {"o:testmode": _YES, "o:dkim": _YES, "o:tracking": _YES | {"htmlonly"}, "o:tracking-clicks": _YES | {"htmlonly"},
-             "o:tracking-opens": _YES, "o:require-tls": _YES, "o:skip-verification": _YES}  # fmt: skip
+_SWITCHES = {
+    "o:testmode": _YES,
+    "o:dkim": _YES,
+    "o:tracking": _YES | {"htmlonly"},
+    "o:tracking-clicks": _YES | {"htmlonly"},
+    "o:tracking-opens": _YES,
+    "o:require-tls": _YES,
+    "o:skip-verification": _YES,
+}
 
 
 def error(status: int, text: str) -> Reply:
@@ -180,10 +187,18 @@ def _send(request: Request, account: Account, _: object) -> Verdict:
         bad("Need at least one of 'text', 'html', 'amp-html' or 'template' parameters specified")
     message_id = headers.pop("message-id", ("", ""))[1]
     mail = Mail(
-        sender=sender[0], names=names, to=people["to"], cc=people["cc"], bcc=people["bcc"], reply_to=tuple(email for _, email in reply_to),
-        subject=next(iter(_values(parts, "subject")), ""), text=text or None, html=html or None,
-        headers=dict(headers.values()), attachments=tuple(_files(parts)),
-    )  # fmt: skip
+        sender=sender[0],
+        names=names,
+        to=people["to"],
+        cc=people["cc"],
+        bcc=people["bcc"],
+        reply_to=tuple(email for _, email in reply_to),
+        subject=next(iter(_values(parts, "subject")), ""),
+        text=text or None,
+        html=html or None,
+        headers=dict(headers.values()),
+        attachments=tuple(_files(parts)),
+    )
     return _queued(mail, parts, message_id or _new_id(domain, account), account)
 
 
@@ -200,15 +215,24 @@ def _send_mime(request: Request, account: Account, _: object) -> Verdict:
     if not mime:
         bad("message parameter is missing")
     head = header_block(mime)
-    listed = {name: _people((Part(name, one.encode()) for one in head.get(name, ())), name, names) for name in
-              ("from", "to", "cc", "bcc", "reply-to")}  # fmt: skip
+    listed = {
+        name: _people((Part(name, one.encode()) for one in head.get(name, ())), name, names)
+        for name in ("from", "to", "cc", "bcc", "reply-to")
+    }
     if len(listed["from"]) != 1:
         bad("'from' parameter is not a valid address. please check documentation")
     bcc = tuple(email for email in envelope if email not in {*listed["to"], *listed["cc"]}) or listed["bcc"]
     mail = Mail(
-        sender=listed["from"][0], names=names, to=listed["to"], cc=listed["cc"], bcc=bcc, envelope=envelope,
-        reply_to=listed["reply-to"], subject=words(next(iter(head.get("subject", ())), "")), mime=mime,
-    )  # fmt: skip
+        sender=listed["from"][0],
+        names=names,
+        to=listed["to"],
+        cc=listed["cc"],
+        bcc=bcc,
+        envelope=envelope,
+        reply_to=listed["reply-to"],
+        subject=words(next(iter(head.get("subject", ())), "")),
+        mime=mime,
+    )
     return _queued(mail, parts, next(iter(head.get("message-id", ())), "") or _new_id(domain, account), account)
 
 
@@ -297,9 +321,18 @@ def _check_time(text: str, account: Account) -> None:
 def _domain(request: Request, account: Account, _: object) -> Verdict:
     name = _exists(request, account)
     state = "active" if account.may_send(name) else "unverified"
-    domain = {"id": "0123456789abcdef01234567", "name": name, "state": state, "type": "custom", "smtp_login": f"postmaster@{name}",
-              "spam_action": "disabled", "require_tls": False, "web_prefix": "email", "web_scheme": "https",
-              "created_at": "Thu, 13 Oct 2011 18:02:00 GMT"}  # fmt: skip
+    domain = {
+        "id": "0123456789abcdef01234567",
+        "name": name,
+        "state": state,
+        "type": "custom",
+        "smtp_login": f"postmaster@{name}",
+        "spam_action": "disabled",
+        "require_tls": False,
+        "web_prefix": "email",
+        "web_scheme": "https",
+        "created_at": "Thu, 13 Oct 2011 18:02:00 GMT",
+    }
     return Verdict(reply=Reply.of(200, {"domain": domain, "receiving_dns_records": [], "sending_dns_records": []}))
 
 

@@ -118,12 +118,12 @@ def _part(piece: bytes) -> Part:
             fields[name.strip().lower()] = value.strip().decode("utf-8", "replace")
     parameters = Message()
     parameters["Content-Disposition"] = fields.get(b"content-disposition", "")
-    name = parameters.get_param("name", header="content-disposition")
+    called = parameters.get_param("name", header="content-disposition")
     filename = parameters.get_param("filename", header="content-disposition")
-    if not isinstance(name, str):
+    if not isinstance(called, str):
         raise Malformed("a part without a name")
     return Part(
-        name,
+        called,
         content,
         None if filename is None else collapse_rfc2231_value(filename).replace("%22", '"'),
         fields.get(b"content-type", ""),

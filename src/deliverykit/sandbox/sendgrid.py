@@ -20,10 +20,22 @@ ID_ARG = "deliverykit_id"
 MAX_BYTES = 30_000_000
 RATE = 10_000
 _BEARER = re.compile(r"Bearer ([!-~]+)")
-_FORBIDDEN = frozenset({
-    "x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding",
-    "to", "from", "subject", "reply-to", "cc", "bcc",
-})  # fmt: skip
+_FORBIDDEN = frozenset(
+    {
+        "x-sg-id",
+        "x-sg-eid",
+        "received",
+        "dkim-signature",
+        "content-type",
+        "content-transfer-encoding",
+        "to",
+        "from",
+        "subject",
+        "reply-to",
+        "cc",
+        "bcc",
+    }
+)
 
 Fields = Mapping[str, Any]
 
@@ -75,7 +87,8 @@ class SendGrid(Service):
         return error(
             403,
             "The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved. "
-            "Visit https://sendgrid.com/docs/for-developers/sending-email/sender-identity/ to see the Sender Identity requirements",
+            "Visit https://sendgrid.com/docs/for-developers/sending-email/sender-identity/ "
+            "to see the Sender Identity requirements",
             "from",
         )
 
@@ -196,8 +209,11 @@ def _mailbox(value: object, field: str, names: dict[str, str]) -> str:
 
 def _sender(value: object, names: dict[str, str]) -> str:
     if not isinstance(value, Mapping) or not value.get("email"):
-        bad("The from object must be provided for every email send. It is an object that requires the email parameter, "
-            "but may also contain a name parameter.", "from.email")  # fmt: skip
+        bad(
+            "The from object must be provided for every email send. It is an object that requires the email parameter, "
+            "but may also contain a name parameter.",
+            "from.email",
+        )
     return _mailbox(value, "from", names)
 
 
@@ -211,14 +227,20 @@ def _personalizations(body: Fields, names: dict[str, str]) -> tuple[dict[str, tu
         field = f"personalizations.{index}"
         one = _object(value, field)
         if not one.get("to"):
-            bad("The to array is required for all personalization objects, and must have at least one email object with a "
-                "valid email address.", f"{field}.to")  # fmt: skip
+            bad(
+                "The to array is required for all personalization objects, and must have at least one email object with a "
+                "valid email address.",
+                f"{field}.to",
+            )
         for name, found in people.items():
             for place, person in enumerate(_array(one.get(name), f"{field}.{name}")):
                 email = _mailbox(person, f"{field}.{name}.{place}", names)
                 if email.lower() in {seen.lower() for group in people.values() for seen in group}:
-                    bad("Each email address in the personalization block should be unique between to, cc, and bcc. We found the "
-                        f"first duplicate instance of [{email}] in the {field}.{name} field.", "personalizations")  # fmt: skip
+                    bad(
+                        "Each email address in the personalization block should be unique between to, cc, and bcc. We found "
+                        f"the first duplicate instance of [{email}] in the {field}.{name} field.",
+                        "personalizations",
+                    )
                 found.append(email)
         arguments.update(_arguments(one.get("custom_args"), f"{field}.custom_args"))
     if sum(map(len, people.values())) > 1000:
@@ -239,17 +261,22 @@ def _subject(body: Fields) -> str:
     own = [one.get("subject") for one in body["personalizations"]]
     subject = body.get("subject") or (own[0] if all(own) else None)
     if not subject and not body.get("template_id"):
-        bad("The subject is required. You can get around this requirement if you use a template with a subject defined or if "
-            "every personalization has a subject defined.", "subject")  # fmt: skip
+        bad(
+            "The subject is required. You can get around this requirement if you use a template with a subject defined or if "
+            "every personalization has a subject defined.",
+            "subject",
+        )
     return _string(subject or "", "subject")
 
 
 def _content(body: Fields) -> tuple[str | None, str | None]:
     listed = _array(body.get("content"), "content")
     if not listed and not body.get("template_id"):
-        bad("Unless a valid template_id is provided, the content parameter is required. There must be at least one defined content "
-            "block. We typically suggest both text/plain and text/html blocks are included, but only one block is required.",
-            "content")  # fmt: skip
+        bad(
+            "Unless a valid template_id is provided, the content parameter is required. There must be at least one defined "
+            "content block. We typically suggest both text/plain and text/html blocks are included, but only one block is required.",
+            "content",
+        )
     found: dict[str, str] = {}
     for index, value in enumerate(listed):
         one = _object(value, f"content.{index}")
@@ -337,8 +364,14 @@ def _scheduled(body: Fields, account: Account) -> None:
 
 
 def _scopes(request: Request, account: Account, _: object) -> Verdict:
-    names = ["mail.send", "mail.batch.create", "user.account.read", "user.credits.read", "user.webhooks.event.settings.read",
-             "user.webhooks.event.settings.update"]  # fmt: skip
+    names = [
+        "mail.send",
+        "mail.batch.create",
+        "user.account.read",
+        "user.credits.read",
+        "user.webhooks.event.settings.read",
+        "user.webhooks.event.settings.update",
+    ]
     return Verdict(reply=Reply.of(200, {"scopes": names}))
 
 

@@ -54,7 +54,7 @@ class Service(ABC):
 
     @abstractmethod
     def correlation(self, request: Request) -> str:
-        """deliverykit's id in the request, or ``""``. May raise anything on a malformed request."""
+        """Our id in the request, or ``""``. May raise anything on a malformed request."""
 
     @abstractmethod
     def unmatched(self, request: Request, known_path: bool) -> Reply:
@@ -73,7 +73,7 @@ class Service(ABC):
         """The answer to a body beyond ``max_request``."""
 
     @abstractmethod
-    def malformed(self, error: Malformed) -> Reply:
+    def malformed(self, problem: Malformed) -> Reply:
         """The answer to a body that does not parse."""
 
     @abstractmethod

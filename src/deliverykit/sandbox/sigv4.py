@@ -38,7 +38,10 @@ class Claim:
 def claim(header: str) -> Claim | None:
     """The Authorization header taken apart; ``None`` where it is malformed."""
     match = _AUTHORIZATION.fullmatch(header.strip())
-    return Claim(*match.group(1, 2, 3, 4, 5), tuple(match[6].split(";")), match[7]) if match else None
+    if match is None:
+        return None
+    key, date, region, service, end, signed, signature = match.groups()
+    return Claim(key, date, region, service, end, tuple(signed.split(";")), signature)
 
 
 def check(found: Claim, request: Request, account: Account) -> tuple[str, str] | None:
@@ -74,8 +77,10 @@ def _scope_problem(found: Claim, sent: str) -> tuple[str, str] | None:
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
         )
     if found.date != sent[:8]:
-        return _invalid(f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{found.date}' != "
-                        f"'{sent[:8]}', from '{sent}'.")  # fmt: skip
+        return _invalid(
+            f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{found.date}' != "
+            f"'{sent[:8]}', from '{sent}'."
+        )
     if not _REGION.fullmatch(found.region):
         return _invalid("Credential should be scoped to a valid region.")
     if found.service != "ses":
@@ -112,10 +117,16 @@ def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
 def _signature(found: Claim, request: Request, sent: str, secret: str) -> str:
     query = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parse_qsl(request.query, True))
     headers = "".join(f"{name}:{re.sub(' +', ' ', request.header(name)).strip()}\n" for name in found.signed)
-    canonical = "\n".join((
-        request.method, quote(request.path, safe="/-_.~"), "&".join(f"{name}={value}" for name, value in query),
-        headers, ";".join(found.signed), hashlib.sha256(request.body).hexdigest(),
-    ))  # fmt: skip
+    canonical = "\n".join(
+        (
+            request.method,
+            quote(request.path, safe="/-_.~"),
+            "&".join(f"{name}={value}" for name, value in query),
+            headers,
+            ";".join(found.signed),
+            hashlib.sha256(request.body).hexdigest(),
+        )
+    )
     scope = f"{found.date}/{found.region}/{found.service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{sent}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     return hmac.new(_signing_key(secret, found.date, found.region, found.service), text.encode(), "sha256").hexdigest()

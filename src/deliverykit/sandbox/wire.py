@@ -61,7 +61,7 @@ class Reply:
         return Reply(self.status, self.body, (*self.headers, *headers), self.content_type)
 
 
-class Refused(Exception):  # noqa: N818  it is no error of ours: the ESP says no
+class Refused(Exception):
     """Raised while a request is checked, with the ESP's own answer."""
 
     def __init__(self, reply: Reply) -> None:
