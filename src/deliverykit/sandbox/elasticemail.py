@@ -264,7 +264,7 @@ def _domain_detail(name: str, account: Account) -> dict[str, object]:
         "DMARC": fine,
         "IsRewriteDomainValid": fine,
         "Verify": fine,
-        "Type": "Domain",
+        "Type": "None",
         "TrackingStatus": "Validated",
     }
 

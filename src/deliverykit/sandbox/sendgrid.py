@@ -274,7 +274,8 @@ def _content(body: Fields) -> tuple[str | None, str | None]:
     if not listed and not body.get("template_id"):
         bad(
             "Unless a valid template_id is provided, the content parameter is required. There must be at least one defined "
-            "content block. We typically suggest both text/plain and text/html blocks are included, but only one block is required.",
+            "content block. We typically suggest both text/plain and text/html blocks are included, but only "
+            "one block is required.",
             "content",
         )
     found: dict[str, str] = {}
