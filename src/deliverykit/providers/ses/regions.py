@@ -20,6 +20,6 @@ def region_problem(region: object) -> str:
     """What is wrong with a region's name, with the one that was meant; ``""`` for what can be one."""
     if isinstance(region, str) and (region in _KNOWN or _SHAPE.fullmatch(region)):
         return ""
-    near = get_close_matches(str(region).strip().lower().replace("_", "-"), _KNOWN, n=1)
-    meant = f"did you mean {near[0]!r}?" if near else "a region looks like 'ap-south-1'"
+    near = get_close_matches(str(region).strip().lower().replace("_", "-"), _KNOWN, n=2)
+    meant = f"did you mean {' or '.join(map(repr, near))}?" if near else "a region looks like 'ap-south-1'"
     return f"{region!r} is no AWS region; {meant}"

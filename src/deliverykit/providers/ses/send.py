@@ -148,6 +148,7 @@ class SES(Provider):
             ("ConfigurationSetName",): self.configuration_set or ABSENT,
             ("Content", "Template"): ABSENT,
             **content,
+            ("Content",): lambda content: isinstance(content, Mapping),  # once, under its own name
         }
 
     def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
