@@ -1,9 +1,11 @@
 """Email addresses: parsed once, checked at the edge, written the way each header needs them."""
 
+import base64
 import re
-from email.headerregistry import HeaderRegistry
-from email.utils import parseaddr
+import unicodedata
+from email.headerregistry import AddressHeader, HeaderRegistry
 from functools import lru_cache
+from typing import Final
 
 import idna
 from attrs import field, frozen
@@ -15,26 +17,38 @@ __all__ = ["Address", "address", "addresses", "ascii_domain", "encoded_words", "
 _PLAIN_DOMAIN = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _LOCAL = re.compile(r"[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+(\.[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+)*")
 _QUOTED = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])+"')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_SPECIAL = re.compile(r'[][\\()<>@,:;".]')
+# C0, DEL, C1, the two Unicode line ends (Python's email package takes \x85, U+2028 and U+2029 for line breaks), surrogates.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+# The two ordinary forms, Name <address> and "Name" <address>; all others are left to the standard library. A name without
+# quotes may hold a comma or a dot, as people write it (Smith, Ann <a@example.org>): with one @ it is one address.
+_NAMED = re.compile(
+    r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<plain>[^"<>@\\]*))<\s*(?P<email>[^"(),:;<>\s]+)\s*>"""
+)
+_LONGEST: Final = 2000
+"""No address as text is longer; the standard library's parser takes time by the square of the length."""
 _NO_REPLY = re.compile(r"(no|do-?not|don-?t)[-_.]?reply([-_.+].*)?", re.IGNORECASE)
 
 
 @lru_cache(maxsize=8192)
 def ascii_domain(domain: str) -> str:
     """The domain as it goes over the wire: lower case, IDNA 2008. Raises ``ValueError``."""
+    if len(domain) > 253:
+        raise ValueError("longer than 253 characters")
     lowered = domain.lower()
-    if len(lowered) <= 253 and _PLAIN_DOMAIN.fullmatch(lowered):
+    if _PLAIN_DOMAIN.fullmatch(lowered):
         return lowered
+    if domain.endswith((".", "。", "．", "｡")):
+        raise ValueError("ends with a dot")
     try:
         return idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
-    except idna.IDNAError as error:
+    except UnicodeError as error:
         raise ValueError(str(error)) from None
 
 
 @frozen
 class Address:
-    """One mailbox: ``email`` as given, ``name`` for people.
+    """One mailbox: ``email`` as given, ``name`` for people (spaces around it are left out).
 
     Raises :class:`~deliverykit.MessageError` for what is no address, and for control characters.
     """
@@ -45,8 +59,12 @@ class Address:
     """The domain in ASCII (IDNA 2008)."""
 
     def __attrs_post_init__(self) -> None:
-        if bad := _CONTROL.search(self.email + self.name):
+        if not isinstance(self.email, str) or not isinstance(self.name, str):
+            raise MessageError(f"address {self.email!r}: expected text for email and name")
+        if bad := _CONTROL.search(self.email) or _CONTROL.search(self.name):
             raise MessageError(f"address {self.email!r}: a control character ({bad.group()!r}) cannot stand in an address")
+        if self.name[:1].isspace() or self.name[-1:].isspace():
+            object.__setattr__(self, "name", self.name.strip())
         local, at, domain = self.email.rpartition("@")
         if not at or not local or not domain:
             raise MessageError(f"address {self.email!r}: not of the form local@domain")
@@ -72,8 +90,17 @@ class Address:
 
     @property
     def key(self) -> str:
-        """What two spellings of one mailbox share; used to keep an address once."""
-        return self.ascii.casefold()
+        """What two spellings of one mailbox share; used to keep an address once.
+
+        Case, composed or decomposed letters and needless quotes do not count. ``ß`` and ``ss`` are two mailboxes.
+        """
+        local = self.local
+        if local[0] == '"':
+            bare = re.sub(r"\\(.)", r"\1", local[1:-1])
+            local = bare if _LOCAL.fullmatch(bare) else local
+        if not local.isascii():
+            local = unicodedata.normalize("NFC", local)
+        return f"{local.lower()}@{self.domain}"
 
     @property
     def international(self) -> bool:
@@ -93,25 +120,37 @@ class Address:
     @property
     def header(self) -> str:
         """``Name <address>`` in ASCII, the name as RFC 2047 encoded words where it needs them."""
-        return _beside(self.name, self.ascii) if self.name.isascii() else f"{encoded_words(self.name)} <{self.ascii}>"
+        if self.name.isascii() and "=?" not in self.name:  # readers would decode what looks like an encoded word
+            return self.display
+        return f"{encoded_words(self.name)} <{self.ascii}>"
 
     def __str__(self) -> str:
         return self.display if self.name else self.email
 
 
 def _beside(name: str, email: str) -> str:
-    """As the standard library's ``formataddr``, which refuses an address that is not ASCII."""
+    """A name, quoted unless it is plain words, and the address; ``formataddr`` refuses an address outside ASCII."""
     if not name:
         return email
+    if _PHRASE.fullmatch(name):
+        return f"{name} <{email}>"
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}" <{email}>' if not name.isascii() or _SPECIAL.search(name) else f"{escaped} <{email}>"
+    return f'"{escaped}" <{email}>'
 
 
 def encoded_words(text: str) -> str:
-    """Text as RFC 2047 encoded words, none longer than 75 characters, on one line."""
-    from email.header import Header
+    """Text as RFC 2047 encoded words (UTF-8, base64), none longer than 75 characters, on one line with spaces between.
 
-    return Header(text, "utf-8", maxlinelen=75).encode(linesep="", splitchars="")
+    No character is cut in two: each word can be decoded by itself, as the RFC demands.
+    """
+    words: list[bytes] = []
+    for character in text:
+        encoded = character.encode()
+        if words and len(words[-1]) + len(encoded) <= 45:  # 60 characters of base64, 72 with =?utf-8?b?…?=
+            words[-1] += encoded
+        else:
+            words.append(encoded)
+    return " ".join(f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in words)
 
 
 def header_text(value: str) -> str:
@@ -141,13 +180,29 @@ def address(value: "str | Address", what: str = "address") -> Address:
 def _parsed(text: str) -> tuple[str, str]:
     if _CONTROL.search(text):
         raise MessageError(f"address {text!r}: a control character cannot stand in an address")
-    parsed = HeaderRegistry()("to", text).addresses  # type: ignore[attr-defined]
-    if len(parsed) == 1 and parsed[0].domain:
-        return parsed[0].display_name, f"{parsed[0].username}@{parsed[0].domain}"
-    name, email = parseaddr(text)
-    if len(parsed) > 1 or not email:
+    if len(text) > _LONGEST:
+        raise MessageError(f"address {text[:40]!r}…: longer than {_LONGEST} characters")
+    if (plain := _NAMED.fullmatch(text)) and "=?" not in text:
+        return plain["plain"] or re.sub(r"\\(.)", r"\1", plain["quoted"] or ""), plain["email"]
+    name, _, rest = text.partition("<")
+    if rest == f"{name.strip()}>":  # ann@example.org <ann@example.org>, as address books export it
+        return "", name.strip()
+    try:
+        header = _headers()("to", text)
+    except Exception as error:  # noqa: BLE001 - it fails in many ways on text that is no header (IndexError, ValueError, …)
+        raise MessageError(f"address {text!r}: not one address ({error})") from None
+    # One address, in no group, and nothing skipped: the library reads `a@x.org <b@x.org>` as a@x.org and drops the rest.
+    dropped = any("invalid address" in str(defect) for defect in header.defects)
+    if not isinstance(header, AddressHeader) or len(header.addresses) != 1 or dropped:
         raise MessageError(f"address {text!r}: not one address")
-    return name, email
+    if header.groups[0].display_name is not None:
+        raise MessageError(f"address {text!r}: a group; give its members as a list")
+    return header.addresses[0].display_name, header.addresses[0].addr_spec
+
+
+@lru_cache(maxsize=1)
+def _headers() -> HeaderRegistry:
+    return HeaderRegistry()
 
 
 def addresses(value: object, what: str) -> tuple[Address, ...]:

@@ -2,7 +2,7 @@
 
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.message import EmailMessage
 from typing import Any
@@ -15,7 +15,11 @@ from deliverykit.words.errors import MessageError
 
 __all__ = ["Attachment", "Message", "Unsubscribe"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# C0 but TAB, DEL, C1, and the two Unicode line ends: Python's email package ends a line at \x85, U+2028 and U+2029.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+Mailboxes = str | Address | Iterable[str | Address] | None
+
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[^\x00-\x1f\x7f]+)*")
 
@@ -37,7 +41,7 @@ def _clean(value: object, what: str) -> str:
         raise MessageError(f"{what}: expected text, got {type(value).__name__}")
     if bad := _CONTROL.search(value):
         raise MessageError(f"{what}: contains {bad.group()!r}, which cannot stand in a header; remove it")
-    if any("\ud800" <= c <= "\udfff" for c in value):
+    if not value.isascii() and _SURROGATE.search(value):
         raise MessageError(f"{what}: contains a lone surrogate, which cannot be encoded; remove it")
     return value
 
@@ -49,7 +53,7 @@ def _body(value: object, what: str) -> str | None:
         raise MessageError(f"{what}: expected text, got {type(value).__name__}")
     if "\x00" in value:
         raise MessageError(f"{what}: contains NUL, which no mail can carry; remove it")
-    if any("\ud800" <= c <= "\udfff" for c in value):
+    if not value.isascii() and _SURROGATE.search(value):
         raise MessageError(f"{what}: contains a lone surrogate, which cannot be encoded; remove it")
     return value
 
@@ -75,9 +79,12 @@ class Attachment:
         if not _MEDIA_TYPE.fullmatch(_clean(guessed, f"attachment {self.filename!r} content_type")):
             raise MessageError(f"attachment {self.filename!r}: {guessed!r} is not a media type such as 'image/png'")
         object.__setattr__(self, "content_type", guessed)
-        content_id = _clean(self.content_id, f"attachment {self.filename!r} content_id").strip().removeprefix("<").removesuffix(">")
+        content_id = _clean(self.content_id, f"attachment {self.filename!r} content_id").strip()
+        content_id = content_id.removeprefix("<").removesuffix(">")
         if re.search(r"[\s<>\"]", content_id) or not content_id.isascii():
-            raise MessageError(f"attachment {self.filename!r}: content_id {content_id!r} must be ASCII without spaces, quotes or <>")
+            raise MessageError(
+                f"attachment {self.filename!r}: content_id {content_id!r} must be ASCII without spaces, quotes or <>"
+            )
         object.__setattr__(self, "content_id", content_id)
 
     @property
@@ -98,8 +105,10 @@ class Unsubscribe:
 
     def __attrs_post_init__(self) -> None:
         for what, value, scheme in (("url", self.url, "https://"), ("mailto", self.mailto, "mailto:")):
-            if value and (not value.startswith(scheme) or re.search(r"[\s<>,\x00-\x1f\x7f]", value) or not value.isascii()):
-                raise MessageError(f"unsubscribe {what}: {value!r} must be an ASCII {scheme}… address without spaces, commas or <>")
+            if not isinstance(value, str) or (value and not _is_target(value, scheme)):
+                raise MessageError(
+                    f"unsubscribe {what}: {value!r} must be an ASCII {scheme}… address without spaces, commas or <>"
+                )
         if not self.url and not self.mailto:
             raise MessageError("unsubscribe: give a url, a mailto, or both")
 
@@ -111,16 +120,41 @@ class Unsubscribe:
         return {"List-Unsubscribe": listed, **post}
 
 
-def _unsubscribe(value: object) -> Unsubscribe | None:
+def _is_target(value: str, scheme: str) -> bool:
+    rest = value[len(scheme) :]
+    whole = "@" in rest if scheme == "mailto:" else rest[:1].isalnum() or rest[:1] == "["
+    return value.lower().startswith(scheme) and whole and value.isascii() and not re.search(r"[\s<>,\x00-\x1f\x7f]", value)
+
+
+def _unsubscribe(value: "str | Unsubscribe | None") -> Unsubscribe | None:
     if value is None or isinstance(value, Unsubscribe):
         return value
     text = _clean(value, "unsubscribe")
-    return Unsubscribe(mailto=text) if text.startswith("mailto:") else Unsubscribe(url=text)
+    return Unsubscribe(mailto=text) if text.lower().startswith("mailto:") else Unsubscribe(url=text)
+
+
+def _mapping(value: object, what: str) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise MessageError(f"{what}: expected a mapping of names to values, got {type(value).__name__}")
+    return value
+
+
+def _items(value: object, what: str) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, str | Attachment):
+        return [value]
+    try:
+        return list(value)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        raise MessageError(f"{what}: expected a list, got {type(value).__name__}") from None
 
 
 def _headers(value: Mapping[str, str] | None) -> dict[str, str]:
     clean: dict[str, str] = {}
-    for name, text in (value or {}).items():
+    for name, text in _mapping(value, "headers").items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise MessageError(f"headers: {name!r} is not a header name (printable ASCII, no colon, at most 126)")
         if name.lower() in RESERVED_HEADERS:
@@ -131,9 +165,8 @@ def _headers(value: Mapping[str, str] | None) -> dict[str, str]:
     return clean
 
 
-def _tags(value: object) -> tuple[str, ...]:
-    items = [value] if isinstance(value, str) else list(value or ())  # type: ignore[call-overload]
-    tags = tuple(dict.fromkeys(_clean(tag, "tags") for tag in items))
+def _tags(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    tags = tuple(dict.fromkeys(_clean(tag, "tags") for tag in _items(value, "tags")))
     if "" in tags:
         raise MessageError("tags: a tag is empty")
     return tags
@@ -141,7 +174,7 @@ def _tags(value: object) -> tuple[str, ...]:
 
 def _metadata(value: Mapping[str, str] | None) -> dict[str, str]:
     clean: dict[str, str] = {}
-    for key, text in (value or {}).items():
+    for key, text in _mapping(value, "metadata").items():
         if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) or key.lower().startswith("deliverykit"):
             raise MessageError(f"metadata: key {key!r} must be 1 to 64 of A-Z a-z 0-9 _ - and not begin with deliverykit")
         clean[key] = _clean(text, f"metadata[{key}]")
@@ -150,34 +183,74 @@ def _metadata(value: Mapping[str, str] | None) -> dict[str, str]:
 
 def _extra(value: Mapping[str, Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
     clean: dict[str, dict[str, Any]] = {}
-    for esp, fields in (value or {}).items():
+    for esp, fields in _mapping(value, "extra").items():
         if not isinstance(fields, Mapping):
             raise MessageError(f"extra[{esp!r}]: expected a mapping of that ESP's fields, as in extra={{'sendgrid': {{…}}}}")
         clean[esp] = dict(fields)
     return clean
 
 
-def _when(what: str) -> Any:
-    def check(value: datetime | None) -> datetime | None:
-        if value is None:
-            return None
-        if not isinstance(value, datetime):
-            raise MessageError(f"{what}: expected a datetime, got {type(value).__name__}")
-        try:
-            instant(value)
-        except ValueError as error:
-            raise MessageError(f"{what}: {error}") from None
-        return value
-
-    return check
+def _instant(value: datetime | None, what: str) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise MessageError(f"{what}: expected a datetime, got {type(value).__name__}")
+    try:
+        instant(value)
+    except ValueError as error:
+        raise MessageError(f"{what}: {error}") from None
+    return value
 
 
-def _maybe_address(value: object) -> Address | None:
-    return None if value is None else address(value, "sender")  # type: ignore[arg-type]
+# One named function a field: type checkers read the converters of attrs classes no other way.
 
 
-def _named(what: str) -> Any:
-    return lambda value: addresses(value, what)
+def _sender(value: str | Address | None) -> Address | None:
+    return None if value is None else address(value, "sender")
+
+
+def _to(value: Mailboxes) -> tuple[Address, ...]:
+    return addresses(value, "to")
+
+
+def _cc(value: Mailboxes) -> tuple[Address, ...]:
+    return addresses(value, "cc")
+
+
+def _bcc(value: Mailboxes) -> tuple[Address, ...]:
+    return addresses(value, "bcc")
+
+
+def _reply_to(value: Mailboxes) -> tuple[Address, ...]:
+    return addresses(value, "reply_to")
+
+
+def _subject(value: str) -> str:
+    return _clean(value, "subject")
+
+
+def _text(value: str | None) -> str | None:
+    return _body(value, "text")
+
+
+def _html(value: str | None) -> str | None:
+    return _body(value, "html")
+
+
+def _attachments(value: Attachment | Iterable[Attachment] | None) -> tuple[Attachment, ...]:
+    return tuple(_items(value, "attachments"))
+
+
+def _stream(value: str) -> str:
+    return _clean(value, "stream")
+
+
+def _send_at(value: datetime | None) -> datetime | None:
+    return _instant(value, "send_at")
+
+
+def _expires_at(value: datetime | None) -> datetime | None:
+    return _instant(value, "expires_at")
 
 
 @frozen(kw_only=True)
@@ -196,26 +269,26 @@ class Message:
     Raises :class:`~deliverykit.MessageError` naming the field, what is wrong with it and the mend.
     """
 
-    sender: Address | None = field(default=None, converter=_maybe_address)
-    to: tuple[Address, ...] = field(default=(), converter=_named("to"))
-    cc: tuple[Address, ...] = field(default=(), converter=_named("cc"))
-    bcc: tuple[Address, ...] = field(default=(), converter=_named("bcc"))
-    reply_to: tuple[Address, ...] = field(default=(), converter=_named("reply_to"))
-    subject: str = field(default="", converter=lambda value: _clean(value, "subject"))
-    text: str | None = field(default=None, converter=lambda value: _body(value, "text"), repr=False)
-    html: str | None = field(default=None, converter=lambda value: _body(value, "html"), repr=False)
+    sender: Address | None = field(default=None, converter=_sender)
+    to: tuple[Address, ...] = field(default=(), converter=_to)
+    cc: tuple[Address, ...] = field(default=(), converter=_cc)
+    bcc: tuple[Address, ...] = field(default=(), converter=_bcc)
+    reply_to: tuple[Address, ...] = field(default=(), converter=_reply_to)
+    subject: str = field(default="", converter=_subject)
+    text: str | None = field(default=None, converter=_text, repr=False)
+    html: str | None = field(default=None, converter=_html, repr=False)
     headers: Mapping[str, str] = field(factory=dict, converter=_headers)
-    attachments: tuple[Attachment, ...] = field(default=(), converter=lambda value: tuple(value or ()))
+    attachments: tuple[Attachment, ...] = field(default=(), converter=_attachments)
     tags: tuple[str, ...] = field(default=(), converter=_tags)
     metadata: Mapping[str, str] = field(factory=dict, converter=_metadata)
     unsubscribe: Unsubscribe | None = field(default=None, converter=_unsubscribe)
     track_opens: bool | None = None
     track_clicks: bool | None = None
     raw: bytes | None = field(default=None, repr=False)
-    stream: str = field(default="", converter=lambda value: _clean(value, "stream"))
+    stream: str = field(default="", converter=_stream)
     priority: int = 0
-    send_at: datetime | None = field(default=None, converter=_when("send_at"))
-    expires_at: datetime | None = field(default=None, converter=_when("expires_at"))
+    send_at: datetime | None = field(default=None, converter=_send_at)
+    expires_at: datetime | None = field(default=None, converter=_expires_at)
     extra: Mapping[str, Mapping[str, Any]] = field(factory=dict, converter=_extra, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -228,6 +301,8 @@ class Message:
             raise MessageError(f"stream: {len(self.stream)} characters; at most 64")
         if not isinstance(self.priority, int) or not -1000 <= self.priority <= 1000:
             raise MessageError(f"priority: {self.priority!r}; give a whole number from -1000 to 1000, higher goes first")
+        if self.send_at is not None and self.expires_at is not None and self.expires_at <= self.send_at:
+            raise MessageError("expires_at: not after send_at; the message would never be sent")
         if self.raw is None:
             self._check_composed()
         else:
@@ -257,7 +332,13 @@ class Message:
         given = [name for name in ("subject", "text", "html", "headers", "attachments", "unsubscribe", "cc", "bcc", "reply_to")
                  if getattr(self, name)]  # fmt: skip
         if given:
-            raise MessageError(f"raw: {given[0]}= cannot stand beside raw=; write it into the MIME message, recipients into to=")
+            raise MessageError(
+                f"raw: {given[0]}= cannot stand beside raw=; write it into the MIME message, recipients into to="
+            )
+        from deliverykit.words.mime import begins_with_fields
+
+        if not begins_with_fields(self.raw):
+            raise MessageError("raw: does not begin with header fields; give a whole MIME message, head and body")
 
     @property
     def recipients(self) -> tuple[Address, ...]:

@@ -9,7 +9,10 @@ from deliverykit.words.addresses import Address
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import RESERVED_HEADERS, Attachment
 
-__all__ = ["fields_of", "header_values", "rewritten"]
+__all__ = ["begins_with_fields", "fields_of", "header_values", "rewritten"]
+
+_WHOLE = {"multipart/signed", "multipart/encrypted", "multipart/report"}
+"""What means something only as a whole: taken apart, a signature no longer fits."""
 
 _OWN_FIELDS = {"from": "sender", "to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to"}
 
@@ -20,11 +23,15 @@ def fields_of(email: EmailMessage) -> dict[str, Any]:
     for name, value in email.items():
         lowered = name.lower()
         if lowered in _OWN_FIELDS:
+            if not hasattr(value, "addresses"):
+                raise MessageError("the email has the compat32 policy; parse it with policy=email.policy.default")
             found = [Address(f"{one.username}@{one.domain}", one.display_name) for one in value.addresses]
             fields[_OWN_FIELDS[lowered]] = found[0] if lowered == "from" and found else found
         elif lowered == "subject":
             fields["subject"] = str(value)
         elif lowered not in RESERVED_HEADERS:
+            if name in fields["headers"]:
+                raise MessageError(f"headers: {name} stands twice in the email; send it as raw=")
             fields["headers"][name] = re.sub(r"[\r\n]+\s*", " ", str(value))
     fields["attachments"] = []
     _take_part(email, fields)
@@ -34,7 +41,9 @@ def fields_of(email: EmailMessage) -> dict[str, Any]:
 def _take_part(part: EmailMessage, fields: dict[str, Any]) -> None:
     kind = part.get_content_type()
     attached = part.get_content_disposition() == "attachment" or part.get_filename() is not None
-    if part.is_multipart() and kind != "message/rfc822":
+    if kind.startswith("message/") or kind in _WHOLE:
+        raise MessageError(f"the email carries a {kind} part; send it as raw=")
+    if part.is_multipart():
         for child in part.iter_parts():
             if isinstance(child, EmailMessage):
                 _take_part(child, fields)
@@ -42,62 +51,102 @@ def _take_part(part: EmailMessage, fields: dict[str, Any]) -> None:
         which = "text" if kind == "text/plain" else "html"
         if which in fields:
             raise MessageError(f"the email has more than one {kind} body; send it as raw=")
-        fields[which] = part.get_content()
-    elif kind.startswith("message/"):
-        raise MessageError(f"the email carries a {kind} part; send it as raw=")
+        try:
+            fields[which] = part.get_content().replace("\r\n", "\n")
+        except LookupError as error:
+            raise MessageError(f"the email's {kind} body cannot be decoded ({error}); send it as raw=") from None
     else:
-        content = part.get_content()
+        content = part.get_payload(decode=True)  # the file's bytes, whatever a text/csv says of its charset
         fields["attachments"].append(
             Attachment(
                 filename=part.get_filename() or f"part{len(fields['attachments']) + 1}",
-                content=content.encode(part.get_content_charset("utf-8")) if isinstance(content, str) else content,
+                content=content if isinstance(content, bytes) else b"",
                 content_type=kind,
                 content_id=part.get("Content-ID", "") if part.get_content_disposition() != "attachment" else "",
             )
         )
 
 
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+# RFC 5322, 3.6.8; the blank before the colon is its obsolete syntax (4.5), which mail servers still read.
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+# Whoever these name gets no mail by them: recipients are given to the ESP. Left in, readers would see the hidden ones.
+_HIDDEN = frozenset({"bcc", "resent-bcc"})
 
 
-def _head(raw: bytes) -> tuple[list[bytes], bytes]:
-    """The header fields, each with its folded lines, and all the rest from the blank line on."""
-    raw = raw.lstrip(b"\r\n")
-    end = _HEAD_END.search(raw)
-    head, rest = (raw[: end.start()], raw[end.end() :]) if end else (raw.rstrip(b"\r\n"), b"")
-    fields: list[bytes] = []
-    for line in head.replace(b"\r\n", b"\n").split(b"\n"):
-        if line[:1] in (b" ", b"\t") and fields:
-            fields[-1] += b"\r\n" + line
+def _head(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+    """The header fields by lower-case name, each as its lines with CR LF between; and the body.
+
+    The head ends where any reader may let it end, so that nobody finds another field further down: at an empty line,
+    and at the first line that is neither a field nor the continuation of one. What stands before the first
+    field (empty lines, a mailbox's ``From `` line, a continuation of nothing) is left out.
+    """
+    fields: list[tuple[str, bytes]] = []
+    at = 0
+    while at < len(raw):
+        end = _LINE_END.search(raw, at)
+        stop, following = (end.start(), end.end()) if end else (len(raw), len(raw))
+        line = raw[at:stop]
+        if end and end.group() == b"\r":
+            raise MessageError("raw: a CR without LF stands among the headers; end lines with CR LF")
+        found = _FIELD.match(line)
+        if found:
+            fields.append((found[1].decode("ascii").lower(), line))
+        elif not fields and (not line or line[:1] in b" \t" or line.startswith(b"From ")):
+            pass
+        elif line[:1] in (b" ", b"\t"):
+            name, text = fields[-1]
+            fields[-1] = (name, text + b"\r\n" + line)
         else:
-            fields.append(line)
-    return fields, rest
+            return fields, raw[at:] if line else raw[following:]
+        at = following
+    return fields, b""
 
 
-def _name(field: bytes) -> str:
-    return field.partition(b":")[0].strip().decode("ascii", "replace").lower()
+def begins_with_fields(raw: bytes) -> bool:
+    """Whether there is a header block at all, rather than text somebody took for a message."""
+    return bool(_head(raw)[0])
 
 
 def header_values(raw: bytes, name: str) -> list[str]:
     """The unfolded values of a header in raw MIME."""
     return [
-        re.sub(rb"\r\n[ \t]+", b" ", field.partition(b":")[2]).strip().decode("utf-8", "replace")
-        for field in _head(raw)[0]
-        if _name(field) == name.lower()
+        re.sub(rb"\r\n[ \t]+", b" ", text.partition(b":")[2]).strip().decode("utf-8", "replace")
+        for found, text in _head(raw)[0]
+        if found == name.lower()
     ]
 
 
 def rewritten(raw: bytes, remove: frozenset[str], headers: Mapping[str, str]) -> bytes:
     """Raw MIME with header fields removed and others put first; the body keeps every byte.
 
-    Not re-serialised: a parse and print would change signed or odd bodies. Raises
-    :class:`~deliverykit.MessageError` for a bare CR among the headers: some readers end a line there,
-    and a second From could hide behind it.
+    Of the fields in ``headers`` only these are left, whatever case, folding or number the others had;
+    ``Bcc`` is removed in any case. The head is written with CR LF and ended by an empty line, so all
+    readers see the same fields. Not re-serialised: a parse and print would change signed or odd bodies.
+
+    Raises :class:`~deliverykit.MessageError` for a bare CR or another control character among the
+    headers that stay: some readers end a line there, and a second From could hide behind it.
     """
-    fields, rest = _head(raw)
-    if any(b"\r" in field.replace(b"\r\n", b"") for field in fields):
-        raise MessageError("raw: a CR without LF stands among the headers; end lines with CR LF")
-    gone = {name.lower() for name in remove} | {name.lower() for name in headers}
-    kept = [field for field in fields if field.strip() and _name(field) not in gone]
-    added = [f"{name}: {value}".encode() for name, value in headers.items()]
-    return b"\r\n".join([*added, *kept, b"", b""]) + rest
+    fields, body = _head(raw)
+    gone = {name.lower() for name in remove} | {name.lower() for name in headers} | _HIDDEN
+    kept = [text for name, text in fields if name not in gone]
+    for text in kept:
+        if bad := _CONTROL.search(text.replace(b"\r\n", b"")):
+            name = text.partition(b":")[0].decode("ascii", "replace")
+            raise MessageError(f"raw: header {name} contains {bad.group()!r}, where readers may end the line; remove it")
+    added = [_folded(name, value) for name, value in headers.items()]
+    return b"\r\n".join([*added, *kept, b"", b""]) + body
+
+
+def _folded(name: str, value: str) -> bytes:
+    """One field, broken at its own spaces where it is longer than 78 (a line of more than 998 is refused by servers)."""
+    if bad := re.search(r"[\x00-\x08\x0a-\x1f\x7f]", name + value):
+        raise MessageError(f"header {name}: contains {bad.group()!r}, which cannot stand in a header")
+    lines, line = [], f"{name}:"
+    for word in re.findall(r"\s*\S+", f" {value}"):
+        if len(line) + len(word) > 78 and line != f"{name}:":
+            lines.append(line)
+            line = ""
+        line += word
+    return "\r\n".join([*lines, line]).encode()

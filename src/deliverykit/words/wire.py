@@ -1,12 +1,19 @@
 """Our own two HTTP words, so that no adapter ever imports a client."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
 
+from deliverykit.words.errors import ConfigurationError
+
 __all__ = ["HttpRequest", "HttpResponse"]
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
@@ -17,13 +24,22 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 class HttpRequest:
     """One request, complete: what is in here is what goes over the wire.
 
-    ``headers`` and ``body`` carry credentials and people's mail, so neither is in the repr.
+    ``headers`` and ``body`` carry credentials and people's mail, so neither is in the repr. Raises
+    :class:`~deliverykit.ConfigurationError`, without the value, for a header that HTTP cannot carry:
+    an HTTP client would print it in its error.
     """
 
     method: str = "POST"
     url: str
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ConfigurationError(
+                    f"HTTP header {name!r}: holds a line break or something outside ASCII; was a key pasted with its line end?"
+                )
 
 
 @frozen(kw_only=True)
