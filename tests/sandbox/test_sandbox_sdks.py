@@ -13,8 +13,9 @@ import pytest
 import sendgrid
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from deliverykit.sandbox import Sandbox
 from sendgrid.helpers import mail as sg
+
+from deliverykit.sandbox import Sandbox
 
 PNG = bytes(range(256))
 
@@ -33,8 +34,17 @@ def ses(sandbox: Sandbox, secret: str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKE
 def simple(**fields: Any) -> dict[str, Any]:
     return {
         "FromEmailAddress": "Example News <news@example.com>",
-        "Destination": {"ToAddresses": ["Ann <ann@example.org>"], "CcAddresses": ["cc@example.org"], "BccAddresses": ["b@example.net"]},
-        "Content": {"Simple": {"Subject": {"Data": "Grüße", "Charset": "UTF-8"}, "Body": {"Text": {"Data": "Hällo", "Charset": "UTF-8"}}}},
+        "Destination": {
+            "ToAddresses": ["Ann <ann@example.org>"],
+            "CcAddresses": ["cc@example.org"],
+            "BccAddresses": ["b@example.net"],
+        },
+        "Content": {
+            "Simple": {
+                "Subject": {"Data": "Grüße", "Charset": "UTF-8"},
+                "Body": {"Text": {"Data": "Hällo", "Charset": "UTF-8"}},
+            }
+        },
         **fields,
     }
 
@@ -42,7 +52,9 @@ def simple(**fields: Any) -> dict[str, Any]:
 def test_ses_simple_by_boto3(sandbox: Sandbox) -> None:
     content = simple()["Content"]
     content["Simple"]["Headers"] = [{"Name": "X-Batch", "Value": "7"}]
-    content["Simple"]["Attachments"] = [{"RawContent": PNG, "FileName": "a.png", "ContentType": "image/png", "ContentId": "logo"}]
+    content["Simple"]["Attachments"] = [
+        {"RawContent": PNG, "FileName": "a.png", "ContentType": "image/png", "ContentId": "logo"}
+    ]
     tags = [{"Name": "campaign", "Value": "spring"}, {"Name": "deliverykit_id", "Value": "id-1"}]
     answer = ses(sandbox).send_email(**simple(Content=content, EmailTags=tags, ReplyToAddresses=["r@example.com"]))
     [mail] = sandbox.received("ses")
@@ -53,7 +65,12 @@ def test_ses_simple_by_boto3(sandbox: Sandbox) -> None:
     assert mail.recipients == ("ann@example.org", "cc@example.org", "b@example.net")
     assert (mail.to, mail.cc, mail.bcc) == (("ann@example.org",), ("cc@example.org",), ("b@example.net",))
     assert mail.names["ann@example.org"] == "Ann"
-    assert (mail.id, mail.metadata, mail.headers, mail.reply_to) == ("id-1", {"campaign": "spring"}, {"X-Batch": "7"}, ("r@example.com",))
+    assert (mail.id, mail.metadata, mail.headers, mail.reply_to) == (
+        "id-1",
+        {"campaign": "spring"},
+        {"X-Batch": "7"},
+        ("r@example.com",),
+    )
     [file] = mail.attachments
     assert (file.filename, file.content, file.content_type, file.content_id) == ("a.png", PNG, "image/png", "logo")
     assert mail.credential == "AKIAIOSFODNN7EXAMPLE"
@@ -352,7 +369,10 @@ def test_mailgun_keys_domains_and_account(sandbox: Sandbox, client: Any) -> None
 
     sandbox.domains(["mg.example.com"])
     assert send().status_code == 200
-    assert (send("other.example").status_code, send("other.example").json()["message"]) == (404, "Domain not found: other.example")
+    assert (send("other.example").status_code, send("other.example").json()["message"]) == (
+        404,
+        "Domain not found: other.example",
+    )
     sandbox.verify_only("mailgun", [])
     assert (send().status_code, "The domain is unverified" in send().json()["message"]) == (400, True)
     sandbox.keys("mailgun", ["key-good"])
@@ -364,7 +384,11 @@ def test_mailgun_keys_domains_and_account(sandbox: Sandbox, client: Any) -> None
     ("kind", "status", "text"),
     [
         ("throttle", 429, "request limit exceeded, try again after 1 seconds"),
-        ("quota", 420, r"Domain mg.example.com is not allowed to send: recipient limit exceeded, try again after \w{3}, .* UTC"),
+        (
+            "quota",
+            420,
+            r"Domain mg.example.com is not allowed to send: recipient limit exceeded, try again after \w{3}, .* UTC",
+        ),
         ("bad_key", 401, "Forbidden"),
         ("server_error", 500, "Internal Server Error"),
     ],
@@ -419,7 +443,9 @@ def elastic(sandbox: Sandbox, key: str = "EE-any") -> Any:
 
 def elastic_mail(to: list[str] | None = None, **content: Any) -> Any:
     return ElasticEmail.EmailTransactionalMessageData(
-        Recipients=ElasticEmail.TransactionalRecipient(To=to or ["Ann <ann@example.org>"], CC=["cc@example.org"], BCC=["b@example.net"]),
+        Recipients=ElasticEmail.TransactionalRecipient(
+            To=to or ["Ann <ann@example.org>"], CC=["cc@example.org"], BCC=["b@example.net"]
+        ),
         Content=ElasticEmail.EmailContent(
             **{
                 "From": "Example Nöws <news@example.com>",
@@ -431,7 +457,9 @@ def elastic_mail(to: list[str] | None = None, **content: Any) -> Any:
                 ],
                 "Headers": {"X-Batch": "7"},
                 "Attachments": [
-                    ElasticEmail.MessageAttachment(BinaryContent=base64.b64encode(PNG).decode(), Name="a.png", ContentType="image/png")
+                    ElasticEmail.MessageAttachment(
+                        BinaryContent=base64.b64encode(PNG).decode(), Name="a.png", ContentType="image/png"
+                    )
                 ],
                 "Postback": "id-5",
                 **content,

@@ -53,18 +53,9 @@ class Connection:
         self.at = 0
         """When the present request's first byte came."""
 
-    async def request(self, limit: int) -> Request | None:
-        """The next request with its whole body; ``None`` where the client is done.
-
-        Raises :class:`BadRequest`, and :class:`TooLarge` for a body beyond ``limit`` bytes.
-        """
+    async def head(self) -> Request | None:
+        """The next request, its body not yet read; ``None`` where the client is done. Raises :class:`BadRequest`."""
         self.at = self._clock() if self._http.trailing_data[0] else 0
-        try:
-            return await self._request(limit)
-        except h11.RemoteProtocolError as error:
-            raise BadRequest(str(error)) from None
-
-    async def _request(self, limit: int) -> Request | None:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
@@ -73,8 +64,14 @@ class Connection:
             name, text = raw.decode("latin-1"), value.decode("latin-1")
             headers[name] = f"{headers[name]},{text}" if name in headers else text
         self._head = head.method == b"HEAD"
-        request = Request(method=head.method.decode("latin-1"), target=head.target.decode("latin-1"), headers=headers)
-        if int(headers.get("content-length", "0")) > limit:
+        return Request(method=head.method.decode("latin-1"), target=head.target.decode("latin-1"), headers=headers)
+
+    async def body(self, request: Request, limit: int) -> bool:
+        """Read the request's body; False where the client left in the middle.
+
+        Raises :class:`BadRequest`, and :class:`TooLarge` for a body beyond ``limit`` bytes.
+        """
+        if int(request.header("content-length") or 0) > limit:
             raise TooLarge(request)
         pieces: list[bytes] = []
         size = 0
@@ -83,13 +80,16 @@ class Connection:
             if size > limit:
                 raise TooLarge(request)
             pieces.append(bytes(data.data))
-        if not isinstance(data, h11.EndOfMessage):
-            return None
         request.body = b"".join(pieces)
-        return request
+        return isinstance(data, h11.EndOfMessage)
+
+    async def request(self, limit: int) -> Request | None:
+        """The next request with its whole body; ``None`` where the client is done or left. Raises as :meth:`body`."""
+        request = await self.head()
+        return request if request is not None and await self.body(request, limit) else None
 
     async def _event(self) -> "h11.Event | type[h11.NEED_DATA | h11.PAUSED]":
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+        while (event := self._next()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")))
             data = await self._reader.read(_CHUNK)
@@ -97,6 +97,12 @@ class Connection:
             self._seen(data)
             self._http.receive_data(data)
         return event
+
+    def _next(self) -> "h11.Event | type[h11.NEED_DATA | h11.PAUSED]":
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise BadRequest(str(error)) from None
 
     def _write(self, data: bytes | None) -> None:
         if data:

@@ -78,9 +78,7 @@ class Esp:
         connection = Connection(reader, writer, seen=seen, clock=self.clock)
         with contextlib.suppress(ConnectionError):
             try:
-                while (request := await connection.request(self.service.max_request)) and await self._serve(
-                    connection, request
-                ):
+                while (request := await connection.head()) and await self._serve(connection, request):
                     pass
             except BadRequest as error:
                 await connection.reply(Reply(400, f"Bad Request: {error}".encode(), content_type="text/plain"))
@@ -96,6 +94,13 @@ class Esp:
         submits = self.service.submits(request)
         faults = struck(self.armed, submits, self.service.credential(request)) if self.armed else ()
         trouble = next((fault for fault in faults if fault.kind != "latency"), None)
+        if trouble is not None and trouble.kind == "reset" and trouble.when == "before":
+            if submits:
+                self._note(request, connection.at, Verdict(reply=Reply(0)), "reset", 0)
+            connection.reset()
+            return False
+        if not await connection.body(request, self.service.max_request):
+            return False
         verdict = self._judged(request, connection.at, trouble)
         silent = trouble is not None and trouble.kind in {"hang", "reset"}
         if submits:
