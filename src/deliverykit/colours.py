@@ -1,0 +1,111 @@
+"""The two port sets, and the way from an awaited method to a blocking one."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from deliverykit.contracts.transport import AsyncTransport, Transport
+from deliverykit.engine.ports import blocking
+from deliverykit.words.clock import Clock
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["AwaitingPorts", "BlockingPorts", "Face", "in_step"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Core = TypeVar("Core")
+
+
+class BlockingPorts:
+    """Ports that block and never suspend: what ``Mailer`` gives the engine."""
+
+    def __init__(self, clock: Clock, transport: object) -> None:
+        self._clock = clock
+        self._given = transport
+        self._transport: Transport | None = None
+
+    async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it here and now."""
+        return call(*args, **kwargs)
+
+    async def transmit(self, request: HttpRequest) -> HttpResponse:
+        """One submission, blocking."""
+        if self._transport is None:
+            from deliverykit.transports import transport_of
+
+            self._transport = transport_of(self._given)
+        return self._transport.send(request)
+
+    async def sleep(self, seconds: float) -> None:
+        """Block on the clock."""
+        self._clock.sleep(seconds)
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        transport, self._transport = self._transport, None
+        if transport is not None and self._given is None:
+            transport.close()
+
+
+class AwaitingPorts:
+    """Ports that await: what ``AsyncMailer`` and every worker give the engine. They belong to one loop.
+
+    The storage blocks, so its calls run on one thread of their own; they carry batches, so the hop is cheap.
+    """
+
+    def __init__(self, clock: Clock, transport: object) -> None:
+        self._clock = clock
+        self._given = transport
+        self._transport: AsyncTransport | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="deliverykit-storage")
+        running = asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+    async def transmit(self, request: HttpRequest) -> HttpResponse:
+        """One submission, awaited."""
+        if self._transport is None:
+            from deliverykit.transports import async_transport_of
+
+            self._transport = async_transport_of(self._given)
+        return await self._transport.send(request)
+
+    async def sleep(self, seconds: float) -> None:
+        """Await the clock."""
+        await self._clock.asleep(seconds)
+
+    async def aclose(self) -> None:
+        """Close what was opened here."""
+        transport, self._transport = self._transport, None
+        if transport is not None and self._given is None:
+            await transport.aclose()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(wait=False)
+
+
+class Face(Generic[Core]):
+    """The blocking face of an awaited core over blocking ports."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+
+def in_step(method: Callable[Concatenate[Core, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Face[Core], P], R]:
+    """The blocking twin of an awaited method: the same signature and words, run whole in one step."""
+
+    @wraps(method)
+    def call(face: Face[Core], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return blocking(method(face._core, *args, **kwargs))  # noqa: SLF001  the face's own core
+
+    return cast("Callable[Concatenate[Face[Core], P], R]", call)

@@ -1,0 +1,359 @@
+"""What keeps the books: documents, limit states, the outbox. One atomic primitive and its sibling.
+
+A storage is written in one colour, blocking; the engine calls it in batches and bridges. Nothing in
+here knows what a quota is: a *decide* object looks at a :class:`View` and answers with a
+:class:`Step`, which the storage makes true as a whole or not at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Generic, Protocol, TypeVar
+
+from attrs import field, frozen
+
+from deliverykit.contracts.limit import Record
+from deliverykit.words.clock import NEVER
+
+__all__ = [
+    "Change",
+    "Claim",
+    "Decide",
+    "DecideClaim",
+    "Document",
+    "Head",
+    "Lane",
+    "LaneKey",
+    "Leased",
+    "LogLine",
+    "MailRow",
+    "MailState",
+    "NewMail",
+    "OpenLanes",
+    "Snapshot",
+    "Step",
+    "Storage",
+    "View",
+]
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class MailState(IntEnum):
+    """Where a mail of the outbox stands."""
+
+    READY = 0
+    """Due. It may be in a lane that waits for quota; no query over ``ready`` mentions a time."""
+    LEASED = 1
+    """A worker holds it; surely nothing of it has left."""
+    SENDING = 2
+    """It may be on the wire."""
+    IN_DOUBT = 3
+    """It may have gone; nobody sends it again unless told to."""
+    SCHEDULED = 4
+    """It waits for a time of its own: ``send_at``, or a retry."""
+    DEAD = 5
+    """It will not be sent; the reason is kept with it."""
+
+
+@frozen
+class LaneKey:
+    """Mail that competes for the same quota in the same order. ``key`` is all that decides who may carry it."""
+
+    account: str
+    route: str
+    stream: str
+    key: str
+
+
+@frozen
+class Lane:
+    """A lane with something to do."""
+
+    id: int
+    key: LaneKey
+
+
+@frozen
+class Head:
+    """A mail at the head of a lane: what admission must know of it."""
+
+    id: int
+    uid: str
+    cost: int
+    attempts: int
+    expires: int
+
+
+@frozen(kw_only=True)
+class NewMail:
+    """A mail to be written down. ``letter`` is the encoded message, ``files`` its attachments by content hash."""
+
+    uid: str
+    lane: LaneKey
+    cost: int
+    priority: int = 0
+    state: MailState = MailState.READY
+    due: int = 0
+    expires: int = NEVER
+    server: str = ""
+    token: str = ""
+    lease_until: int = 0
+    letter: bytes = field(repr=False)
+    files: Mapping[str, bytes] = field(factory=dict, repr=False)
+
+
+@frozen(kw_only=True)
+class Change:
+    """What becomes of one mail. Done only while its row still bears ``token`` (and ``was``, where given)."""
+
+    id: int = 0
+    uid: str = ""
+    """Names the row where the id is not known yet."""
+    token: str | None = None
+    was: MailState | None = None
+    state: MailState | None
+    """``None``: it is done with; the row, its letter and its files go."""
+    lane: LaneKey | None = None
+    due: int = 0
+    server: str = ""
+    reason: str = ""
+    spend: bool = False
+    """Whether this was an attempt."""
+
+
+@frozen(kw_only=True)
+class LogLine:
+    """One line of the append-only delivery log."""
+
+    uid: str
+    account: str
+    server: str
+    outcome: str
+    detail: str = ""
+    provider_message_id: str = ""
+
+
+@frozen(kw_only=True)
+class Document:
+    """A record as stored: plain JSON text, and its secrets already encrypted. ``data=None`` deletes it."""
+
+    kind: str
+    id: str
+    data: str | None
+    secrets: bytes = field(default=b"", repr=False)
+
+
+@frozen
+class Snapshot:
+    """All documents of one account, and the version that any change of them moves."""
+
+    version: int
+    documents: tuple[Document, ...]
+
+
+@frozen
+class View:
+    """What a decide object sees, under the store's lock and clock.
+
+    ``now`` never goes backwards and is never ahead of the store's clock.
+    """
+
+    now: int
+    version: int
+    """Of the account's documents."""
+    records: tuple[Record, ...]
+    """Limit states, one per key asked for."""
+    heads: tuple[Head, ...] = ()
+
+
+@frozen(kw_only=True)
+class Step(Generic[R_co]):
+    """What a decide object wants to become true, all of it or nothing. An empty step writes nothing."""
+
+    result: R_co
+    records: tuple[Record | None, ...] = ()
+    """The new limit states, ``None`` where unchanged."""
+    inserts: tuple[NewMail, ...] = ()
+    changes: tuple[Change, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    documents: tuple[Document, ...] = ()
+    wake: bool = False
+    """Quota may have come back: the account's lanes are looked at again."""
+
+
+class Decide(Protocol[R_co]):
+    """Pure; may run several times. An object rather than a function, so that a store may know one by heart."""
+
+    def __call__(self, view: View) -> Step[R_co]:
+        """The step to take."""
+        ...
+
+
+@frozen(kw_only=True)
+class Claim:
+    """What a claim decided: who carries which head, and how long the lane must wait for the rest."""
+
+    leases: Mapping[int, str] = field(factory=dict)
+    """Server by mail id."""
+    expired: tuple[int, ...] = ()
+    blocked_until: int = 0
+    """0: the lane stays open."""
+    blocked_by: str = ""
+    pacing: bool = False
+    """Whether it only waits for a pace."""
+
+
+class DecideClaim(Protocol):
+    """Decides a claim; the storage leases exactly the mails it names, in the same step."""
+
+    def __call__(self, view: View) -> Step[Claim]:
+        """The step to take."""
+        ...
+
+
+@frozen(kw_only=True)
+class Leased:
+    """A claimed mail, with its letter."""
+
+    head: Head
+    server: str
+    letter: bytes = field(repr=False)
+
+
+@frozen
+class OpenLanes:
+    """What a worker may do now, and when to look again if nothing."""
+
+    lanes: tuple[Lane, ...]
+    wake_at: int
+    """The earliest instant at which anything can change by itself; NEVER if nothing can."""
+    pacing: bool
+    """Whether a lane with mail waits for a pace only."""
+    busy: bool
+    """Whether mail is leased or on the wire, anywhere."""
+
+
+@frozen(kw_only=True)
+class MailRow:
+    """A mail as the outbox shows it."""
+
+    uid: str
+    account: str
+    route: str
+    stream: str
+    state: MailState
+    server: str
+    reason: str
+    attempts: int
+    due: int
+    expires: int
+    blocked_until: int
+    blocked_by: str
+
+
+class Storage(Protocol):
+    """Blocking, safe for threads, reopened after a fork. Every method raises ``StorageError`` when it cannot.
+
+    The store's clock decides: ``now`` is ``max(clock, what was seen before)``, and a clock more than
+    an hour behind raises ``ClockError``.
+    """
+
+    @property
+    def outlives(self) -> bool:
+        """Whether it outlives the process, so that secrets must be encrypted."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it opened; the next call opens it again."""
+        ...
+
+    def now(self) -> int:
+        """The store's clock."""
+        ...
+
+    # -- documents ------------------------------------------------------------------------------
+    def accounts(self) -> tuple[str, ...]:
+        """The ids of all accounts, in order of adding."""
+        ...
+
+    def snapshot(self, account: str) -> Snapshot:
+        """An account's documents, in order of adding."""
+        ...
+
+    def version(self, account: str) -> int:
+        """Only the version of an account's documents: what a cache asks."""
+        ...
+
+    # -- the primitive and its sibling ------------------------------------------------------------
+    def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, frozenset[int]]:
+        """Let ``decide`` look at ``keys`` and make its step true; also the ids of changes that came too late."""
+        ...
+
+    def claim(
+        self, lane: Lane, want: int, keys: Sequence[str], decide: DecideClaim, *, token: str, lease: int
+    ) -> tuple[Leased, ...]:
+        """The same for the first ``want`` mails of a lane; leases what was decided for ``lease`` ms under ``token``."""
+        ...
+
+    # -- the outbox -------------------------------------------------------------------------------
+    def enqueue(self, mails: Sequence[NewMail]) -> None:
+        """Write them all down, or none; durable on return."""
+        ...
+
+    def open_lanes(self) -> OpenLanes:
+        """The lanes with mail and no block, least recently served first. A read."""
+        ...
+
+    def start(self, tokens: Mapping[int, str]) -> frozenset[int]:
+        """Mark as ``sending`` those mails that are still leased under these tokens; their ids."""
+        ...
+
+    def renew(self, tokens: Sequence[str], lease: int) -> None:
+        """Keep the leases under these tokens for another ``lease`` ms."""
+        ...
+
+    def release(self, tokens: Sequence[str]) -> None:
+        """Put back what is leased under these tokens and not started."""
+        ...
+
+    def recover(self) -> None:
+        """Promote what is due, bury what has expired, take back lost leases. A read when there is nothing."""
+        ...
+
+    def move(self, account: str, route: str, to: str) -> None:
+        """Let what waits on a route wait on another."""
+        ...
+
+    def cancel(self, account: str, route: str) -> None:
+        """Bury what waits on a route, with the reason ``cancelled``."""
+        ...
+
+    def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
+        """Attachments by content hash."""
+        ...
+
+    # -- looking ----------------------------------------------------------------------------------
+    def mail(self, uid: str) -> MailRow | None:
+        """One mail of the outbox; ``None`` once it is done with."""
+        ...
+
+    def mails(self, account: str, state: MailState | None, limit: int) -> tuple[MailRow, ...]:
+        """Mails of the outbox, oldest first."""
+        ...
+
+    def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
+        """How many mails stand where, by route and state."""
+        ...
+
+    def waiting(self, account: str, route: str) -> bool:
+        """Whether the outbox holds mail of this route that is not dead."""
+        ...
+
+    def carried(self, account: str, server: str) -> bool:
+        """Whether mail is in flight or in doubt at this server."""
+        ...
+
+    def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
+        """What happened to a mail: instant and line, oldest first."""
+        ...

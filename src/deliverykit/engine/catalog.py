@@ -1,0 +1,150 @@
+"""The configuration of each account as this process knows it, and the check that it still is so."""
+
+import threading
+from collections.abc import Mapping
+
+from attrs import evolve, field, frozen
+
+from deliverykit.contracts.limit import Limit
+from deliverykit.contracts.storage import Document, Snapshot, Step, Storage, View
+from deliverykit.engine.admission import Candidates
+from deliverykit.engine.gates import Gate, gates_of
+from deliverykit.engine.lanes import Ticket
+from deliverykit.records.account import DEFAULT_ACCOUNT, Account
+from deliverykit.records.documents import Archive
+from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
+from deliverykit.records.server import Budget, DeliveryServer
+from deliverykit.routers import Priority
+from deliverykit.words.errors import NotFound
+
+__all__ = ["HOST_KEY", "Catalog", "Config", "Stale", "state_key"]
+
+HOST_KEY = "host"
+UTC = "UTC"
+
+
+def state_key(account: str) -> str:
+    """The key of an account's limit states."""
+    return f"account:{account}"
+
+
+class Stale(Exception):  # noqa: N818  a signal between the engine's own parts, never seen outside
+    """The configuration moved since it was read; read it again and decide again."""
+
+
+@frozen(kw_only=True)
+class Config:
+    """One account's configuration at one version."""
+
+    version: int
+    account: Account
+    servers: Mapping[str, DeliveryServer]
+    routes: Mapping[str, Route]
+    budgets: Mapping[str, Budget]
+    host: tuple[Limit, ...] = ()
+    _gates: dict[str, tuple[Gate, ...]] = field(factory=dict, eq=False, repr=False)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The state keys that one admission needs."""
+        return (state_key(self.account.id), HOST_KEY) if self.host else (state_key(self.account.id),)
+
+    def current(self, view: View) -> None:
+        """Raise :class:`Stale` where the store has moved on: a paused server must admit nothing more."""
+        if view.version != self.version:
+            raise Stale
+
+    def gates(self, server: DeliveryServer) -> tuple[Gate, ...]:
+        """All limits that stand before a server."""
+        if server.id not in self._gates:
+            budgets = [self.budgets[name] for name in server.budgets if name in self.budgets]
+            self._gates[server.id] = gates_of(server, self.account, budgets, self.host)
+        return self._gates[server.id]
+
+    def server(self, id_: str) -> DeliveryServer:
+        """A server by id. Raises :class:`~deliverykit.NotFound`."""
+        if id_ not in self.servers:
+            raise NotFound(f"no delivery server {id_!r} in account {self.account.id!r}; there are: {', '.join(self.servers) or 'none'}")
+        return self.servers[id_]
+
+    def route(self, name: str) -> Route:
+        """A route by name; ``default`` is made up of the ACTIVE servers until the host replaces it."""
+        if name in self.routes:
+            return self.routes[name]
+        if name == DEFAULT_ROUTE:
+            active = tuple(server.id for server in self.servers.values() if server.active)
+            return Route(
+                account=self.account.id, name=name, servers=active, strategy=Priority(), when_exhausted=WhenExhausted.FAILOVER
+            )
+        raise NotFound(f"no route {name!r} in account {self.account.id!r}; there are: {', '.join([DEFAULT_ROUTE, *self.routes])}")
+
+    def members(self, name: str) -> tuple[DeliveryServer, ...]:
+        """A route's servers, whatever their status; of the made-up ``default``, all there are."""
+        if name == DEFAULT_ROUTE and name not in self.routes:
+            return tuple(self.servers.values())
+        return tuple(self.servers[id_] for id_ in self.route(name).servers if id_ in self.servers)
+
+    def candidates(self, route: Route, ticket: Ticket) -> Candidates:
+        """Who may carry such mail now, as :func:`~deliverykit.engine.admission.admit` wants it."""
+        members = (self.servers[id_] for id_ in route.servers if id_ in self.servers)
+        return Candidates(
+            gates={server.id: self.gates(server) for server in members if ticket.admits(server)},
+            router=route.strategy,
+            when_exhausted=route.when_exhausted,
+            memory=f"r:{route.name}/{route.strategy.name}",
+            edition=route.version,
+        )
+
+
+class Catalog:
+    """Configurations by account, read when the store's version has moved."""
+
+    def __init__(self, storage: Storage, archive: Archive, timezone: str | None, host: tuple[Limit, ...]) -> None:
+        self._storage = storage
+        self._archive = archive
+        self._timezone = timezone
+        self._host = tuple(limit.bound(timezone or UTC) for limit in host)
+        self._known: dict[str, Config] = {}
+        self._lock = threading.Lock()
+
+    def fresh(self, account: str) -> Config:
+        """The configuration as the store has it now. One small read where nothing has changed."""
+        with self._lock:
+            known = self._known.get(account)
+        if known is not None and known.version == self._storage.version(account):
+            return known
+        config = self._read(account, self._storage.snapshot(account))
+        if account == DEFAULT_ACCOUNT and self._timezone is not None and not self._zoned(config):
+            # The host's code names the default account's zone; the store must know, since mail may wait by another.
+            zoned = evolve(config.account, timezone=self._timezone)
+            self._storage.transact(account, (), lambda _view: Step(result=None, documents=(self._archive.account(zoned),)))
+            config = self._read(account, self._storage.snapshot(account))
+        with self._lock:
+            self._known[account] = config
+        return config
+
+    def known(self, account: str) -> Config:
+        """The configuration as last read; every step checks it against the store."""
+        with self._lock:
+            config = self._known.get(account)
+        return config if config is not None else self.fresh(account)
+
+    def _zoned(self, config: Config) -> bool:
+        return config.version > 0 and config.account.timezone == self._timezone
+
+    def _read(self, account: str, snapshot: Snapshot) -> Config:
+        by_kind: dict[str, list[Document]] = {"account": [], "server": [], "route": [], "budget": [], "removed": []}
+        for document in snapshot.documents:
+            by_kind[document.kind].append(document)
+        accounts = [self._archive.read_account(document) for document in by_kind["account"]]
+        servers = [self._archive.read_server(account, document) for document in by_kind["server"]]
+        routes = [self._archive.read_route(account, document) for document in by_kind["route"]]
+        budgets = [self._archive.read_budget(document) for document in by_kind["budget"]]
+        return Config(
+            version=snapshot.version,
+            account=accounts[0] if accounts else Account(id=account, timezone=self._timezone or UTC),
+            servers={server.id: server for server in servers},
+            routes={route.name: route for route in routes},
+            budgets={budget.name: budget for budget in budgets},
+            host=self._host,
+        )

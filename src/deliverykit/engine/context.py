@@ -1,0 +1,111 @@
+"""What every algorithm of the engine works with, and the loop around a decision."""
+
+from collections.abc import Callable, Mapping
+from logging import Logger
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
+from deliverykit.contracts.provider import Provider
+from deliverykit.contracts.storage import Decide, LaneKey, Storage
+from deliverykit.engine.admission import Grant
+from deliverykit.engine.catalog import Catalog, Config, Stale
+from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.outgoing import OnUnsupported, stripped
+from deliverykit.engine.ports import Ports
+from deliverykit.engine.verdicts import BackOff
+from deliverykit.records.documents import Archive
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.clock import Clock
+from deliverykit.words.credentials import Env, Named
+from deliverykit.words.errors import ConfigurationError, StorageError
+from deliverykit.words.message import Message
+
+__all__ = ["Context"]
+
+R = TypeVar("R")
+_PATIENCE = 50
+
+
+@frozen(kw_only=True)
+class Context:
+    """One Mailer's engine room: the books, the clock, the configuration, the host's choices."""
+
+    storage: Storage
+    clock: Clock
+    catalog: Catalog
+    archive: Archive
+    back_off: BackOff
+    new_id: Callable[[], str]
+    environment: Mapping[str, str] = field(repr=False)
+    credentials: Mapping[str, Any] = field(repr=False)
+    logger: Logger
+    on_unsupported: OnUnsupported = "error"
+    max_visible_recipients: int = 20
+    max_wait: int = 5_000
+    """How long ``send()`` waits for a pace, in ms."""
+    lease: int = 60_000
+
+    async def decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> R:
+        """Let a decide object decide on the configuration as it stands; read that again where it has moved."""
+        result, _late = await self._decided(ports, account, make)
+        return result
+
+    async def decided_late(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> frozenset[int]:
+        """The same; answers with the ids of changes that came too late."""
+        _result, late = await self._decided(ports, account, make)
+        return late
+
+    async def _decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> tuple[R, frozenset[int]]:
+        config = await ports.store(self.catalog.known, account)
+        for _ in range(_PATIENCE):
+            try:
+                return await ports.store(self.storage.transact, account, config.keys, make(config))
+            except Stale:
+                config = await ports.store(self.catalog.fresh, account)
+        raise StorageError(f"the configuration of account {account!r} changed {_PATIENCE} times while it was being used")
+
+    def provider(self, server: DeliveryServer) -> Provider:
+        """A server's provider with its ``Env`` and ``Named`` credentials filled in."""
+        if server.provider is None:
+            raise ConfigurationError(server.reason)
+        return server.provider.with_credentials(self._credential)
+
+    def _credential(self, reference: Env | Named) -> Any:
+        source = self.environment if isinstance(reference, Env) else self.credentials
+        where = "the environment variable" if isinstance(reference, Env) else "Mailer(credentials={…}) entry"
+        if reference.name not in source:
+            raise ConfigurationError(f"{where} {reference.name!r} is missing")
+        value = source[reference.name]
+        return value() if callable(value) else value
+
+    def ticket(self, message: Message, config: Config, route: str) -> Ticket:
+        """What decides who may carry a message, without what the host lets drop."""
+        wanted = message if self.on_unsupported == "error" else stripped(message, DROPPABLE)
+        return Ticket.of(wanted, config.members(route))
+
+    def fitted(self, message: Message, provider: Provider) -> Message:
+        """The message without what this ESP cannot carry and the host lets drop."""
+        if self.on_unsupported == "error":
+            return message
+        lacking = frozenset(
+            feature for feature in Needs.of(message).features & DROPPABLE if provider.lacks(_only(message, feature))
+        )
+        if lacking and self.on_unsupported == "warn":
+            self.logger.warning("%s cannot carry %s; left out", provider.label, ", ".join(sorted(lacking)))
+        return stripped(message, lacking)
+
+    def latest_now(self, grant: Grant, issued: float) -> int:
+        """An upper bound of the store's clock, ``issued`` being the monotonic time before the grant was asked for."""
+        return max(self.clock.now(), grant.now + round((self.clock.monotonic() - issued) * 1000))
+
+
+def _only(message: Message, feature: Feature) -> Needs:
+    tags = len(message.tags) if feature is Feature.TAGS else 0
+    return Needs(features=frozenset({feature}), tags=tags)
+
+
+def lane_of(account: str, route: str, message: Message, ticket: Ticket) -> LaneKey:
+    """The lane a mail stands in."""
+    return LaneKey(account, route, message.stream, ticket.encode())

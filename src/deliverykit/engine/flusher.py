@@ -1,0 +1,122 @@
+"""Group commit: every few milliseconds one transaction settles what came back and marks what starts next."""
+
+import asyncio
+from collections import defaultdict
+
+from attrs import evolve, frozen
+
+from deliverykit.contracts.storage import Change, MailState, Step, View
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.context import Context
+from deliverykit.engine.decisions import Landing, Settle
+from deliverykit.engine.journey import Flight
+from deliverykit.engine.ports import Ports
+from deliverykit.words.errors import StorageError
+
+__all__ = ["Flusher"]
+
+GATHER = 0.005
+"""Seconds that a flush waits for company."""
+RETRY = 0.5
+
+
+@frozen
+class _SettleAndStart:
+    """One account's share of a flush; answers with nothing, the ids that came too late come beside it."""
+
+    settle: Settle
+    starts: tuple[Flight, ...]
+
+    def __call__(self, view: View) -> Step[None]:
+        step = self.settle(view)
+        marks = tuple(
+            Change(id=flight.row, token=flight.token, was=MailState.LEASED, state=MailState.SENDING, server=flight.server.id)
+            for flight in self.starts
+        )
+        return evolve(step, changes=(*step.changes, *marks))
+
+
+class Flusher:
+    """Collects starts and landings of all flights of a worker."""
+
+    def __init__(self, context: Context, ports: Ports) -> None:
+        self._context = context
+        self._ports = ports
+        self._starts: list[tuple[Flight, asyncio.Future[bool]]] = []
+        self._landings: list[tuple[Landing, asyncio.Future[None]]] = []
+        self._work = asyncio.Event()
+        self.failure: StorageError | None = None
+
+    async def start(self, flight: Flight) -> bool:
+        """Mark as ``sending``; whether the mail is still ours."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._starts.append((flight, done))
+        self._work.set()
+        return await done
+
+    async def settle(self, landing: Landing) -> None:
+        """Write a verdict down."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._landings.append((landing, done))
+        self._work.set()
+        await done
+
+    async def run(self) -> None:
+        """Flush for ever; cancelled when nothing flies any more."""
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(GATHER)
+            self._work.clear()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        starts, self._starts = self._starts, []
+        landings, self._landings = self._landings, []
+        shares: dict[str, tuple[list[tuple[Flight, asyncio.Future[bool]]], list[tuple[Landing, asyncio.Future[None]]]]]
+        shares = defaultdict(lambda: ([], []))
+        for flight, started in starts:
+            shares[flight.lane.account][0].append((flight, started))
+        for landing, landed in landings:
+            shares[landing.lane.account][1].append((landing, landed))
+        for account, (to_start, to_settle) in shares.items():
+            try:
+                late = await self._written(account, to_start, to_settle)
+            except StorageError as error:
+                await self._postponed(error, to_start, to_settle)
+                continue
+            self.failure = None
+            for flight, started in to_start:
+                _resolve(started, flight.row not in late)
+            for _, landed in to_settle:
+                _resolve(landed, None)
+
+    async def _written(
+        self, account: str, starts: list[tuple[Flight, "asyncio.Future[bool]"]], landings: list[tuple[Landing, "asyncio.Future[None]"]]
+    ) -> frozenset[int]:
+        flights = tuple(flight for flight, _ in starts)
+        settled = tuple(landing for landing, _ in landings)
+
+        def make(config: Config) -> _SettleAndStart:
+            return _SettleAndStart(Settle(config, settled, self._context.archive), flights)
+
+        return await self._context.decided_late(self._ports, account, make)
+
+    async def _postponed(
+        self,
+        error: StorageError,
+        starts: list[tuple[Flight, "asyncio.Future[bool]"]],
+        landings: list[tuple[Landing, "asyncio.Future[None]"]],
+    ) -> None:
+        """The storage does not answer: nothing starts, and what came back is kept and tried again."""
+        self.failure = error
+        self._context.logger.error("the outbox cannot be written, %d verdicts wait: %s", len(landings), error)
+        for _, started in starts:
+            _resolve(started, False)
+        self._landings = landings + self._landings
+        await asyncio.sleep(RETRY)
+        self._work.set()
+
+
+def _resolve(future: "asyncio.Future[object]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,60 @@
+"""All limits that stand before a server, by the name of their state."""
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from deliverykit.contracts.limit import Counts, Limit
+from deliverykit.limits import Closed
+from deliverykit.records.account import Account
+from deliverykit.records.server import Budget, DeliveryServer
+from deliverykit.words.outcomes import Scope
+
+__all__ = ["Gate", "closings", "gates_of"]
+
+ACCOUNT, HOST = 0, 1
+"""Which record a gate's state is in: the account's, or the one all accounts share."""
+
+
+@frozen
+class Gate:
+    """One limit, where its state is kept, and what to call it."""
+
+    record: int
+    name: str
+    limit: Limit
+    owner: str
+    """For people: the server's name, ``budget x``, ``account``, ``host``."""
+
+    def cost(self, recipients: int, emails: int = 1) -> int:
+        """What such mail costs here."""
+        return emails if self.limit.counts == _EMAILS else recipients
+
+
+_EMAILS: Counts = "emails"
+
+
+def closings(server: DeliveryServer) -> dict[Scope, Gate]:
+    """The gates that an ESP's "not now" closes, by scope. Servers of one ESP account share theirs."""
+    own = Gate(ACCOUNT, f"s:{server.id}/closed", Closed(), server.name)
+    gates = {Scope.SERVER: own}
+    for scope in (Scope.ACCOUNT, Scope.DOMAIN):
+        shared = server.provider.scope_key(scope) if server.provider else ""
+        gates[scope] = Gate(ACCOUNT, f"e:{scope.value}:{shared}/closed", Closed(), server.name) if shared else own
+    return gates
+
+
+def gates_of(server: DeliveryServer, account: Account, budgets: Iterable[Budget], host: Iterable[Limit]) -> tuple[Gate, ...]:
+    """Everything that may refuse a mail of this server: closings, its own limits, budgets, account, host."""
+    gates = {gate.name: gate for gate in closings(server).values()}
+    owned: list[tuple[int, str, str, Iterable[Limit]]] = [
+        (ACCOUNT, f"s:{server.id}", server.name, server.limits),
+        *((ACCOUNT, f"b:{budget.name}", f"budget {budget.name}", budget.limits) for budget in budgets),
+        (ACCOUNT, "a", "account", account.limits),
+        (HOST, "h", "host", host),
+    ]
+    for record, prefix, owner, limits in owned:
+        for limit in limits:
+            bound = limit.bound(account.timezone)
+            gates[f"{prefix}/{bound.key}"] = Gate(record, f"{prefix}/{bound.key}", bound, owner)
+    return tuple(gates.values())

@@ -1,0 +1,126 @@
+"""The journey of one attempt: wait for the slot, submit exactly once, judge. ``send()`` and the worker share it."""
+
+from collections.abc import Awaitable, Callable
+
+from attrs import frozen
+
+from deliverykit.contracts.capabilities import Needs
+from deliverykit.contracts.provider import Provider
+from deliverykit.contracts.storage import LaneKey
+from deliverykit.engine.admission import Grant
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.context import Context
+from deliverykit.engine.decisions import Landing
+from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.outgoing import addressed
+from deliverykit.engine.ports import Ports
+from deliverykit.engine.verdicts import Next, Situation, Verdict, judge
+from deliverykit.records.route import Route, WhenExhausted
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.clock import instant
+from deliverykit.words.errors import ConfigurationError, MessageError, TransportError
+from deliverykit.words.message import Message
+from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
+
+__all__ = ["HORIZON", "Flight", "fly"]
+
+HORIZON = 250
+"""A mail is marked ``sending`` no earlier than so many ms before its slot."""
+
+
+@frozen(kw_only=True)
+class Flight:
+    """One admitted mail and the server that is to send it."""
+
+    uid: str
+    row: int
+    token: str
+    lane: LaneKey
+    ticket: Ticket
+    route: Route
+    config: Config
+    server: DeliveryServer
+    message: Message
+    grant: Grant
+    issued: float
+    """The monotonic time before the grant was asked for."""
+    attempts: int = 0
+
+    def landed(self, verdict: Verdict, *, held: bool = False, keep: bool = True) -> Landing:
+        """This flight with its verdict, as the books want it."""
+        return Landing(
+            uid=self.uid, row=self.row, token=self.token, lane=self.lane, ticket=self.ticket,
+            server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep,
+        )  # fmt: skip
+
+
+async def fly(
+    context: Context, ports: Ports, flight: Flight, mark_sending: Callable[[], Awaitable[bool]] | None = None
+) -> Verdict | None:
+    """One attempt, from its grant to its verdict; ``None`` where the mail is no longer ours to send.
+
+    Nothing is submitted before the slot, nor once the first window of the grant has ended: such mail
+    hands its unit back and asks again, and no attempt is spent.
+    """
+    await _until(context, ports, flight.grant.start - HORIZON)
+    if mark_sending is not None and not await mark_sending():
+        return None
+    await _until(context, ports, flight.grant.start)
+    now = context.latest_now(flight.grant, flight.issued)
+    expires = flight.message.expires_at
+    if expires is not None and instant(expires) <= now:
+        return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
+    if not flight.grant.in_time(now):
+        missed = "its window ended before it could start"
+        return Verdict(next=Next.AGAIN, outcome=NotSent(missed), reason=missed, refund=True)
+    outcome = await _submitted(context, ports, flight, now)
+    return judge(outcome, _situation(flight), context.back_off)
+
+
+async def _until(context: Context, ports: Ports, at: int) -> None:
+    while (wait := at - context.clock.now()) > 0:
+        await ports.sleep(wait / 1000)
+
+
+async def _submitted(context: Context, ports: Ports, flight: Flight, now: int) -> Outcome:
+    """Build, transmit once, read the answer. Whatever goes wrong becomes an outcome."""
+    server = flight.server
+    try:
+        provider = context.provider(server)
+    except ConfigurationError as error:
+        return NotSent(f"the credentials cannot be had: {error}", 60.0)
+    message = context.fitted(flight.message, provider)
+    if lacking := server.lacks(Needs.of(message), message.sender):
+        return Unfit("; ".join(lacking))
+    stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
+    try:
+        mail = addressed(message, server, stamp)
+        request = provider.request(mail, now)
+    except MessageError as error:
+        return Unfit(str(error))
+    except ConfigurationError as error:
+        return ServerFault(str(error))
+    except Exception as error:
+        context.logger.exception("the adapter %s failed to build a request", provider.name)
+        return Rejected(f"the adapter {provider.name} failed to build it: {type(error).__name__}")
+    try:
+        response = await ports.transmit(request)
+    except TransportError as error:
+        return NotSent(str(error)) if error.stage.surely_not_sent else Unknown(str(error))
+    try:
+        return provider.outcome(response, mail, context.clock.now())
+    except Exception as error:
+        context.logger.exception("the adapter %s failed to read an answer", provider.name)
+        return Unknown(f"{response.status}; the adapter {provider.name} failed to read it: {type(error).__name__}")
+
+
+def _situation(flight: Flight) -> Situation:
+    """Judged on the configuration the flight was admitted under."""
+    ticket, me = flight.ticket, flight.server.id
+    members = flight.config.members(flight.route.name) if flight.route.name else ()
+    now = [server for server in members if server.id != me and ticket.admits(server)]
+    ever = [server for server in members if server.id != me and not ticket.refuses(server)]
+    spills = flight.route.when_exhausted is not WhenExhausted.QUEUE
+    return Situation(attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever))
+
+

@@ -1,0 +1,97 @@
+"""What decides who may carry a mail, and the lane key made of it."""
+
+import json
+from collections.abc import Iterable
+from typing import Self
+
+from attrs import evolve, field, frozen
+
+from deliverykit.contracts.capabilities import Feature, Needs
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.addresses import Address
+from deliverykit.words.message import Message
+
+__all__ = ["Ticket"]
+
+_ANY = "*"
+
+
+@frozen(kw_only=True)
+class Ticket:
+    """All of a mail that decides *which* servers may carry it. Equal tickets share a lane.
+
+    ``sender`` is in it only where a server of the route names its senders (``"*"`` otherwise), lest
+    every author have a lane of their own. ``unfit`` are servers that refused this kind of mail for
+    good, ``tried`` those passed over for this round only.
+    """
+
+    needs: Needs = field(factory=Needs)
+    sender: str = _ANY
+    unfit: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: Message, servers: Iterable[DeliveryServer]) -> Self:
+        """The ticket of a message on a route of these servers."""
+        named = any(server.sender is None and server.allowed_senders is not None for server in servers)
+        if message.sender is None:
+            return cls(needs=Needs.of(message), sender="")
+        return cls(needs=Needs.of(message), sender=message.sender.ascii if named else _ANY)
+
+    def encode(self) -> str:
+        """As a lane key; ``""`` for plain mail."""
+        needs = self.needs
+        data = {
+            "features": sorted(needs.features),
+            "recipients": needs.recipients - 1,
+            "reply_to": needs.reply_to,
+            "tags": needs.tags,
+            "headers": needs.headers,
+            "bytes": needs.bytes,
+            "sender": "" if self.sender == _ANY else f"<{self.sender}>",
+            "unfit": sorted(self.unfit),
+            "tried": sorted(self.tried),
+        }
+        used = {name: value for name, value in data.items() if value}
+        return json.dumps(used, separators=(",", ":")) if used else ""
+
+    @classmethod
+    def decode(cls, key: str) -> Self:
+        """The ticket of a lane key."""
+        data = json.loads(key) if key else {}
+        sender = data.get("sender")
+        return cls(
+            needs=Needs(
+                features=frozenset(Feature(name) for name in data.get("features", ())),
+                recipients=data.get("recipients", 0) + 1,
+                reply_to=data.get("reply_to", 0),
+                tags=data.get("tags", 0),
+                headers=data.get("headers", 0),
+                bytes=data.get("bytes", 0),
+            ),
+            sender=_ANY if sender is None else sender[1:-1],
+            unfit=tuple(data.get("unfit", ())),
+            tried=tuple(data.get("tried", ())),
+        )
+
+    def passing(self, server: str, *, for_good: bool) -> Self:
+        """The ticket once ``server`` is passed over."""
+        if for_good:
+            return evolve(self, unfit=tuple({*self.unfit, server}))
+        return evolve(self, tried=tuple({*self.tried, server}))
+
+    def afresh(self) -> Self:
+        """The ticket of another round: only what is for good still counts."""
+        return evolve(self, tried=())
+
+    def refuses(self, server: DeliveryServer) -> tuple[str, ...]:
+        """Why this server can never carry such mail."""
+        if server.id in self.unfit:
+            return ("refused mail like this before",)
+        if self.sender == _ANY:
+            return server.provider.lacks(self.needs) if server.provider else (server.reason,)
+        return server.lacks(self.needs, Address(self.sender) if self.sender else None)
+
+    def admits(self, server: DeliveryServer) -> bool:
+        """Whether this server may carry it now, but for its quota."""
+        return server.active and server.id not in self.tried and not self.refuses(server)

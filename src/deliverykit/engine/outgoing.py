@@ -1,0 +1,47 @@
+"""A message as one server will send it: the forced sender put in, what it cannot carry left out."""
+
+from typing import Literal
+
+from attrs import evolve
+
+from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
+from deliverykit.contracts.provider import Outgoing
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.addresses import Address
+from deliverykit.words.errors import MessageError
+from deliverykit.words.message import Message
+
+__all__ = ["OnUnsupported", "addressed", "stripped"]
+
+OnUnsupported = Literal["error", "warn", "drop"]
+
+
+def addressed(message: Message, server: DeliveryServer, travel_id: str) -> Outgoing:
+    """The mail of this message through this server.
+
+    A forced sender replaces the From; the original becomes Reply-To unless the message has one, it
+    equals the forced address, or no answer could reach it.
+    """
+    sender = server.sender or message.sender
+    if sender is None:
+        raise MessageError("sender: the message has none and the server forces none; give sender= or set the server's")
+    reply_to: tuple[Address, ...] = message.reply_to
+    original = message.sender
+    if server.sender is not None and not reply_to and original is not None and original.routable and original.key != sender.key:
+        reply_to = (original,)
+    return Outgoing(id=travel_id, message=message, sender=sender, reply_to=reply_to, forced=server.sender is not None)
+
+
+def stripped(message: Message, features: frozenset[Feature]) -> Message:
+    """The message without features that no reader sees, where the host chose to do without them."""
+    gone = features & DROPPABLE & Needs.of(message).features
+    if not gone:
+        return message
+    changes = {
+        Feature.TAGS: {"tags": ()},
+        Feature.METADATA: {"metadata": {}},
+        Feature.TRACK_OPENS: {"track_opens": None},
+        Feature.TRACK_CLICKS: {"track_clicks": None},
+    }
+    merged = {name: value for feature in gone for name, value in changes[feature].items()}
+    return evolve(message, **merged)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""The engine's whole world. One set awaits, one blocks and never suspends; the algorithms see no difference."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["Ports", "blocking"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Ports(Protocol):
+    """What an algorithm may do to the world."""
+
+    async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a method of the storage."""
+        ...
+
+    async def transmit(self, request: HttpRequest) -> HttpResponse:
+        """Exactly one submission. Raises :class:`~deliverykit.words.errors.TransportError` with its stage."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the clock."""
+        ...
+
+
+def blocking(flow: Coroutine[Any, Any, R]) -> R:
+    """Run a flow over blocking ports: it never suspends, so one step runs it whole."""
+    try:
+        flow.send(None)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    flow.close()
+    raise RuntimeError("a blocking port suspended; hand the Mailer blocking parts, or use AsyncMailer")

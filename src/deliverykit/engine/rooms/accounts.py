@@ -1,0 +1,108 @@
+"""Accounts: many tenants, none seeing another's servers; and the budgets inside one."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+from attrs import evolve
+
+from deliverykit.contracts.limit import Limit, RateLimiter
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_of
+from deliverykit.limits.zones import zone
+from deliverykit.records.account import Account
+from deliverykit.records.server import Budget
+from deliverykit.words.errors import AlreadyExists, ConfigurationError, NotFound
+
+__all__ = ["Accounts", "Budgets"]
+
+Quota = Limit | Sequence[Limit] | None
+Pausing = timedelta | RateLimiter | None
+
+
+class Accounts(Room):
+    """The accounts of this storage. ``default`` exists by itself."""
+
+    async def add(self, id: str, *, timezone: str, quota: Quota = None, pause: Pausing = None) -> Account:  # noqa: A002
+        """Add an account with its IANA time zone and limits over all its servers. Repeatable with the same values."""
+        if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
+            raise ConfigurationError(f"id: {id!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
+        zone(timezone)
+        account = Account(id=id, timezone=timezone, limits=limits_of(quota, pause, new=True))
+
+        def make(config: Config) -> Amendment:
+            if config.version == 0:
+                return Amendment(config=config, result=account, documents=(self.context.archive.account(account),))
+            differing = [one for one in ("timezone", "limits") if getattr(config.account, one) != getattr(account, one)]
+            if differing:
+                raise AlreadyExists(f"account {id!r} exists with other values in {', '.join(differing)}; use accounts.update()", differing)
+            return Amendment(config=config, result=config.account)
+
+        await self.ports.store(self.context.catalog.fresh, id)
+        added: Account = await self.context.decided(self.ports, id, make)
+        return added
+
+    async def get(self, id: str) -> Account:  # noqa: A002
+        """An account. Raises :class:`~deliverykit.NotFound`."""
+        config = await self.ports.store(self.context.catalog.fresh, id)
+        if config.version == 0 and id != self.account:
+            known = await self.ports.store(self.context.storage.accounts)
+            raise NotFound(f"no account {id!r}; there are: {', '.join(known) or 'none'}")
+        return config.account
+
+    async def list(self) -> tuple[Account, ...]:
+        """All accounts, the default one first."""
+        stored = await self.ports.store(self.context.storage.accounts)
+        ids = dict.fromkeys((self.account, *stored))
+        return tuple([(await self.ports.store(self.context.catalog.fresh, one)).account for one in ids])
+
+    async def update(
+        self,
+        id: str,  # noqa: A002
+        *,
+        timezone: str | Unset = UNSET,
+        quota: Quota | Unset = UNSET,
+        pause: Pausing | Unset = UNSET,
+    ) -> Account:
+        """Change what is given. A zone change keeps every count; it never gives a second budget."""
+        await self.get(id)
+        if not isinstance(timezone, Unset):
+            zone(timezone)
+
+        def make(config: Config) -> Amendment:
+            old = config.account
+            quotas: Quota = tuple(limit for limit in old.limits if not limit.paces) if isinstance(quota, Unset) else quota
+            pacing = chosen(pause, next((limit for limit in old.limits if isinstance(limit, RateLimiter)), None))
+            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_of(quotas, pacing, new=False))
+            return Amendment(config=config, result=new, documents=(self.context.archive.account(new),))
+
+        changed: Account = await self.context.decided(self.ports, id, make)
+        return changed
+
+
+class Budgets(Room):
+    """``mailer.budgets``: limits with a name that several servers share. They are added with the first server that names one."""
+
+    async def get(self, name: str) -> Budget:
+        """A budget. Raises :class:`~deliverykit.NotFound`."""
+        return _budget(await self.config(), name)
+
+    async def list(self) -> tuple[Budget, ...]:
+        """All budgets of the account."""
+        return tuple((await self.config()).budgets.values())
+
+    async def update(self, name: str, *limits: Limit) -> Budget:
+        """Other limits for a budget; its counts are kept."""
+
+        def make(config: Config) -> Amendment:
+            new = evolve(_budget(config, name), limits=limits_of(limits, None, new=False))
+            return Amendment(config=config, result=new, documents=(self.context.archive.budget(new),))
+
+        changed: Budget = await self.amend(make)
+        return changed
+
+
+def _budget(config: Config, name: str) -> Budget:
+    if name not in config.budgets:
+        raise NotFound(f"no budget {name!r}; there are: {', '.join(config.budgets) or 'none'}")
+    return config.budgets[name]

@@ -1,0 +1,103 @@
+"""What the rooms share: one account, one way to change its documents, one way to read a value that may be missing."""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from attrs import frozen
+
+from deliverykit.contracts.limit import Limit, Record
+from deliverykit.contracts.storage import Document, Step, View
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.context import Context
+from deliverykit.engine.ports import Ports
+from deliverykit.limits import check_new, pace
+from deliverykit.words.errors import ConfigurationError
+
+__all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_of", "names"]
+
+R = TypeVar("R")
+
+
+class Unset(Enum):
+    """The default of what an ``update`` leaves as it is."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+
+@frozen(kw_only=True)
+class Amendment:
+    """A change of an account's documents: decided on one configuration, made true only while that holds."""
+
+    config: Config
+    result: Any
+    documents: tuple[Document, ...] = ()
+    forget: tuple[str, ...] = ()
+    """Names of limit states that are cleared with it."""
+
+    def __call__(self, view: View) -> Step[Any]:
+        """See :class:`~deliverykit.contracts.storage.Decide`."""
+        self.config.current(view)
+        records: tuple[Record | None, ...] = ()
+        if self.forget and any(view.records[0].get(name) for name in self.forget):
+            records = ({name: state for name, state in view.records[0].items() if name not in self.forget},)
+        return Step(result=self.result, documents=self.documents, records=records, wake=bool(records))
+
+
+@frozen
+class Room:
+    """One account's view of one kind of record."""
+
+    context: Context
+    ports: Ports
+    account: str
+
+    async def config(self) -> Config:
+        """The account's configuration as it stands."""
+        return await self.ports.store(self.context.catalog.fresh, self.account)
+
+    async def amend(self, make: Callable[[Config], Amendment]) -> Any:
+        """Change documents; ``make`` is asked again where the configuration moved meanwhile."""
+        await self.config()
+        return await self.context.decided(self.ports, self.account, make)
+
+
+def chosen(new: R | Unset, old: R) -> R:
+    """The new value, or the old one where none is given."""
+    return old if isinstance(new, Unset) else new
+
+
+def limits_of(quota: object, pausing: object, *, new: bool) -> tuple[Limit, ...]:
+    """The limits of ``quota=`` (one, or several) and ``pause=``. Raises ``ConfigurationError`` naming which is wrong."""
+    given = () if quota is None else quota if isinstance(quota, list | tuple) else (quota,)
+    limits: list[Limit] = []
+    for one in given:
+        if not isinstance(one, Limit):
+            raise ConfigurationError(f"quota: expected CalendarQuota(…), RollingQuota(…) or your own policy, got {type(one).__name__}")
+        limits.append(one)
+    paced = pace(pausing)  # type: ignore[arg-type]
+    if paced is not None:
+        limits.append(paced)
+    keys = [limit.key for limit in limits]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ConfigurationError(f"quota: two limits of the same kind and period ({twice}); give one of them")
+    if new:
+        for limit in limits:
+            check_new(limit)
+    return tuple(limits)
+
+
+def names(value: Iterable[str] | str, what: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Names that must exist, each once. Raises ``ConfigurationError`` with near matches."""
+    there = list(known)
+    given = tuple(dict.fromkeys([value] if isinstance(value, str) else value))
+    for name in given:
+        if name not in there:
+            near = get_close_matches(name, there, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(there) or 'none'}"
+            raise ConfigurationError(f"{what}: there is no {name!r}; {hint}")
+    return given

@@ -1,0 +1,146 @@
+"""Delivery routes: added, changed, removed without losing what waits on them."""
+
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from deliverykit.contracts.router import Router
+from deliverykit.contracts.storage import Document
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
+from deliverykit.records.route import Route, WhenExhausted
+from deliverykit.records.server import DeliveryServer
+from deliverykit.routers import Priority, RoundRobin
+from deliverykit.words.errors import AlreadyExists, ConfigurationError
+
+__all__ = ["Routes"]
+
+Strategy = Router | str
+_STRATEGIES: dict[str, Router] = {"priority": Priority(), "round_robin": RoundRobin()}
+
+
+class Routes(Room):
+    """``mailer.routes``: the delivery routes of one account."""
+
+    async def add(
+        self,
+        name: str,
+        servers: Iterable[str | DeliveryServer],
+        strategy: Strategy = "priority",
+        when_exhausted: str | WhenExhausted = WhenExhausted.FAILOVER,
+    ) -> Route:
+        """Add a route over servers in this order.
+
+        ``strategy`` is ``"priority"``, ``"round_robin"``, ``Weighted({…})`` or your own router;
+        ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. A route of the name
+        ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with the same
+        values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
+        """
+        given = _ids(servers)
+
+        def make(config: Config) -> Amendment:
+            route = Route(
+                account=self.account,
+                name=_name(name),
+                servers=_members(config, given),
+                strategy=self._strategy(strategy),
+                when_exhausted=_word(when_exhausted),
+            )
+            known = config.routes.get(name)
+            if known is None:
+                return Amendment(config=config, result=route, documents=(self.context.archive.route(route),))
+            differing = [one for one in ("servers", "strategy", "when_exhausted") if getattr(known, one) != getattr(route, one)]
+            if differing:
+                raise AlreadyExists(f"route {name!r} exists with other values in {', '.join(differing)}; use routes.update()", differing)
+            return Amendment(config=config, result=known)
+
+        added: Route = await self.amend(make)
+        return added
+
+    async def get(self, name: str) -> Route:
+        """A route. Raises :class:`~deliverykit.NotFound`."""
+        return (await self.config()).route(name)
+
+    async def list(self) -> tuple[Route, ...]:
+        """The routes that were added, in order of adding."""
+        return tuple((await self.config()).routes.values())
+
+    async def update(
+        self,
+        name: str,
+        *,
+        servers: Iterable[str | DeliveryServer] | Unset = UNSET,
+        strategy: Strategy | Unset = UNSET,
+        when_exhausted: str | WhenExhausted | Unset = UNSET,
+    ) -> Route:
+        """Change what is given and keep the rest; mail that waits looks again at once."""
+        given = servers if isinstance(servers, Unset) else _ids(servers)
+
+        def make(config: Config) -> Amendment:
+            old = config.routes.get(name) or config.route(name)
+            new = evolve(
+                old,
+                servers=old.servers if isinstance(given, Unset) else _members(config, given),
+                strategy=old.strategy if isinstance(strategy, Unset) else self._strategy(strategy),
+                when_exhausted=old.when_exhausted if isinstance(when_exhausted, Unset) else _word(when_exhausted),
+                version=old.version + 1,
+            )
+            return Amendment(config=config, result=new, documents=(self.context.archive.route(new),))
+
+        changed: Route = await self.amend(make)
+        return changed
+
+    async def remove(self, name: str, *, move_to: str | None = None, cancel: bool = False) -> None:
+        """Remove a route. Mail that waits on it goes to the route ``move_to``, or is cancelled; else this is refused."""
+        config = await self.config()
+        config.route(name)
+        if name not in config.routes:
+            raise ConfigurationError(f"route {name!r} is made up of the ACTIVE servers and cannot be removed; add one of that name instead")
+        if move_to is not None:
+            if config.route(move_to).name == name:
+                raise ConfigurationError(f"move_to: {name!r} is the route that is being removed")
+            await self.ports.store(self.context.storage.move, self.account, name, move_to)
+        elif cancel:
+            await self.ports.store(self.context.storage.cancel, self.account, name)
+        if await self.ports.store(self.context.storage.waiting, self.account, name):
+            raise ConfigurationError(f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies")
+
+        def make(config: Config) -> Amendment:
+            return Amendment(config=config, result=None, documents=(Document(kind="route", id=config.route(name).name, data=None),))
+
+        await self.amend(make)
+
+    def _strategy(self, strategy: Strategy) -> Router:
+        if isinstance(strategy, str):
+            if strategy not in _STRATEGIES:
+                raise ConfigurationError(f"strategy: {strategy!r} is none of {', '.join(_STRATEGIES)}, nor a router such as Weighted({{…}})")
+            return _STRATEGIES[strategy]
+        if not isinstance(strategy, Router):
+            raise ConfigurationError(f"strategy: expected a name or a Router, got {type(strategy).__name__}")
+        self.context.archive.parts.knows(strategy)
+        return strategy
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name.strip() or len(name) > 64:  # noqa: PLR2004
+        raise ConfigurationError(f"name: {name!r}; give the route a name of 1 to 64 characters")
+    return name
+
+
+def _ids(servers: Iterable[str | DeliveryServer]) -> tuple[str, ...]:
+    if isinstance(servers, str | DeliveryServer):
+        servers = [servers]
+    return tuple(dict.fromkeys(one.id if isinstance(one, DeliveryServer) else one for one in servers))
+
+
+def _members(config: Config, ids: tuple[str, ...]) -> tuple[str, ...]:
+    if not ids:
+        raise ConfigurationError("servers: a route needs at least one delivery server")
+    return names(ids, "servers", config.servers)
+
+
+def _word(value: str | WhenExhausted) -> WhenExhausted:
+    try:
+        return WhenExhausted(value)
+    except ValueError:
+        raise ConfigurationError(f"when_exhausted: {value!r} is none of {', '.join(WhenExhausted)}") from None

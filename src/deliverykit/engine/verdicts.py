@@ -1,0 +1,119 @@
+"""From an outcome to what becomes of the mail and of the server: one pure function."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from attrs import frozen
+from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_random_exponential
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
+
+__all__ = ["BackOff", "Next", "Situation", "Verdict", "judge"]
+
+CLOCK = "clock:"
+"""How an adapter begins the reason when the ESP refuses our clock: no fault of the server's."""
+
+
+class Next(StrEnum):
+    """What becomes of a mail after an attempt."""
+
+    DONE = "done"
+    AGAIN = "again"
+    """Ready at once: by another server, or by this one when it can."""
+    LATER = "later"
+    """Scheduled for a retry."""
+    DEAD = "dead"
+    IN_DOUBT = "in_doubt"
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """What an outcome leads to. ``refund`` tells that the mail surely did not go, so its units are given back."""
+
+    next: Next
+    outcome: Outcome
+    reason: str = ""
+    refund: bool = False
+    spend: bool = False
+    """Whether an attempt is spent."""
+    delay: float = 0.0
+    """Seconds, for LATER."""
+    pass_over: bool | None = None
+    """Pass this server over: ``True`` for good, ``False`` for this round, ``None`` not at all."""
+    close: tuple[Scope, int | None] | None = None
+    pause: str = ""
+    """The server is to be PAUSED, with this reason."""
+    brake: bool = False
+    """Counts towards the brake: one more rejection in a row."""
+    bad_clock: bool = False
+
+
+class BackOff(Protocol):
+    """When a mail that surely did not go is tried again."""
+
+    def seconds(self, attempts: int) -> float | None:
+        """How long after the ``attempts``-th attempt; ``None`` to give up."""
+        ...
+
+
+class TenacityBackOff:
+    """tenacity's own strategies; it computes, it never wraps a send.
+
+    By default full jitter between 0 and 2, 4, 8 … s, at most an hour, twenty attempts.
+    """
+
+    def __init__(self, wait: wait_base | None = None, stop: stop_base | None = None) -> None:
+        self._wait = wait or wait_random_exponential(multiplier=2, min=1, max=3600)
+        self._stop = stop or stop_after_attempt(20)
+
+    def seconds(self, attempts: int) -> float | None:
+        """See :class:`BackOff`."""
+        state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
+        state.attempt_number = attempts
+        return None if self._stop(state) else float(self._wait(state))
+
+
+@frozen(kw_only=True)
+class Situation:
+    """What judging needs to know beside the outcome."""
+
+    attempts: int
+    """Attempts spent before this one."""
+    others: bool
+    """Whether the route may give this mail to another ACTIVE server now (failover, reject)."""
+    alternatives: bool
+    """Whether any other server of the route could ever carry it."""
+
+
+def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
+    """Exactly one verdict for every outcome. The ESP's word on our account never falls on the mail, nor the other way."""
+    match outcome:
+        case Accepted():
+            return Verdict(next=Next.DONE, outcome=outcome)
+        case Rejected(reason):
+            return Verdict(next=Next.DEAD, outcome=outcome, reason=reason, refund=True, brake=True)
+        case Unfit(reason):
+            onward = Next.AGAIN if situation.alternatives else Next.DEAD
+            return Verdict(next=onward, outcome=outcome, reason=reason, refund=True, pass_over=True)
+        case ServerFault(reason):
+            return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, pause=reason)
+        case Throttled(reason, until, scope):
+            return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, close=(scope, until))
+        case NotSent(reason, retry_after):
+            if reason.startswith(CLOCK):
+                return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, bad_clock=True)
+            return _not_sent(outcome, reason, retry_after, situation, back_off)
+        case Unknown(reason):
+            return Verdict(next=Next.IN_DOUBT, outcome=outcome, reason=reason, spend=True)
+
+
+def _not_sent(outcome: Outcome, reason: str, retry_after: float, situation: Situation, back_off: BackOff) -> Verdict:
+    wait = back_off.seconds(situation.attempts + 1)
+    if wait is None:
+        gave_up = f"gave up after {situation.attempts + 1} attempts: {reason}"
+        return Verdict(next=Next.DEAD, outcome=outcome, reason=gave_up, refund=True, spend=True)
+    if situation.others:
+        return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, spend=True, pass_over=False)
+    return Verdict(next=Next.LATER, outcome=outcome, reason=reason, refund=True, spend=True, delay=max(wait, retry_after))

@@ -1,0 +1,208 @@
+"""The worker: a stream. It claims, flies many mails at once, settles in groups; no mail waits for another's answer."""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+
+from deliverykit.contracts.storage import Lane, Leased, OpenLanes
+from deliverykit.engine.catalog import Config, Stale
+from deliverykit.engine.context import Context
+from deliverykit.engine.decisions import ClaimHeads
+from deliverykit.engine.flusher import Flusher
+from deliverykit.engine.journey import Flight, fly
+from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.ports import Ports
+from deliverykit.engine.verdicts import Next, Verdict
+from deliverykit.records.letter import enclosures, unpack
+from deliverykit.records.route import Route, WhenExhausted
+from deliverykit.routers import Priority
+from deliverykit.words.clock import NEVER
+from deliverykit.words.errors import ClockError, NotFound
+from deliverykit.words.outcomes import NotSent, Rejected
+from deliverykit.words.results import DrainReport
+
+__all__ = ["Stream"]
+
+_FIRST_LOOK = 0.05
+
+
+class Stream:
+    """One worker's loop. ``poll`` is the longest it goes without looking, in seconds."""
+
+    def __init__(self, context: Context, ports: Ports, concurrency: int, poll: float) -> None:
+        self._context = context
+        self._ports = ports
+        self._concurrency = concurrency
+        self._poll = poll
+        self._flusher = Flusher(context, ports)
+        self._flying: dict[asyncio.Task[None], str] = {}
+        self._nudge = asyncio.Event()
+        self._stopping = False
+        self._clock_error: ClockError | None = None
+        self._tally: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        """Claim nothing more, finish what flies, return. From another thread: ``loop.call_soon_threadsafe``."""
+        self._stopping = True
+        self._nudge.set()
+
+    def nudge(self) -> None:
+        """Look now rather than at the next poll."""
+        self._nudge.set()
+
+    async def run(self, *, drain: bool, timeout: float | None = None) -> DrainReport:
+        """Work until stopped; with ``drain`` until all that is left waits for quota, a retry or its time."""
+        helpers = [asyncio.create_task(self._flusher.run()), asyncio.create_task(self._beat())]
+        deadline = None if timeout is None else self._context.clock.monotonic() + timeout
+        pause = _FIRST_LOOK
+        try:
+            while not self._stopping and not _past(deadline, self._context.clock.monotonic()):
+                look, claimed = await self._refill()
+                if claimed:
+                    pause = _FIRST_LOOK
+                    await self._settled(0.01)
+                    continue
+                if drain and not self._flying and look is not None and not (look.lanes or look.pacing or look.busy):
+                    break
+                await self._wait(look, pause, drain=drain)
+                pause = min(pause * 2, self._poll)
+        finally:
+            self._stopping = True
+            while self._flying:
+                await asyncio.wait(self._flying)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+        if self._clock_error is not None:
+            raise self._clock_error
+        return DrainReport(
+            accepted=self._tally[Next.DONE],
+            dead=self._tally[Next.DEAD],
+            in_doubt=self._tally[Next.IN_DOUBT],
+            returned=self._tally[Next.AGAIN] + self._tally[Next.LATER],
+        )
+
+    # -- claiming -----------------------------------------------------------------------------------
+
+    async def _refill(self) -> tuple[OpenLanes | None, int]:
+        """Claim for the free places, fair between lanes; a quarter of them at least, so that batches stay batches."""
+        free = self._concurrency - len(self._flying)
+        if free * 4 < self._concurrency:
+            return None, 0
+        await self._ports.store(self._context.storage.recover)
+        look = await self._ports.store(self._context.storage.open_lanes)
+        claimed = 0
+        for turn, lane in enumerate(look.lanes):
+            share = -(-(free - claimed) // (len(look.lanes) - turn))
+            if share > 0 and not self._stopping:
+                claimed += await self._claim(lane, share)
+        return look, claimed
+
+    async def _claim(self, lane: Lane, want: int) -> int:
+        context = self._context
+        config = await self._ports.store(context.catalog.known, lane.key.account)
+        token = context.new_id()
+        while True:
+            issued = context.clock.monotonic()
+            decide = ClaimHeads(config, _route(config, lane), Ticket.decode(lane.key.key))
+            try:
+                leased = await self._ports.store(
+                    context.storage.claim, lane, want, config.keys, decide, token=token, lease=context.lease
+                )
+                break
+            except Stale:
+                config = await self._ports.store(context.catalog.fresh, lane.key.account)
+        files = await self._files(leased)
+        for one in leased:
+            self._launch(one, files, decide, lane, token, issued)
+        return len(leased)
+
+    async def _files(self, leased: tuple[Leased, ...]) -> dict[str, bytes]:
+        wanted = sorted({digest for one in leased for digest in enclosures(one.letter)})
+        return dict(await self._ports.store(self._context.storage.files, wanted)) if wanted else {}
+
+    def _launch(self, leased: Leased, files: dict[str, bytes], claim: ClaimHeads, lane: Lane, token: str, issued: float) -> None:
+        config = claim.config
+        try:
+            message = unpack(leased.letter, files)
+        except Exception:
+            # One row that cannot be read parks that mail only.
+            self._context.logger.exception("mail %s cannot be read", leased.head.uid)
+            message = None
+        flight = Flight(
+            uid=leased.head.uid, row=leased.head.id, token=token, lane=lane.key, ticket=claim.ticket, route=claim.route,
+            config=config, server=config.server(leased.server), message=message,  # type: ignore[arg-type]
+            grant=claim.grants[leased.head.id], issued=issued, attempts=leased.head.attempts,
+        )  # fmt: skip
+        task = asyncio.create_task(self._fly(flight))
+        self._flying[task] = token
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: "asyncio.Task[None]") -> None:
+        del self._flying[task]
+        self._nudge.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._context.logger.error("a flight ended with a bug", exc_info=error)
+
+    async def _fly(self, flight: Flight) -> None:
+        verdict: Verdict | None
+        if flight.message is None:  # pyright: ignore[reportUnnecessaryComparison]
+            broken = "its row in the outbox cannot be read"
+            verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
+        else:
+            verdict = await fly(self._context, self._ports, flight, lambda: self._mark(flight))
+        if verdict is None:
+            lost = "its lease was lost before it started" if not self._stopping else "the worker stops"
+            verdict = Verdict(next=Next.AGAIN, outcome=NotSent(lost), refund=True)
+        await self._flusher.settle(flight.landed(verdict))
+        self._tally[verdict.next] += 1
+        if verdict.bad_clock:
+            # The ESP refuses this machine's clock: no fault of the server's, and no other mail of ours will do better.
+            self._clock_error = ClockError(f"{flight.server.name} refuses this machine's clock ({verdict.reason}); set it right")
+            self.stop()
+
+    async def _mark(self, flight: Flight) -> bool:
+        return not self._stopping and await self._flusher.start(flight)
+
+    # -- waiting ------------------------------------------------------------------------------------
+
+    async def _settled(self, seconds: float) -> None:
+        """Give answers a moment to gather."""
+        if self._flying:
+            await asyncio.wait(self._flying, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _wait(self, look: OpenLanes | None, pause: float, *, drain: bool) -> None:
+        """Until something lands, the next instant at which anything can change, or the next look."""
+        wake = NEVER if look is None else look.wake_at
+        seconds = min(pause, max(0.001, (wake - self._context.clock.now()) / 1000))
+        if drain and not self._flying and not self._nudge.is_set():
+            await self._ports.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._nudge.wait(), seconds)
+        self._nudge.clear()
+
+    async def _beat(self) -> None:
+        """Renew the leases, well before they end."""
+        while True:
+            await asyncio.sleep(self._context.lease / 3000)
+            tokens = sorted(set(self._flying.values()))
+            if tokens:
+                with suppress(Exception):  # the next beat tries again; a lease lost is found out before anything is sent
+                    await self._ports.store(self._context.storage.renew, tokens, self._context.lease)
+
+
+def _past(deadline: float | None, now: float) -> bool:
+    return deadline is not None and now >= deadline
+
+
+def _route(config: Config, lane: Lane) -> Route:
+    try:
+        return config.route(lane.key.route)
+    except NotFound:  # removed by force under its mail: nobody may carry it until it is moved
+        return Route(
+            account=lane.key.account, name="", servers=(), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE
+        )
+
+

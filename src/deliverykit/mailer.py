@@ -1,0 +1,210 @@
+"""``Mailer``: what a blocking host calls. Every method is the blocking twin of ``AsyncMailer``'s, over the same engine."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Self
+from weakref import WeakSet
+
+from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker, environment, furnished
+from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, in_step
+from deliverykit.contracts.limit import Limit, RateLimiter
+from deliverykit.contracts.storage import Storage
+from deliverykit.engine.context import Context
+from deliverykit.engine.outgoing import OnUnsupported
+from deliverykit.engine.rooms.accounts import Accounts, Budgets
+from deliverykit.engine.rooms.outbox import Outbox
+from deliverykit.engine.rooms.routes import Routes
+from deliverykit.engine.rooms.servers import Servers
+from deliverykit.engine.verdicts import BackOff
+from deliverykit.records.account import DEFAULT_ACCOUNT
+from deliverykit.storages import Durability
+from deliverykit.words.clock import Clock
+from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.results import DrainReport
+
+__all__ = ["AccountMailer", "Mailer", "Worker"]
+
+
+class ServersFace(Face[Servers]):
+    """``mailer.servers``: the delivery servers of one account."""
+
+    add = in_step(Servers.add)
+    get = in_step(Servers.get)
+    list = in_step(Servers.list)
+    update = in_step(Servers.update)
+    pause = in_step(Servers.pause)
+    activate = in_step(Servers.activate)
+    send_test = in_step(Servers.send_test)
+    remove = in_step(Servers.remove)
+    quota = in_step(Servers.quota)
+
+
+class RoutesFace(Face[Routes]):
+    """``mailer.routes``: the delivery routes of one account."""
+
+    add = in_step(Routes.add)
+    get = in_step(Routes.get)
+    list = in_step(Routes.list)
+    update = in_step(Routes.update)
+    remove = in_step(Routes.remove)
+
+
+class AccountsFace(Face[Accounts]):
+    """``mailer.accounts``: many tenants, none seeing another's servers."""
+
+    add = in_step(Accounts.add)
+    get = in_step(Accounts.get)
+    list = in_step(Accounts.list)
+    update = in_step(Accounts.update)
+
+
+class BudgetsFace(Face[Budgets]):
+    """``mailer.budgets``: limits with a name that several servers share."""
+
+    get = in_step(Budgets.get)
+    list = in_step(Budgets.list)
+    update = in_step(Budgets.update)
+
+
+class OutboxFace(Face[Outbox]):
+    """``mailer.outbox``: the mail that is not settled yet, and what happened to it."""
+
+    get = in_step(Outbox.get)
+    list = in_step(Outbox.list)
+    counts = in_step(Outbox.counts)
+    history = in_step(Outbox.history)
+
+
+class AccountMailer(Face[AsyncAccountMailer]):
+    """The face of one account: its servers, routes and outbox, and the sending."""
+
+    def __init__(self, core: AsyncAccountMailer) -> None:
+        super().__init__(core)
+        self.servers = ServersFace(core.servers)
+        self.routes = RoutesFace(core.routes)
+        self.budgets = BudgetsFace(core.budgets)
+        self.outbox = OutboxFace(core.outbox)
+
+    send = in_step(AsyncAccountMailer.send)
+    enqueue = in_step(AsyncAccountMailer.enqueue)
+    explain = in_step(AsyncAccountMailer.explain)
+
+
+class Mailer(AccountMailer):
+    """The library's face for blocking programs. Threads share one; building it does no I/O.
+
+    The arguments are those of :class:`~deliverykit.AsyncMailer`. It opens at first use, reopens after a
+    fork, and closes by ``with`` or :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        storage: str | Storage,
+        *,
+        secret_key: str | bytes | Sequence[str | bytes] | None = None,
+        timezone: str | None = None,
+        register: Iterable[type] = (),
+        credentials: Mapping[str, Any] | None = None,
+        quota: Limit | Sequence[Limit] | None = None,
+        pause: timedelta | RateLimiter | None = None,
+        clock: Clock | None = None,
+        transport: object = None,
+        on_unsupported: OnUnsupported = "error",
+        max_visible_recipients: int = 20,
+        max_wait: timedelta = timedelta(seconds=5),
+        back_off: BackOff | None = None,
+        durability: Durability = "full",
+    ) -> None:
+        context = furnished(
+            storage, secret_key=secret_key, timezone=timezone, register=register, credentials=credentials, quota=quota, pause=pause,
+            clock=clock, on_unsupported=on_unsupported, max_visible_recipients=max_visible_recipients, max_wait=max_wait,
+            back_off=back_off, durability=durability,
+        )  # fmt: skip
+        self._owns_storage = isinstance(storage, str)
+        self._transport = transport
+        self._context = context
+        self._ports = BlockingPorts(context.clock, transport)
+        self._workers: WeakSet[Worker] = WeakSet()
+        super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers))
+        self.accounts = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT))
+
+    def __repr__(self) -> str:
+        return "Mailer(…)"
+
+    @classmethod
+    def from_env(cls, **arguments: Any) -> Self:
+        """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: comma-separated), ``DELIVERYKIT_TIMEZONE``."""
+        return cls(**{**environment(), **arguments})
+
+    def account(self, id: str) -> AccountMailer:  # noqa: A002
+        """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
+        self.accounts.get(id)
+        return AccountMailer(AsyncAccountMailer(self._context, self._ports, id, self._workers))
+
+    def worker(self, *, concurrency: int = 50, poll: timedelta = timedelta(seconds=1)) -> "Worker":
+        """A worker over all accounts; start as many as you like, in as many threads and processes as you like."""
+        worker = Worker(self._context, self._transport, concurrency, poll)
+        self._workers.add(worker)
+        return worker
+
+    def close(self) -> None:
+        """Close what this Mailer opened."""
+        self._ports.close()
+        if self._owns_storage:
+            self._context.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Worker:
+    """Claims from the outbox, sends, settles; asynchronous inside, on a loop of its own."""
+
+    def __init__(self, context: Context, transport: object, concurrency: int, poll: timedelta) -> None:
+        self._context = context
+        self._given = transport
+        self._arguments = (concurrency, poll)
+        self._inner: AsyncWorker | None = None
+        self._stopped = False
+        AsyncWorker(context, AwaitingPorts(context.clock, transport), *self._arguments)  # refuses bad arguments now
+
+    def run(self) -> DrainReport:
+        """Work until stopped; in the main thread SIGTERM and SIGINT stop it."""
+        return self._running(drain=False, timeout=None)
+
+    def drain(self, timeout: timedelta | None = None) -> DrainReport:
+        """Work until all that is left waits for a quota window, a retry or its time; pauses are waited out."""
+        return self._running(drain=True, timeout=timeout)
+
+    def _running(self, *, drain: bool, timeout: timedelta | None) -> DrainReport:
+        async def main() -> DrainReport:
+            ports = AwaitingPorts(self._context.clock, self._given)
+            self._inner = AsyncWorker(self._context, ports, *self._arguments)
+            if self._stopped:
+                self._inner.stop()
+            try:
+                return await (self._inner.drain(timeout) if drain else self._inner.run())
+            finally:
+                self._inner = None
+                await ports.aclose()
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(main())
+        raise ConfigurationError("a blocking worker cannot run inside a running event loop; use AsyncMailer().worker()")
+
+    def stop(self) -> None:
+        """Claim nothing more, finish what is on the wire, return. From any thread, or a signal handler."""
+        self._stopped = True
+        if self._inner is not None:
+            self._inner.stop()
+
+    def nudge(self) -> None:
+        """Look into the outbox now rather than at the next poll. From any thread."""
+        if self._inner is not None:
+            self._inner.nudge()

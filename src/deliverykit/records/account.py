@@ -1,0 +1,18 @@
+"""An account: who owns servers and routes, and in which zone their quotas reset."""
+
+from attrs import frozen
+
+from deliverykit.contracts.limit import Limit
+
+__all__ = ["DEFAULT_ACCOUNT", "Account"]
+
+DEFAULT_ACCOUNT = "default"
+
+
+@frozen(kw_only=True)
+class Account:
+    """An id, an IANA time zone, and the account's own limits over all its servers."""
+
+    id: str
+    timezone: str
+    limits: tuple[Limit, ...] = ()

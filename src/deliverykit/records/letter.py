@@ -1,0 +1,80 @@
+"""A message as bytes in the outbox: JSON, the attachments' contents apart, each under its hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import fields
+
+from deliverykit.words.addresses import Address
+from deliverykit.words.message import Attachment, Message, Unsubscribe
+
+__all__ = ["enclosures", "pack", "unpack"]
+
+_PEOPLE = ("to", "cc", "bcc", "reply_to")
+_DEFAULTS = {one.name: one.default for one in fields(Message)}
+
+
+def pack(message: Message) -> tuple[bytes, dict[str, bytes]]:
+    """The letter, and its files by content hash."""
+    files: dict[str, bytes] = {}
+
+    def filed(content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        files[digest] = content
+        return digest
+
+    data: dict[str, Any] = {}
+    for name in _DEFAULTS:
+        value = getattr(message, name)
+        if value is None or value in ((), {}, ""):
+            continue
+        if name in _PEOPLE:
+            data[name] = [_mailbox(one) for one in value]
+        elif name == "sender":
+            data[name] = _mailbox(value)
+        elif name == "attachments":
+            data[name] = [[one.filename, filed(one.content), one.content_type, one.content_id] for one in value]
+        elif name == "raw":
+            data[name] = filed(value)
+        elif name == "unsubscribe":
+            data[name] = [value.url, value.mailto]
+        elif isinstance(value, datetime):
+            data[name] = value.isoformat()
+        else:
+            data[name] = value
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(), files
+
+
+def enclosures(letter: bytes) -> tuple[str, ...]:
+    """The hashes of the files a letter needs."""
+    data = json.loads(letter)
+    return (*(one[1] for one in data.get("attachments", ())), *((data["raw"],) if "raw" in data else ()))
+
+
+def unpack(letter: bytes, files: Mapping[str, bytes]) -> Message:
+    """The message again."""
+    data = json.loads(letter)
+    for name in _PEOPLE:
+        data[name] = [Address(*one) for one in data.get(name, ())]
+    if "sender" in data:
+        data["sender"] = Address(*data["sender"])
+    data["attachments"] = [
+        Attachment(filename=filename, content=files[digest], content_type=kind, content_id=cid)
+        for filename, digest, kind, cid in data.get("attachments", ())
+    ]
+    if "raw" in data:
+        data["raw"] = files[data["raw"]]
+    if "unsubscribe" in data:
+        url, mailto = data["unsubscribe"]
+        data["unsubscribe"] = Unsubscribe(url=url, mailto=mailto)
+    for name in ("send_at", "expires_at"):
+        if name in data:
+            data[name] = datetime.fromisoformat(data[name])
+    return Message(**data)
+
+
+def _mailbox(one: Address) -> list[str]:
+    return [one.email, one.name] if one.name else [one.email]

@@ -1,0 +1,136 @@
+"""Stored is data, named is code: parts written as a registered name and plain fields, and read back.
+
+Nothing is imported or unpickled from what a store says. An unknown name is an :class:`UnknownPart`,
+which makes one server BROKEN and leaves the others working.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from attrs import fields, has
+
+from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
+from deliverykit.contracts.provider import Provider
+from deliverykit.contracts.router import Router
+from deliverykit.words.credentials import Env, Named, Secret
+from deliverykit.words.errors import ConfigurationError
+
+__all__ = ["Parts", "UnknownPart"]
+
+Family = type[Provider] | type[Limit] | type[Router]
+_FAMILIES: tuple[tuple[str, type], ...] = (("provider", Provider), ("limit", Limit), ("router", Router))
+
+
+class UnknownPart(ConfigurationError):
+    """The store names a part that this process has not registered."""
+
+
+class Parts:
+    """The registered classes, by family and name."""
+
+    def __init__(self, ours: Iterable[type], hosts: Iterable[type] = ()) -> None:
+        self._by_name: dict[tuple[str, str], type] = {}
+        for part in (*ours, *hosts):
+            self.register(part)
+
+    def register(self, part: type) -> None:
+        """Add a class; refused where it is no part, is abstract, has no name of its own, or takes another's."""
+        family = _family(part)
+        if family is None or not has(part):
+            raise ConfigurationError(
+                f"register: {part!r} is not an attrs class that inherits Provider, QuotaPolicy, RateLimiter or Router"
+            )
+        if getattr(part, "__abstractmethods__", None):
+            missing = ", ".join(sorted(part.__abstractmethods__))  # type: ignore[attr-defined]
+            raise ConfigurationError(f"register: {part.__name__} does not define {missing}")
+        name = getattr(part, "name", None)
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"register: {part.__name__} has no name; add  name: ClassVar[str] = '…'")
+        taken = self._by_name.setdefault((family, name), part)
+        if taken is not part:
+            raise ConfigurationError(
+                f"register: {part.__name__} and {taken.__name__} are both named {name!r}; give {part.__name__} a name of its own"
+            )
+
+    def providers(self) -> tuple[type[Provider], ...]:
+        """The registered providers."""
+        return tuple(part for (family, _), part in self._by_name.items() if family == "provider")
+
+    def knows(self, part: object) -> None:
+        """Refuse a part that could not be read back."""
+        family = _family(type(part))
+        name = getattr(part, "name", "")
+        if family is None or self._by_name.get((family, name)) is not type(part):
+            raise ConfigurationError(f"{type(part).__name__} is not registered; build the Mailer with register=[{type(part).__name__}]")
+
+    def dump(self, part: object) -> tuple[dict[str, Any], dict[str, str]]:
+        """A part as plain data, and its secrets apart from it."""
+        self.knows(part)
+        plain: dict[str, Any] = {}
+        secrets: dict[str, str] = {}
+        for one in fields(type(part)):  # type: ignore[arg-type]
+            if not one.init:
+                continue
+            value = getattr(part, one.name)
+            if isinstance(value, Secret):
+                secrets[one.name] = value.reveal()
+            else:
+                plain[one.alias or one.name] = _plain(value, f"{type(part).__name__} {one.name}")
+        return {"part": getattr(part, "name", ""), "fields": plain}, secrets
+
+    def load(self, family: str, data: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Any:
+        """The part again. Raises :class:`UnknownPart`, or ``ConfigurationError`` where its fields no longer fit."""
+        part = self._by_name.get((family, data["part"]))
+        if part is None:
+            raise UnknownPart(f"the {family} {data['part']!r} is not registered here; build the Mailer with register=[its class]")
+        values = {name: _value(value) for name, value in data["fields"].items()}
+        try:
+            return part(**values, **{name: Secret(value) for name, value in (secrets or {}).items()})
+        except TypeError as error:
+            raise ConfigurationError(f"the stored {family} {data['part']!r} does not fit its class: {error}") from None
+
+
+def _family(part: type) -> str | None:
+    if not isinstance(part, type) or part in (Provider, Limit, QuotaPolicy, RateLimiter, Router):
+        return None
+    return next((family for family, base in _FAMILIES if issubclass(part, base)), None)
+
+
+def _plain(value: object, what: str) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, timedelta):
+        return {"$ms": round(value.total_seconds() * 1000)}
+    if isinstance(value, datetime):
+        return {"$at": value.isoformat()}
+    if isinstance(value, date):
+        return {"$date": value.isoformat()}
+    if isinstance(value, Env):
+        return {"$env": value.name}
+    if isinstance(value, Named):
+        return {"$named": value.name}
+    if isinstance(value, list | tuple):
+        return [_plain(item, what) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) and not key.startswith("$") for key in value):
+        return {key: _plain(item, what) for key, item in value.items()}
+    raise ConfigurationError(f"{what}: {type(value).__name__} cannot be stored; use text, numbers, timedelta, dates, lists or mappings")
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"$ms": ms}:
+            return timedelta(milliseconds=ms)
+        case {"$at": text}:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        case {"$date": text}:
+            return date.fromisoformat(text)
+        case {"$env": name}:
+            return Env(name)
+        case {"$named": name}:
+            return Named(name)
+    return {key: _value(item) for key, item in value.items()}

@@ -1,0 +1,34 @@
+"""A delivery route: its servers, who orders them, and what happens when the first has no quota left."""
+
+from enum import StrEnum
+
+from attrs import frozen
+
+from deliverykit.contracts.router import Router
+
+__all__ = ["DEFAULT_ROUTE", "Route", "WhenExhausted"]
+
+DEFAULT_ROUTE = "default"
+
+
+class WhenExhausted(StrEnum):
+    """What becomes of mail when the first server of the order has no quota left."""
+
+    QUEUE = "queue"
+    """It waits for that one; the others are not used for it."""
+    FAILOVER = "failover"
+    """The next that has quota; if none has, it waits for whichever has it first."""
+    REJECT = "reject"
+    """As failover, but where none has, it is refused with the instant. For ``send()`` only."""
+
+
+@frozen(kw_only=True)
+class Route:
+    """The Delivery Route. ``servers`` are ids, in order."""
+
+    account: str
+    name: str
+    servers: tuple[str, ...]
+    strategy: Router
+    when_exhausted: WhenExhausted
+    version: int = 1

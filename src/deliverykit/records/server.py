@@ -1,0 +1,87 @@
+"""A delivery server: one configured sender at an ESP."""
+
+from enum import StrEnum
+
+from attrs import field, frozen
+
+from deliverykit.contracts.capabilities import Needs
+from deliverykit.contracts.limit import Limit
+from deliverykit.contracts.provider import Provider
+from deliverykit.words.addresses import Address
+
+__all__ = ["Budget", "DeliveryServer", "Status"]
+
+
+class Status(StrEnum):
+    """What a server may do."""
+
+    PAUSED = "paused"
+    """Carries nothing but its test."""
+    ACTIVE = "active"
+    """Carries mail."""
+    BROKEN = "broken"
+    """This process cannot read it; ``reason`` says what to mend. Another may."""
+
+
+@frozen(kw_only=True)
+class Budget:
+    """Limits with a name, shared by several servers. Its count outlives edits, removal and re-adding of servers."""
+
+    name: str
+    limits: tuple[Limit, ...]
+
+
+@frozen(kw_only=True)
+class DeliveryServer:
+    """One configured sender at an ESP, as it stands now. Change it through ``mailer.servers``.
+
+    ``name`` is for people and appears nowhere in any request. ``provider`` is ``None`` where the
+    server is BROKEN and cannot be read. ``proven`` tells whether a test email was accepted since the
+    last change of credentials, region, domain or forced sender.
+    """
+
+    id: str
+    account: str
+    name: str
+    provider: Provider | None
+    sender: Address | None = None
+    senders: tuple[str, ...] | None = None
+    limits: tuple[Limit, ...] = ()
+    budgets: tuple[str, ...] = ()
+    status: Status = Status.PAUSED
+    reason: str = ""
+    paused_by: str = ""
+    """``"host"``, ``"engine"``, or ``""`` where it never ran."""
+    proven: bool = False
+    version: int = field(default=1)
+    """Moves with every change; what a verdict about an old key is held against."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it carries mail."""
+        return self.status is Status.ACTIVE
+
+    def may_send(self, sender: Address | None) -> str:
+        """Why it may not send mail of this From; ``""`` where it may. A forced sender replaces any From."""
+        if self.sender is not None:
+            return ""
+        if sender is None:
+            return "the message has no sender and the server forces none"
+        allowed = self.allowed_senders
+        if allowed is None or sender.key in allowed or sender.domain in allowed:
+            return ""
+        return f"may not send for {sender.domain} (only for {', '.join(allowed)})"
+
+    @property
+    def allowed_senders(self) -> tuple[str, ...] | None:
+        """The From domains and addresses it may send for; ``None`` is any."""
+        if self.senders is not None or self.provider is None:
+            return self.senders
+        return self.provider.senders()
+
+    def lacks(self, needs: Needs, sender: Address | None) -> tuple[str, ...]:
+        """Why it can never carry such mail, as it is configured; empty where it can."""
+        if self.provider is None:
+            return (self.reason,)
+        refused = self.may_send(sender)
+        return (*self.provider.lacks(needs), *((refused,) if refused else ()))

@@ -1,0 +1,82 @@
+"""Secrets at rest: Fernet, the first key encrypts, any key decrypts, so that keys can be rotated."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from deliverykit.words.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+__all__ = ["LostKey", "Vault"]
+
+_HOW = "make one with  python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+
+
+class LostKey(ConfigurationError):
+    """A secret was encrypted under a key that is not among those given."""
+
+
+class Vault:
+    """Encrypts and decrypts secrets. ``required`` where the storage outlives the process."""
+
+    def __init__(self, secret_key: str | bytes | Sequence[str | bytes] | None, *, required: bool) -> None:
+        given = [secret_key] if isinstance(secret_key, str | bytes) else list(secret_key or ())
+        self._keys = [one.encode() if isinstance(one, str) else one for one in given]
+        self._required = required
+        self._fernet: MultiFernet | None = None
+        if self._keys:
+            self._unlocked()  # a key of the wrong shape is refused now, not at the first mail
+
+    def __repr__(self) -> str:
+        return f"Vault({len(self._keys)} keys)"
+
+    def _unlocked(self) -> "MultiFernet":
+        if self._fernet is None:
+            from cryptography.fernet import Fernet, MultiFernet
+
+            try:
+                self._fernet = MultiFernet([Fernet(key) for key in self._keys])
+            except ValueError:
+                raise ConfigurationError(f"secret_key: not a Fernet key (32 bytes in URL-safe base64); {_HOW}") from None
+        return self._fernet
+
+    def lock(self, secrets: Mapping[str, str]) -> bytes:
+        """Secrets as they are stored. Refused where they would be stored in the clear."""
+        if not secrets:
+            return b""
+        plain = json.dumps(dict(secrets)).encode()
+        if self._keys:
+            return self._unlocked().encrypt(plain)
+        if self._required:
+            raise ConfigurationError(
+                f"secret_key: needed to store {', '.join(secrets)}; {_HOW}, or give the credential as Env(…) or Named(…)"
+            )
+        return plain
+
+    def unlock(self, stored: bytes) -> dict[str, str]:
+        """The secrets again. Raises :class:`LostKey`."""
+        if not stored:
+            return {}
+        if self._keys:
+            from cryptography.fernet import InvalidToken
+
+            try:
+                stored = self._unlocked().decrypt(stored)
+            except InvalidToken:
+                raise LostKey("secret_key: the credentials were encrypted under another key; add that key to secret_key=[…]") from None
+        elif self._required:
+            raise LostKey("secret_key: the credentials are encrypted and no key was given; give secret_key=")
+        secrets: dict[str, str] = json.loads(stored)
+        return secrets
+
+    def stamp(self, uid: str, account: str, server: str) -> str:
+        """The id that travels with a mail: ours, and where there is a key a MAC that ties it to account and server."""
+        if not self._keys:
+            return uid
+        key = hmac.digest(self._keys[0], b"deliverykit correlation id", hashlib.sha256)
+        mac = hmac.new(key, "\x00".join((uid, account, server)).encode(), hashlib.sha256).hexdigest()
+        return f"{uid}-{mac[:16]}"

@@ -1,0 +1,57 @@
+"""What time alone does to the outbox: due mail is promoted, expired mail buried, lost leases taken back."""
+
+from collections.abc import Sequence
+
+from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.words.clock import NEVER
+
+__all__ = ["bury", "needed", "recover"]
+
+_BATCH = 500
+_POISON = 3
+"""A mail whose lease expired so often has killed its workers."""
+
+
+def needed(db: Connection, now: int) -> bool:
+    """Whether there is anything to do. Three index look-ups."""
+    found = db.row(
+        "select exists(select 1 from dk_mail where state in (1, 2) and lease_until<=?1)"
+        " or exists(select 1 from dk_mail where state=4 and due<=?1)"
+        f" or exists(select 1 from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=?1)",  # noqa: S608
+        (now,),
+    )
+    return bool(found and found[0])
+
+
+def recover(db: Connection, now: int) -> None:
+    """One batch of each kind; a worker comes again."""
+    lost = db.rows("select id, state, expiries from dk_mail where state in (1, 2) and lease_until<=? limit ?", (now, _BATCH))
+    db.run_many("update dk_mail set expiries=expiries+1 where id=?", [(id_,) for id_, _, _ in lost])
+    poison = [id_ for id_, state, expiries in lost if state == 1 and expiries + 1 >= _POISON]
+    bury(db, now, poison, "poison")
+    db.run_many(
+        "update dk_mail set state=0, token='', server='' where id=? and state=1", [(id_,) for id_, state, _ in lost if state == 1]
+    )
+    # The token stays: a late answer may still settle the attempt that is in doubt.
+    doubtful = [id_ for id_, state, _ in lost if state == 2]  # noqa: PLR2004
+    db.run_many("update dk_mail set state=3, reason='the worker was lost while it was sending' where id=?", [(id_,) for id_ in doubtful])
+    _note(db, now, doubtful, "in_doubt")
+    expired = [id_ for (id_,) in db.rows(
+        f"select id from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH))]  # noqa: S608
+    bury(db, now, expired, "expired")
+    due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
+    db.run_many("update dk_mail set state=0, server='' where id=?", [(id_,) for id_, _, _ in due])
+
+
+def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
+    """Mail that will not be sent, with its reason."""
+    db.run_many("update dk_mail set state=5, token='', reason=? where id=?", [(reason, id_) for id_ in ids])
+    _note(db, now, ids, "dead", reason)
+
+
+def _note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
+    db.run_many(
+        "insert into dk_log (at, uid, account, server, outcome, detail, provider_id)"
+        " select ?, m.uid, l.account, m.server, ?, ?, '' from dk_mail m join dk_lane l on l.id=m.lane where m.id=?",
+        [(now, outcome, detail, id_) for id_ in ids],
+    )

@@ -1,0 +1,79 @@
+-- The embedded storage. Times are UTC milliseconds. Rows of `mail` are narrow and hot; letters and files stand apart.
+
+create table if not exists dk_meta (key text primary key, value text not null) without rowid;
+
+create table if not exists dk_account (
+  id      text primary key,
+  version integer not null
+);
+
+create table if not exists dk_document (
+  seq     integer primary key,
+  account text not null,
+  kind    text not null,
+  id      text not null,
+  data    text not null,
+  secrets blob not null default x'',
+  unique (account, kind, id)
+);
+
+create table if not exists dk_state (
+  key    text primary key,
+  seen   integer not null,            -- the highest clock this record was decided on
+  record text not null                -- {"owner/limit": [whole numbers]}
+) without rowid;
+
+create table if not exists dk_lane (
+  id            integer primary key,
+  account       text not null,
+  route         text not null,
+  stream        text not null,
+  key           text not null,
+  blocked_until integer not null default 0,
+  blocked_by    text not null default '',
+  pacing        integer not null default 0,
+  served_at     integer not null default 0,
+  unique (account, route, stream, key)
+);
+
+create table if not exists dk_mail (
+  id          integer primary key,    -- the order within a lane and priority
+  uid         text not null unique,
+  lane        integer not null references dk_lane (id),
+  state       integer not null,
+  priority    integer not null,
+  due         integer not null,
+  expires     integer not null,
+  cost        integer not null,
+  attempts    integer not null default 0,
+  expiries    integer not null default 0,
+  lease_until integer not null default 0,
+  token       text not null default '',
+  server      text not null default '',
+  reason      text not null default ''
+);
+-- `ready` means due, so no index over it mentions a time: a blocked backlog of any size costs nothing.
+create index if not exists dk_mail_ready     on dk_mail (lane, priority desc, id) where state = 0;
+create index if not exists dk_mail_leased    on dk_mail (lease_until)             where state in (1, 2);
+create index if not exists dk_mail_token     on dk_mail (token)                   where state in (1, 2);
+create index if not exists dk_mail_scheduled on dk_mail (due)                     where state = 4;
+create index if not exists dk_mail_expiring  on dk_mail (expires)                 where expires < 4611686018427387904 and state in (0, 4);
+create index if not exists dk_mail_server    on dk_mail (server)                  where state in (1, 2, 3);
+create index if not exists dk_mail_lane      on dk_mail (lane, state);
+
+create table if not exists dk_letter (mail integer primary key, body blob not null);
+create table if not exists dk_file (hash text primary key, content blob not null);
+create table if not exists dk_enclosed (mail integer not null, hash text not null, primary key (mail, hash)) without rowid;
+create index if not exists dk_enclosed_hash on dk_enclosed (hash);
+
+create table if not exists dk_log (
+  id          integer primary key,
+  at          integer not null,
+  uid         text not null,
+  account     text not null,
+  server      text not null,
+  outcome     text not null,
+  detail      text not null,
+  provider_id text not null
+);
+create index if not exists dk_log_uid on dk_log (uid);

@@ -1,0 +1,146 @@
+"""Making a step true: what a decide object wants, inside the transaction it looked at."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from deliverykit.contracts.limit import Record
+from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, NewMail, Step, View
+from deliverykit.storages.sqlite.connection import Connection
+
+__all__ = ["applied", "insert_mails", "lane_id", "view"]
+
+
+def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
+    """What a decide object sees: the account's version and the limit states of ``keys``."""
+    found = {key: (seen, record) for key, seen, record in db.rows(
+        f"select key, seen, record from dk_state where key in ({marks(keys)})", keys)}  # noqa: S608
+    (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
+    records = tuple(_loaded(found[key][1]) if key in found else {} for key in keys)
+    return View(max([now, *(seen for seen, _ in found.values())]), version, records)
+
+
+def _loaded(text: str) -> Record:
+    return {name: tuple(state) for name, state in json.loads(text).items()}
+
+
+def marks(items: Sequence[Any]) -> str:
+    """As many question marks."""
+    return ",".join("?" * len(items))
+
+
+def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step: Step[Any]) -> frozenset[int]:
+    """Write what the step wants; the ids of changes that came too late."""
+    for key, record in zip(keys, step.records, strict=False):
+        if record is not None:
+            db.run(
+                "insert into dk_state (key, seen, record) values (?, ?, ?)"
+                " on conflict (key) do update set seen=excluded.seen, record=excluded.record",
+                (key, seen.now, json.dumps(record, separators=(",", ":"))),
+            )
+    insert_mails(db, step.inserts)
+    late = frozenset(change.id for change in step.changes if not _changed(db, change))
+    write_log(db, seen.now, step.log)
+    if step.documents:
+        write_documents(db, account, step.documents)
+    if step.wake or step.documents:
+        db.run("update dk_lane set blocked_until=0 where account=? and blocked_until>0", (account,))
+    return late
+
+
+def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
+    """New rows with their letters and files; a file that is there already is not stored again."""
+    lanes: dict[LaneKey, int] = {}
+    for mail in mails:
+        if mail.lane not in lanes:
+            lanes[mail.lane] = lane_id(db, mail.lane)
+        lane = lanes[mail.lane]
+        if mail.state is MailState.READY:
+            _overtake(db, lane, mail.priority)
+        ((row,),) = db.rows(
+            "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
+            (mail.uid, lane, mail.state, mail.priority, mail.due, mail.expires, mail.cost, mail.server, mail.token, mail.lease_until),
+        )
+        db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
+        for digest, content in mail.files.items():
+            db.run("insert into dk_file (hash, content) values (?, ?) on conflict do nothing", (digest, content))
+            db.run("insert into dk_enclosed (mail, hash) values (?, ?) on conflict do nothing", (row, digest))
+
+
+def _overtake(db: Connection, lane: int, priority: int) -> None:
+    """Mail of a higher priority than what blocked its lane is a new question: it may cost less."""
+    db.run(
+        "update dk_lane set blocked_until=0 where id=?1 and blocked_until>0"
+        " and ?2 > (select priority from dk_mail where lane=?1 and state=0 order by priority desc, id limit 1)",
+        (lane, priority),
+    )
+
+
+def lane_id(db: Connection, key: LaneKey) -> int:
+    """The lane's row, made where there is none."""
+    where = (key.account, key.route, key.stream, key.key)
+    find = "select id from dk_lane where account=? and route=? and stream=? and key=?"
+    found = db.row(find, where) or db.row("insert into dk_lane (account, route, stream, key) values (?, ?, ?, ?) returning id", where)
+    assert found is not None  # noqa: S101  an INSERT … RETURNING answers or raises
+    return int(found[0])
+
+
+def _changed(db: Connection, change: Change) -> bool:
+    where, values = ("uid=?", [change.uid]) if change.uid else ("id=?", [change.id])
+    if change.token is not None:
+        where, values = where + " and token=?", [*values, change.token]
+    if change.was is not None:
+        where, values = where + " and state=?", [*values, change.was]
+    if change.state is None:
+        gone = db.rows(f"delete from dk_mail where {where} returning id", values)  # noqa: S608
+        for (row,) in gone:
+            forget(db, row)
+        return bool(gone)
+    held = change.state in (MailState.LEASED, MailState.SENDING, MailState.IN_DOUBT)
+    sets: dict[str, Any] = {"state": change.state, "due": change.due, "server": change.server, "reason": change.reason}
+    if not held:
+        sets["token"] = ""
+    if change.lane is not None:
+        sets["lane"] = lane_id(db, change.lane)
+    assignments = ", ".join(f"{column}=?" for column in sets)
+    return bool(
+        db.run(
+            f"update dk_mail set {assignments}, attempts=attempts+? where {where}",  # noqa: S608
+            [*sets.values(), int(change.spend), *values],
+        )
+    )
+
+
+def forget(db: Connection, row: int) -> None:
+    """Drop a mail's letter, and the files that no other mail encloses."""
+    db.run("delete from dk_letter where mail=?", (row,))
+    for (digest,) in db.rows("delete from dk_enclosed where mail=? returning hash", (row,)):
+        db.run("delete from dk_file where hash=?1 and not exists (select 1 from dk_enclosed where hash=?1)", (digest,))
+
+
+def write_log(db: Connection, now: int, lines: Iterable[LogLine]) -> None:
+    """Append to the delivery log."""
+    db.run_many(
+        "insert into dk_log (at, uid, account, server, outcome, detail, provider_id) values (?, ?, ?, ?, ?, ?, ?)",
+        [(now, one.uid, one.account, one.server, one.outcome, one.detail, one.provider_message_id) for one in lines],
+    )
+
+
+def write_documents(db: Connection, account: str, documents: Iterable[Document]) -> None:
+    """Documents of an account, and its next version."""
+    for one in documents:
+        if one.data is None:
+            db.run("delete from dk_document where account=? and kind=? and id=?", (account, one.kind, one.id))
+        else:
+            db.run(
+                "insert into dk_document (account, kind, id, data, secrets) values (?, ?, ?, ?, ?)"
+                " on conflict (account, kind, id) do update set data=excluded.data, secrets=excluded.secrets",
+                (account, one.kind, one.id, one.data, one.secrets),
+            )
+    db.run("insert into dk_account (id, version) values (?, 1) on conflict (id) do update set version=version+1", (account,))
+
+
+def as_counts(rows: Iterable[tuple[Any, ...]]) -> Mapping[tuple[str, MailState], int]:
+    """Counted mail by route and state."""
+    return {(route, MailState(state)): count for route, state, count in rows}

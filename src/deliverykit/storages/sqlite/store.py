@@ -1,0 +1,283 @@
+"""The storage contract on SQLite."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from deliverykit.contracts.storage import (
+    Decide,
+    DecideClaim,
+    Document,
+    Head,
+    Lane,
+    LaneKey,
+    Leased,
+    LogLine,
+    MailRow,
+    MailState,
+    NewMail,
+    OpenLanes,
+    Snapshot,
+    View,
+)
+from deliverykit.storages.sqlite import recovery
+from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.steps import applied, as_counts, insert_mails, lane_id, marks, view
+from deliverykit.words.clock import NEVER, Clock
+from deliverykit.words.errors import ClockError
+
+__all__ = ["SQLiteStorage"]
+
+R = TypeVar("R")
+
+_HOUR = 3_600_000
+_ALONE = 2
+"""A mail whose lease expired so often is claimed alone: it may be what kills its workers."""
+
+_MAIL = """
+    select m.uid, l.account, l.route, l.stream, m.state, m.server, m.reason, m.attempts, m.due, m.expires, l.blocked_until, l.blocked_by
+    from dk_mail m join dk_lane l on l.id = m.lane
+"""
+
+
+class SQLiteStorage:
+    """Books in one SQLite file (``path``), or in memory (``None``).
+
+    ``durability="full"`` survives a power cut; ``"normal"`` may forget the last moments then, but
+    never breaks. Many threads and processes share one file; not over a network file system.
+    """
+
+    def __init__(self, path: str | None, clock: Clock, durability: str = "full") -> None:
+        self._db = Connection(path, durability)
+        self._clock = clock
+        self._seen = 0
+
+    @property
+    def outlives(self) -> bool:
+        """Whether it outlives the process."""
+        return self._db.path is not None
+
+    def close(self) -> None:
+        """Close the file. Memory is kept: it would be lost."""
+        if self.outlives:
+            self._db.close()
+
+    def now(self) -> int:
+        """The clock, never backwards; ``ClockError`` where it lies more than an hour behind."""
+        now = self._clock.now()
+        if now < self._seen - _HOUR:
+            raise ClockError(f"the clock says {now}, but {self._seen} was seen before (UTC ms); set the clock right")
+        self._seen = max(now, self._seen)
+        return self._seen
+
+    def _view(self, db: Connection, account: str, keys: Sequence[str]) -> View:
+        seen = view(db, self.now(), account, keys)
+        if seen.now > self._clock.now() + _HOUR:
+            raise ClockError(f"the clock says {self._clock.now()}, but the storage has seen {seen.now} (UTC ms); set the clock right")
+        self._seen = max(self._seen, seen.now)
+        return seen
+
+    # -- documents --------------------------------------------------------------------------------
+
+    def accounts(self) -> tuple[str, ...]:
+        """The ids of all accounts."""
+        with self._db.reading() as db:
+            return tuple(row[0] for row in db.rows("select id from dk_account order by rowid"))
+
+    def snapshot(self, account: str) -> Snapshot:
+        """An account's documents."""
+        with self._db.writing() as db:  # a write transaction only because version and documents must agree
+            (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
+            rows = db.rows("select kind, id, data, secrets from dk_document where account=? order by seq", (account,))
+        return Snapshot(version, tuple(Document(kind=kind, id=id_, data=data, secrets=secrets) for kind, id_, data, secrets in rows))
+
+    def version(self, account: str) -> int:
+        """The version of an account's documents."""
+        with self._db.reading() as db:
+            (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
+            return int(version)
+
+    # -- the primitive and its sibling --------------------------------------------------------------
+
+    def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, frozenset[int]]:
+        """One write transaction around ``decide``."""
+        with self._db.writing() as db:
+            seen = self._view(db, account, keys)
+            step = decide(seen)
+            return step.result, applied(db, account, keys, seen, step)
+
+    def claim(
+        self, lane: Lane, want: int, keys: Sequence[str], decide: DecideClaim, *, token: str, lease: int
+    ) -> tuple[Leased, ...]:
+        """One write transaction: look at the lane's head, decide, lease."""
+        with self._db.writing() as db:
+            seen = self._view(db, lane.key.account, keys)
+            (blocked,) = db.row("select blocked_until from dk_lane where id=?", (lane.id,)) or (NEVER,)
+            heads = _heads(db, lane.id, want) if blocked <= seen.now else ()
+            if not heads:
+                return ()
+            step = decide(View(seen.now, seen.version, seen.records, heads))
+            applied(db, lane.key.account, keys, seen, step)
+            claim = step.result
+            recovery.bury(db, seen.now, claim.expired, "expired")
+            db.run(
+                "update dk_lane set served_at=?, blocked_until=?, blocked_by=?, pacing=? where id=?",
+                (seen.now, claim.blocked_until, claim.blocked_by, claim.pacing, lane.id),
+            )
+            db.run_many(
+                "update dk_mail set state=1, lease_until=?, token=?, server=? where id=?",
+                [(seen.now + lease, token, server, id_) for id_, server in claim.leases.items()],
+            )
+            ids = list(claim.leases)
+            letters = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(ids)})", ids))  # noqa: S608
+        return tuple(
+            Leased(head=head, server=claim.leases[head.id], letter=letters[head.id]) for head in heads if head.id in claim.leases
+        )
+
+    # -- the outbox ---------------------------------------------------------------------------------
+
+    def enqueue(self, mails: Sequence[NewMail]) -> None:
+        """All in one transaction."""
+        with self._db.writing() as db:
+            insert_mails(db, mails)
+
+    def open_lanes(self) -> OpenLanes:
+        """Lanes to claim from, or when to look again."""
+        now = self.now()
+        with self._db.reading() as db:
+            rows = db.rows(
+                "select id, account, route, stream, key, blocked_until, pacing from dk_lane l"
+                " where exists (select 1 from dk_mail where lane=l.id and state=0) order by served_at, id"
+            )
+            busy = db.row("select min(lease_until) from dk_mail where state in (1, 2)")
+            later = db.row("select min(due) from dk_mail where state=4")
+            expiring = db.row(f"select min(expires) from dk_mail where expires<{NEVER} and state in (0, 4)")  # noqa: S608
+        waits = [row[5] for row in rows if row[5] > now]
+        waits += [found[0] for found in (busy, later, expiring) if found and found[0] is not None]
+        return OpenLanes(
+            lanes=tuple(Lane(row[0], LaneKey(*row[1:5])) for row in rows if row[5] <= now),
+            wake_at=min(waits, default=NEVER),
+            pacing=any(row[6] for row in rows if row[5] > now),
+            busy=bool(busy and busy[0] is not None),
+        )
+
+    def start(self, tokens: Mapping[int, str]) -> frozenset[int]:
+        """Mark as ``sending`` what is still ours."""
+        with self._db.writing() as db:
+            return frozenset(
+                id_ for id_, token in tokens.items()
+                if db.run("update dk_mail set state=2 where id=? and token=? and state=1", (id_, token))
+            )  # fmt: skip
+
+    def renew(self, tokens: Sequence[str], lease: int) -> None:
+        """Keep leases."""
+        with self._db.writing() as db:
+            db.run_many(
+                "update dk_mail set lease_until=? where token=? and state in (1, 2)", [(self.now() + lease, token) for token in tokens]
+            )
+
+    def release(self, tokens: Sequence[str]) -> None:
+        """Give up leases that were not started."""
+        with self._db.writing() as db:
+            db.run_many("update dk_mail set state=0, token='', server='' where token=? and state=1", [(token,) for token in tokens])
+
+    def recover(self) -> None:
+        """What time alone does to the outbox."""
+        now = self.now()
+        with self._db.reading() as db:
+            if not recovery.needed(db, now):
+                return
+        with self._db.writing() as db:
+            recovery.recover(db, now)
+
+    def move(self, account: str, route: str, to: str) -> None:
+        """Lane by lane, each mail keeping its order."""
+        with self._db.writing() as db:
+            for id_, stream, key in db.rows("select id, stream, key from dk_lane where account=? and route=?", (account, route)):
+                target = lane_id(db, LaneKey(account, to, stream, key))
+                db.run("update dk_mail set lane=? where lane=? and state in (0, 4, 5)", (target, id_))
+            db.run("update dk_lane set blocked_until=0 where account=? and route=?", (account, to))
+
+    def cancel(self, account: str, route: str) -> None:
+        """Bury what waits."""
+        with self._db.writing() as db:
+            rows = db.rows(
+                "select m.id from dk_mail m join dk_lane l on l.id=m.lane where l.account=? and l.route=? and m.state in (0, 4)",
+                (account, route),
+            )
+            recovery.bury(db, self.now(), [id_ for (id_,) in rows], "cancelled")
+
+    def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
+        """Attachments by content hash."""
+        with self._db.reading() as db:
+            return dict(db.rows(f"select hash, content from dk_file where hash in ({marks(hashes)})", hashes))  # noqa: S608
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def mail(self, uid: str) -> MailRow | None:
+        """One mail."""
+        with self._db.reading() as db:
+            found = db.row(f"{_MAIL} where m.uid=?", (uid,))
+        return _mail_row(found) if found else None
+
+    def mails(self, account: str, state: MailState | None, limit: int) -> tuple[MailRow, ...]:
+        """Mails, oldest first."""
+        where, values = ("", []) if state is None else (" and m.state=?", [state])
+        with self._db.reading() as db:
+            rows = db.rows(f"{_MAIL} where l.account=?{where} order by m.id limit ?", [account, *values, limit])
+        return tuple(_mail_row(row) for row in rows)
+
+    def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
+        """Mail by route and state."""
+        with self._db.reading() as db:
+            return as_counts(
+                db.rows(
+                    "select l.route, m.state, count(*) from dk_mail m join dk_lane l on l.id=m.lane where l.account=? group by 1, 2",
+                    (account,),
+                )
+            )
+
+    def waiting(self, account: str, route: str) -> bool:
+        """Whether a route has mail."""
+        with self._db.reading() as db:
+            return bool(
+                db.row(
+                    "select 1 from dk_lane l where l.account=? and l.route=?"
+                    " and exists (select 1 from dk_mail where lane=l.id and state<>5)",
+                    (account, route),
+                )
+            )
+
+    def carried(self, account: str, server: str) -> bool:
+        """Whether mail is in flight or in doubt at a server."""
+        with self._db.reading() as db:
+            return bool(
+                db.row(
+                    "select 1 from dk_mail m join dk_lane l on l.id=m.lane where m.server=? and m.state in (1, 2, 3) and l.account=?",
+                    (server, account),
+                )
+            )
+
+    def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
+        """A mail's lines of the log."""
+        with self._db.reading() as db:
+            rows = db.rows("select at, uid, account, server, outcome, detail, provider_id from dk_log where uid=? order by id", (uid,))
+        return tuple((at, LogLine(uid=uid, account=account, server=server, outcome=outcome, detail=detail, provider_message_id=pid))
+                     for at, uid, account, server, outcome, detail, pid in rows)  # fmt: skip
+
+
+
+def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
+    rows = db.rows(
+        "select id, uid, cost, attempts, expires, expiries from dk_mail where lane=? and state=0 order by priority desc, id limit ?",
+        (lane, want),
+    )
+    suspect = next((place for place, row in enumerate(rows) if row[5] >= _ALONE), None)
+    if suspect is not None:
+        rows = rows[: suspect or 1]
+    return tuple(Head(*row[:5]) for row in rows)
+
+
+def _mail_row(row: tuple[Any, ...]) -> MailRow:
+    names = ("uid", "account", "route", "stream", "state", "server", "reason", "attempts", "due", "expires", "blocked_until", "blocked_by")
+    values = dict(zip(names, row, strict=True))
+    return MailRow(**{**values, "state": MailState(values["state"])})
