@@ -17,7 +17,9 @@ SENDER = Address("news@example.com", "Example News")
 FORCED = Address("forced@example.net")
 
 
-def outgoing(message: Message, sender: Address | None = None, *, forced: bool = False, reply_to: tuple[Address, ...] = ()) -> Outgoing:
+def outgoing(
+    message: Message, sender: Address | None = None, *, forced: bool = False, reply_to: tuple[Address, ...] = ()
+) -> Outgoing:
     """A message as the engine hands it over."""
     chosen = sender or message.sender or SENDER
     return Outgoing(id=ID, message=message, sender=chosen, reply_to=reply_to or message.reply_to, forced=forced)

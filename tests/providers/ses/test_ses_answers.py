@@ -145,13 +145,17 @@ def test_an_accepted_mail_has_its_id() -> None:
     assert ses.outcome(answer(200, '{"MessageId": "0100-7-000000"}'), plain(), NOW) == Accepted("0100-7-000000")
 
 
-@pytest.mark.parametrize("odd", ["", "{}", "[]", "null", '{"MessageId": ""}', '{"MessageId": 5}', "<html>", '{"messageid": "x"}'])
+@pytest.mark.parametrize(
+    "odd", ["", "{}", "[]", "null", '{"MessageId": ""}', '{"MessageId": 5}', "<html>", '{"messageid": "x"}']
+)
 def test_a_success_without_their_shape_is_unknown(odd: str) -> None:
     assert isinstance(ses.outcome(answer(200, odd), plain(), NOW), Unknown)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 407, 429])
-@pytest.mark.parametrize("odd", ["", "<html>blocked by your proxy</html>", '{"message": "Forbidden"}', "[1]", "<UnknownOperationException/>"])
+@pytest.mark.parametrize(
+    "odd", ["", "<html>blocked by your proxy</html>", '{"message": "Forbidden"}', "[1]", "<UnknownOperationException/>"]
+)
 def test_what_is_not_theirs_never_pauses_a_server(status: int, odd: str) -> None:
     assert isinstance(ses.outcome(answer(status, odd), plain(), NOW), NotSent)
 
@@ -170,7 +174,9 @@ _texts = st.sampled_from([text for _, _, text, _ in ROWS]) | st.text(max_size=80
 _values = st.none() | st.booleans() | st.integers() | _texts | st.lists(_texts, max_size=2)
 _bodies = (
     st.binary(max_size=80)
-    | st.dictionaries(st.sampled_from(["message", "Message", "__type", "code", "MessageId"]), _values).map(lambda found: json.dumps(found).encode())
+    | st.dictionaries(st.sampled_from(["message", "Message", "__type", "code", "MessageId"]), _values).map(
+        lambda found: json.dumps(found).encode()
+    )
     | _values.map(lambda found: json.dumps(found).encode())
 )
 _codes = st.sampled_from([code for _, code, _, _ in ROWS]) | st.text(max_size=20)

@@ -72,7 +72,10 @@ def test_every_known_region_is_botocores() -> None:
 
 
 def test_base_url_is_where_the_request_goes() -> None:
-    assert SES(**PLACE, **KEYS, base_url="http://127.0.0.1:9/").request(plain(), NOW).url == "http://127.0.0.1:9/v2/email/outbound-emails"
+    assert (
+        SES(**PLACE, **KEYS, base_url="http://127.0.0.1:9/").request(plain(), NOW).url
+        == "http://127.0.0.1:9/v2/email/outbound-emails"
+    )
 
 
 class Moment:
@@ -98,7 +101,9 @@ class Session:
 @pytest.mark.parametrize(
     "value",
     [
-        boto3.Session(aws_access_key_id="ASIA", aws_secret_access_key="s3cr3t-of-session", aws_session_token="t0ken-of-session"),
+        boto3.Session(
+            aws_access_key_id="ASIA", aws_secret_access_key="s3cr3t-of-session", aws_session_token="t0ken-of-session"
+        ),
         Session(),
         Session,
         lambda: Session(),
@@ -122,7 +127,9 @@ def test_named_credentials_become_keys(value: object) -> None:
     assert "t0ken" not in repr(resolved) + repr(request)
 
 
-@pytest.mark.parametrize("value", [None, "text", 5, {}, {"access_key_id": "A"}, lambda: None, {"access_key_id": 1, "secret_access_key": 2}])
+@pytest.mark.parametrize(
+    "value", [None, "text", 5, {}, {"access_key_id": "A"}, lambda: None, {"access_key_id": 1, "secret_access_key": 2}]
+)
 def test_named_credentials_without_keys_are_refused(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"SES credentials: Named\(name='mumbai'\) gives no keys"):
         SES(**PLACE, credentials=Named("mumbai")).with_credentials(lambda _: value)
@@ -138,7 +145,9 @@ def test_a_reference_that_names_nothing_is_refused_by_field_and_name() -> None:
 def test_references_to_single_keys_are_resolved() -> None:
     found = {Env("ID"): "A", Named("key"): lambda: "B", Env("TOKEN"): Secret("C")}
     stored = SES(**PLACE, access_key_id=Env("ID"), secret_access_key=Named("key"), session_token=Env("TOKEN"))
-    assert stored.with_credentials(found.__getitem__) == SES(**PLACE, access_key_id="A", secret_access_key="B", session_token="C")
+    assert stored.with_credentials(found.__getitem__) == SES(
+        **PLACE, access_key_id="A", secret_access_key="B", session_token="C"
+    )
     plain_keys = SES(**PLACE, **KEYS)
     assert plain_keys.with_credentials(found.__getitem__) is plain_keys
 
@@ -153,7 +162,10 @@ def test_no_secret_in_any_text() -> None:
     ses = SES(**PLACE, **KEYS, session_token="t0ken-secret")
     request = ses.request(plain(), NOW)
     texts = [repr(ses), str(ses), repr(request), str(request), repr(ses.plain())]
-    for call in (lambda: SES(**PLACE, secret_access_key="wJalr-very-secret"), lambda: SES(**PLACE, **{**KEYS, "session_token": "t0ken-secret\r"})):
+    for call in (
+        lambda: SES(**PLACE, secret_access_key="wJalr-very-secret"),
+        lambda: SES(**PLACE, **{**KEYS, "session_token": "t0ken-secret\r"}),
+    ):
         with pytest.raises(ConfigurationError) as caught:
             call()
         texts.append(f"{caught.value!r} {caught.value}")

@@ -101,7 +101,9 @@ def test_raw_mail_is_sealed_whole() -> None:
             ses.request(outgoing(message), NOW)
 
 
-@pytest.mark.parametrize("name", ["From", "SENDER", "to", "Cc", "Bcc", "Reply-To", "Return-Path", "X-Deliverykit-Id", "X-SES-CONFIGURATION-SET"])
+@pytest.mark.parametrize(
+    "name", ["From", "SENDER", "to", "Cc", "Bcc", "Reply-To", "Return-Path", "X-Deliverykit-Id", "X-SES-CONFIGURATION-SET"]
+)
 def test_headers_that_have_a_field_of_their_own_are_refused_when_the_message_is_made(name: str) -> None:
     with pytest.raises(MessageError, match=name):
         plain(headers={name: "evil@example.net"})
@@ -109,7 +111,19 @@ def test_headers_that_have_a_field_of_their_own_are_refused_when_the_message_is_
 
 _NAMES = ["FromEmailAddress", "Destination", "ToAddresses", "BccAddresses", "Content", "Simple", "Raw", "Data", "Headers", "Name",
           "Value", "EmailTags", "ConfigurationSetName", "Template", "TenantName"]  # fmt: skip
-_LEAVES: list[Any] = ["evil@example.net", ID, "From", "Bcc", "deliverykit_id", "X-Deliverykit-Id", None, 0, ID_HEADER, OURS, [OURS]]
+_LEAVES: list[Any] = [
+    "evil@example.net",
+    ID,
+    "From",
+    "Bcc",
+    "deliverykit_id",
+    "X-Deliverykit-Id",
+    None,
+    0,
+    ID_HEADER,
+    OURS,
+    [OURS],
+]
 
 
 def seen_by_ses(sent: dict[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,10 @@ def test_a_message_of_every_feature() -> None:
     sent = hold_against_botocore(mail)
     hold_against_message(sent, mail)
     assert sent["FromEmailAddress"] == "=?utf-8?b?w5hyc3RlZCBOeWhlZGVy?= <news@xn--bcher-kva.example>"
-    assert sent["Destination"]["ToAddresses"] == ["Ann O'Hara <ann@example.org>", "=?utf-8?b?YsO2Yg==?= <bob@xn--mller-kva.example>"]
+    assert sent["Destination"]["ToAddresses"] == [
+        "Ann O'Hara <ann@example.org>",
+        "=?utf-8?b?YsO2Yg==?= <bob@xn--mller-kva.example>",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,9 @@ RAW = (
 
 
 def raw_mail(raw: bytes, reply_to: tuple[Address, ...] = (), **fields: Any) -> Outgoing:
-    return outgoing(Message(to=["ann@example.org", "Böb <bob@example.org>"], raw=raw, **fields), FORCED, forced=True, reply_to=reply_to)
+    return outgoing(
+        Message(to=["ann@example.org", "Böb <bob@example.org>"], raw=raw, **fields), FORCED, forced=True, reply_to=reply_to
+    )
 
 
 def parsed(mail: Outgoing) -> Any:
@@ -242,7 +247,9 @@ def test_a_folded_line_that_looks_like_a_command_is_text() -> None:
     assert parsed(raw_mail(b"Subject: a\r\n x-ses-tenant: b\r\n\r\nx"))["Subject"] == "a x-ses-tenant: b"
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", b"From: evil@example.net\r\n", b"Subject: x\r\nBcc: evil@example.net\r\n"]))
+@given(
+    st.binary(max_size=200), st.sampled_from([b"", b"From: evil@example.net\r\n", b"Subject: x\r\nBcc: evil@example.net\r\n"])
+)
 def test_any_raw_bytes_leave_with_our_from_or_are_refused(tail: bytes, head: bytes) -> None:
     assume((head + tail).strip())
     try:
@@ -276,7 +283,9 @@ class Frozen:
     subject=st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20),
 )
 def test_the_signature_is_botocores_to_the_byte(now: int, token: str, base_url: str, subject: str) -> None:
-    provider = SES(region="eu-west-1", access_key_id="AKID", secret_access_key="k/+=", session_token=token or None, base_url=base_url)
+    provider = SES(
+        region="eu-west-1", access_key_id="AKID", secret_access_key="k/+=", session_token=token or None, base_url=base_url
+    )
     request = provider.request(plain(subject=subject), now)
     theirs = AWSRequest("POST", request.url, headers={"Content-Type": "application/json"}, data=request.body)
     with pytest.MonkeyPatch.context() as patch:

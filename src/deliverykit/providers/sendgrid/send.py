@@ -124,6 +124,7 @@ class SendGrid(Provider):
             ("custom_args", ID_ARG): ABSENT,
             # A setting of older days that sends a copy to an address of its own.
             ("mail_settings", "bcc"): ABSENT,
+            ("personalizations",): lambda found: isinstance(found, list | tuple),  # once, under its own name
             **{(*at, name): ABSENT for at in (("headers",), (*person, "headers")) for name in _THEIR_HEADERS},
         }
 
