@@ -333,7 +333,7 @@ def _file(value: object, index: int) -> File:
         bad("The attachment content is required.", f"{field}.content")
     if not one.get("filename"):
         bad("The attachment filename is required.", f"{field}.filename")
-    if one.get("disposition", "attachment") not in {"attachment", "inline"}:
+    if one.get("disposition", "attachment") not in ("attachment", "inline"):
         bad("The attachment disposition must be inline or attachment.", f"{field}.disposition")
     kind = _string(one.get("type", "application/octet-stream"), f"{field}.type")
     if not kind or re.search(r"[;\r\n]", kind):

@@ -258,7 +258,7 @@ def _file(value: object) -> File:
     content_id = _text(one.get("ContentId", ""), "ContentId")
     if not 1 <= len(name) <= 255 or not 1 <= len(kind) <= 78 or len(content_id) > 78:
         bad(f"Invalid attachment <{name}>: FileName 1 to 255, ContentType 1 to 78, ContentId at most 78 characters.")
-    if one.get("ContentDisposition", "ATTACHMENT") not in {"ATTACHMENT", "INLINE"}:
+    if one.get("ContentDisposition", "ATTACHMENT") not in ("ATTACHMENT", "INLINE"):
         bad("ContentDisposition must be ATTACHMENT or INLINE.")
     return File(name, unpacked(one.get("RawContent"), "RawContent"), kind, content_id.removeprefix("<").removesuffix(">"))
 

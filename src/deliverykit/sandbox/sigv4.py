@@ -5,7 +5,7 @@ import hmac
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote, unquote
 
 from attrs import frozen
 
@@ -114,8 +114,14 @@ def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     return key
 
 
+def _encoded(text: str) -> str:
+    """Percent-encoded as AWS does it: a plus sign is a plus sign."""
+    return quote(unquote(text), safe="-_.~")
+
+
 def _signature(found: Claim, request: Request, sent: str, secret: str) -> str:
-    query = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parse_qsl(request.query, True))
+    pairs = (pair.partition("=") for pair in request.query.split("&") if pair)
+    query = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
     headers = "".join(f"{name}:{re.sub(' +', ' ', request.header(name)).strip()}\n" for name in found.signed)
     canonical = "\n".join(
         (
