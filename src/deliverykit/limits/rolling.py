@@ -93,7 +93,8 @@ class RollingQuota(QuotaPolicy):
         for i in range(len(state) - 2, 0, -2):
             if state[i] == mark:
                 back = min(n, state[i + 1])
-                return (state[0] - back, *state[1 : i + 1], state[i + 1] - back, *state[i + 2 :])
+                kept = (mark, state[i + 1] - back) if back < state[i + 1] else ()
+                return (state[0] - back, *state[1:i], *kept, *state[i + 2 :])
         return state
 
     def rewound(self, state: State, now: int) -> State:

@@ -1,1 +1,28 @@
-""""""
+"""The kit for a host's own tests. Each name is imported when it is first asked for, so none needs another's libraries."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from deliverykit.testing.clock import ManualClock
+    from deliverykit.testing.quota import QuotaPolicyMachine
+
+__all__ = ["ManualClock", "QuotaPolicyMachine"]
+
+_LAZY: Final = {
+    "ManualClock": "deliverykit.testing.clock",
+    "QuotaPolicyMachine": "deliverykit.testing.quota",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
