@@ -25,7 +25,11 @@ def agree(unit: str, name: str, low: int, high: int, anchor_day: int = 1, anchor
     edges = boundaries(unit, name, low, high, anchor_day, anchor_hour)
     for start, end in pairwise(edges):
         for at in (start, start + 1, (start + end) // 2, end - 1):
-            assert window(unit, name, at, anchor_day, anchor_hour) == (start, end), (unit, name, datetime.fromtimestamp(at / 1000, UTC))
+            assert window(unit, name, at, anchor_day, anchor_hour) == (start, end), (
+                unit,
+                name,
+                datetime.fromtimestamp(at / 1000, UTC),
+            )
     for edge in edges[:1]:
         assert window(unit, name, edge - 1, anchor_day, anchor_hour)[1] == edge
     for edge in edges[-1:]:
@@ -53,14 +57,20 @@ def test_hours_and_days_are_those_of_the_clock_face(name: str, at: int, anchor_d
 
 
 @given(ZONES, INSTANTS, st.integers(1, 31), st.integers(0, 23), st.sampled_from(["week", "month"]))
-def test_weeks_and_months_begin_where_the_clock_face_says(name: str, at: int, anchor_day: int, anchor_hour: int, unit: str) -> None:
+def test_weeks_and_months_begin_where_the_clock_face_says(
+    name: str, at: int, anchor_day: int, anchor_hour: int, unit: str
+) -> None:
     start, end = window(unit, name, at, anchor_day, anchor_hour)
     for edge in (start, end):
         minute = edge - edge % MINUTE
         assert boundaries(unit, name, minute - 30 * HOUR, minute + 30 * HOUR, anchor_day, anchor_hour) == [edge]
     # No other begins between: at every noon inside, the calendar's page is the same.
     pages = {
-        label(unit, (datetime.fromtimestamp(noon // 1000, zone(name)).replace(tzinfo=None) - timedelta(hours=anchor_hour)).date(), anchor_day)
+        label(
+            unit,
+            (datetime.fromtimestamp(noon // 1000, zone(name)).replace(tzinfo=None) - timedelta(hours=anchor_hour)).date(),
+            anchor_day,
+        )
         for noon in range(start + 12 * HOUR, end - 12 * HOUR, DAY)
     }
     assert len(pages) == 1

@@ -34,6 +34,7 @@ class QuotaPolicyMachine(RuleBasedStateMachine):
             def make_policy(self):
                 return WarmUp(first_day=date(2026, 1, 1), start=50)
 
+
         TestWarmUp = WarmUpMachine.TestCase
 
     That alone holds it to these:
