@@ -1,97 +1,34 @@
 """``AsyncMailer``: what an asyncio host calls. ``Mailer`` is the same, blocking."""
 
 import asyncio
-import logging
-import os
-import secrets
 import signal
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from weakref import WeakSet
 
-from deliverykit.clocks import SystemClock
 from deliverykit.colours import AwaitingPorts
-from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.storage import Storage
-from deliverykit.engine import deliver
-from deliverykit.engine.catalog import Catalog
 from deliverykit.engine.context import Context
-from deliverykit.engine.outgoing import OnUnsupported
+from deliverykit.engine.explain import explain
+from deliverykit.engine.intake import enqueue
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
 from deliverykit.engine.rooms.outbox import Outbox
-from deliverykit.engine.rooms.room import limits_of
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
-from deliverykit.engine.verdicts import BackOff, TenacityBackOff
+from deliverykit.engine.send import send
 from deliverykit.engine.worker import Stream
-from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
-from deliverykit.limits.zones import zone
-from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
+from deliverykit.furnishing import Options, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT
-from deliverykit.records.documents import Archive
-from deliverykit.records.parts import Parts
 from deliverykit.records.route import DEFAULT_ROUTE
-from deliverykit.records.vault import Vault
-from deliverykit.routers import Priority, RoundRobin, Weighted
-from deliverykit.storages import Durability, open_storage
-from deliverykit.words.clock import Clock
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 from deliverykit.words.results import DrainReport, Explanation, SendResult
 
-__all__ = ["AsyncAccountMailer", "AsyncMailer", "AsyncWorker", "furnished"]
-
-OURS: tuple[type, ...] = (
-    SES, SendGrid, Mailgun, ElasticEmail, CalendarQuota, RollingQuota, Pause, Rate, Priority, RoundRobin, Weighted,
-)  # fmt: skip
-"""The parts that are registered from the start."""
-
-
-def furnished(
-    storage: str | Storage,
-    *,
-    secret_key: str | bytes | Sequence[str | bytes] | None,
-    timezone: str | None,
-    register: Iterable[type],
-    credentials: Mapping[str, Any] | None,
-    quota: Limit | Sequence[Limit] | None,
-    pause: timedelta | RateLimiter | None,
-    clock: Clock | None,
-    on_unsupported: OnUnsupported,
-    max_visible_recipients: int,
-    max_wait: timedelta,
-    back_off: BackOff | None,
-    durability: Durability,
-) -> Context:
-    """The engine room of a Mailer. Does no I/O; refuses what cannot work, naming the argument."""
-    if timezone is not None:
-        zone(timezone)
-    if on_unsupported not in ("error", "warn", "drop"):
-        raise ConfigurationError(f"on_unsupported: {on_unsupported!r} is none of 'error', 'warn', 'drop'")
-    if not isinstance(max_wait, timedelta):
-        raise ConfigurationError(f"max_wait: {max_wait!r}; write timedelta(seconds={max_wait!r})")
-    ticking = clock or SystemClock()
-    books = open_storage(storage, ticking, durability) if isinstance(storage, str) else storage
-    archive = Archive(Parts(OURS, register), Vault(secret_key, required=books.outlives))
-    host = limits_of(quota, pause, new=True)
-    return Context(
-        storage=books,
-        clock=ticking,
-        catalog=Catalog(books, archive, timezone, host),
-        archive=archive,
-        back_off=back_off or TenacityBackOff(),
-        new_id=lambda: secrets.token_hex(12),
-        environment=os.environ,
-        credentials=dict(credentials or {}),
-        logger=logging.getLogger("deliverykit"),
-        on_unsupported=on_unsupported,
-        max_visible_recipients=max_visible_recipients,
-        max_wait=round(max_wait.total_seconds() * 1000),
-    )
+__all__ = ["AsyncAccountMailer", "AsyncMailer", "AsyncWorker"]
 
 
 class AsyncAccountMailer:
@@ -115,7 +52,7 @@ class AsyncAccountMailer:
         :class:`~deliverykit.ConfigurationError` or :class:`~deliverykit.NotFound` for what the caller
         can mend and :class:`~deliverykit.StorageError`; what an ESP or a limit says is in the result.
         """
-        return await deliver.send(self._context, self._ports, self._account, message, route)
+        return await send(self._context, self._ports, self._account, message, route)
 
     async def enqueue(self, messages: Iterable[Message], *, route: str = DEFAULT_ROUTE, chunk: int | None = None) -> list[str]:
         """Write messages down for a worker; durable on return. Their ids, in order.
@@ -124,53 +61,27 @@ class AsyncAccountMailer:
         and :class:`~deliverykit.EnqueueInterrupted` says how far it came. A message that no server of
         the route can ever carry is refused by name.
         """
-        ids = await deliver.enqueue(self._context, self._ports, self._account, messages, route, chunk)
+        ids = await enqueue(self._context, self._ports, self._account, messages, route, chunk)
         for worker in list(self._workers):
             worker.nudge()
         return ids
 
     async def explain(self, message: Message, *, route: str = DEFAULT_ROUTE) -> Explanation:
         """Which server would take it now, when it could go, and why not the others. Spends and writes nothing."""
-        return await deliver.explain(self._context, self._ports, self._account, message, route)
+        return await explain(self._context, self._ports, self._account, message, route)
 
 
 class AsyncMailer(AsyncAccountMailer):
     """The library's face for asyncio. It belongs to one loop; building it does no I/O.
 
-    ``storage`` is ``sqlite:///mail.db``, ``memory://`` or a storage object. ``secret_key`` is a Fernet
-    key, or several for rotation (the first encrypts). ``timezone`` is the default account's IANA zone.
-    ``register`` holds your own providers, policies and routers, ``credentials`` what ``Named(…)`` refers
-    to. ``quota`` and ``pause`` are the host's own, over all accounts. ``transport`` is an httpx or httpx2
-    client or your own; it is never closed here. ``on_unsupported`` is what to do where an ESP cannot
-    carry tags, metadata or tracking: ``error``, ``warn`` or ``drop``.
+    ``storage`` is ``sqlite:///mail.db``, ``memory://`` or a storage object; what else there is to say
+    stands in :class:`Options`. Raises :class:`~deliverykit.ConfigurationError` naming the argument.
     """
 
-    def __init__(
-        self,
-        storage: str | Storage,
-        *,
-        secret_key: str | bytes | Sequence[str | bytes] | None = None,
-        timezone: str | None = None,
-        register: Iterable[type] = (),
-        credentials: Mapping[str, Any] | None = None,
-        quota: Limit | Sequence[Limit] | None = None,
-        pause: timedelta | RateLimiter | None = None,
-        clock: Clock | None = None,
-        transport: object = None,
-        on_unsupported: OnUnsupported = "error",
-        max_visible_recipients: int = 20,
-        max_wait: timedelta = timedelta(seconds=5),
-        back_off: BackOff | None = None,
-        durability: Durability = "full",
-    ) -> None:
-        context = furnished(
-            storage, secret_key=secret_key, timezone=timezone, register=register, credentials=credentials, quota=quota, pause=pause,
-            clock=clock, on_unsupported=on_unsupported, max_visible_recipients=max_visible_recipients, max_wait=max_wait,
-            back_off=back_off, durability=durability,
-        )  # fmt: skip
+    def __init__(self, storage: str | Storage, **options: Unpack[Options]) -> None:
+        context = furnished(storage, options)
         self._owns_storage = isinstance(storage, str)
-        self._transport = transport
-        self._awaiting = AwaitingPorts(context.clock, transport)
+        self._awaiting = AwaitingPorts(context.clock, options.get("transport"))
         super().__init__(context, self._awaiting, DEFAULT_ACCOUNT, WeakSet())
         self.accounts = Accounts(context, self._ports, DEFAULT_ACCOUNT)
 
@@ -178,11 +89,13 @@ class AsyncMailer(AsyncAccountMailer):
         return "AsyncMailer(…)"
 
     @classmethod
-    def from_env(cls, **arguments: Any) -> Self:
-        """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: comma-separated), ``DELIVERYKIT_TIMEZONE``."""
-        return cls(**{**environment(), **arguments})
+    def from_env(cls, **options: Unpack[Options]) -> Self:
+        """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: by comma) and ``DELIVERYKIT_TIMEZONE``."""
+        storage, found = environment()
+        found.update(options)
+        return cls(storage, **found)
 
-    async def account(self, id: str) -> AsyncAccountMailer:  # noqa: A002
+    async def account(self, id: str) -> AsyncAccountMailer:
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
         await self.accounts.get(id)
         return AsyncAccountMailer(self._context, self._ports, id, self._workers)
@@ -221,11 +134,11 @@ class AsyncWorker:
         """Work until stopped. In the main thread SIGTERM and SIGINT stop it; cancelling does as well."""
         return await self._running(drain=False, timeout=None)
 
-    async def drain(self, timeout: timedelta | None = None) -> DrainReport:  # noqa: ASYNC109
+    async def drain(self, timeout: timedelta | None = None) -> DrainReport:
         """Work until all that is left waits for a quota window, a retry or its time; pauses are waited out."""
         return await self._running(drain=True, timeout=None if timeout is None else timeout.total_seconds())
 
-    async def _running(self, *, drain: bool, timeout: float | None) -> DrainReport:  # noqa: ASYNC109
+    async def _running(self, *, drain: bool, timeout: float | None) -> DrainReport:
         self._loop = asyncio.get_running_loop()
         signals = () if drain else (signal.SIGTERM, signal.SIGINT)
         if threading.current_thread() is not threading.main_thread():
@@ -257,12 +170,3 @@ class AsyncWorker:
             return
         with suppress(RuntimeError):  # the loop has just ended
             loop.call_soon_threadsafe(what)
-
-
-def environment() -> dict[str, Any]:
-    """A Mailer's arguments from the environment."""
-    storage = os.environ.get("DELIVERYKIT_STORAGE")
-    if not storage:
-        raise ConfigurationError("DELIVERYKIT_STORAGE is not set; give a storage such as sqlite:///mail.db")
-    keys = [key.strip() for key in os.environ.get("DELIVERYKIT_SECRET_KEY", "").split(",") if key.strip()]
-    return {"storage": storage, "secret_key": keys or None, "timezone": os.environ.get("DELIVERYKIT_TIMEZONE") or None}

@@ -1,25 +1,20 @@
 """``Mailer``: what a blocking host calls. Every method is the blocking twin of ``AsyncMailer``'s, over the same engine."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self, Unpack
 from weakref import WeakSet
 
-from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker, environment, furnished
+from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
 from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, in_step
-from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
-from deliverykit.engine.outgoing import OnUnsupported
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
-from deliverykit.engine.verdicts import BackOff
+from deliverykit.furnishing import Options, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT
-from deliverykit.storages import Durability
-from deliverykit.words.clock import Clock
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.results import DrainReport
 
@@ -98,33 +93,12 @@ class Mailer(AccountMailer):
     fork, and closes by ``with`` or :meth:`close`.
     """
 
-    def __init__(
-        self,
-        storage: str | Storage,
-        *,
-        secret_key: str | bytes | Sequence[str | bytes] | None = None,
-        timezone: str | None = None,
-        register: Iterable[type] = (),
-        credentials: Mapping[str, Any] | None = None,
-        quota: Limit | Sequence[Limit] | None = None,
-        pause: timedelta | RateLimiter | None = None,
-        clock: Clock | None = None,
-        transport: object = None,
-        on_unsupported: OnUnsupported = "error",
-        max_visible_recipients: int = 20,
-        max_wait: timedelta = timedelta(seconds=5),
-        back_off: BackOff | None = None,
-        durability: Durability = "full",
-    ) -> None:
-        context = furnished(
-            storage, secret_key=secret_key, timezone=timezone, register=register, credentials=credentials, quota=quota, pause=pause,
-            clock=clock, on_unsupported=on_unsupported, max_visible_recipients=max_visible_recipients, max_wait=max_wait,
-            back_off=back_off, durability=durability,
-        )  # fmt: skip
+    def __init__(self, storage: str | Storage, **options: Unpack[Options]) -> None:
+        context = furnished(storage, options)
         self._owns_storage = isinstance(storage, str)
-        self._transport = transport
+        self._transport = options.get("transport")
         self._context = context
-        self._ports = BlockingPorts(context.clock, transport)
+        self._ports = BlockingPorts(context.clock, self._transport)
         self._workers: WeakSet[Worker] = WeakSet()
         super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers))
         self.accounts = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT))
@@ -133,11 +107,13 @@ class Mailer(AccountMailer):
         return "Mailer(…)"
 
     @classmethod
-    def from_env(cls, **arguments: Any) -> Self:
-        """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: comma-separated), ``DELIVERYKIT_TIMEZONE``."""
-        return cls(**{**environment(), **arguments})
+    def from_env(cls, **options: Unpack[Options]) -> Self:
+        """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: by comma) and ``DELIVERYKIT_TIMEZONE``."""
+        storage, found = environment()
+        found.update(options)
+        return cls(storage, **found)
 
-    def account(self, id: str) -> AccountMailer:  # noqa: A002
+    def account(self, id: str) -> AccountMailer:
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
         self.accounts.get(id)
         return AccountMailer(AsyncAccountMailer(self._context, self._ports, id, self._workers))

@@ -59,7 +59,7 @@ DROPPABLE = frozenset({Feature.TAGS, Feature.METADATA, Feature.TRACK_OPENS, Feat
 
 
 def _features(value: Iterable[Feature]) -> frozenset[Feature]:
-    return frozenset(value)
+    return frozenset(map(Feature, value))
 
 
 @frozen(kw_only=True)

@@ -117,7 +117,11 @@ class _Ledger:
     def when(self, gates: Sequence[Gate], cost: int) -> Refusal | None:
         """The latest instant of those gates that refuse now; ``None`` where none does."""
         refusals = [
-            Refusal(gate.limit.when(self.state(gate), self.now, gate.cost(cost)), f"{gate.owner}: {gate.limit.name}", gate.limit.paces)
+            Refusal(
+                gate.limit.when(self.state(gate), self.now, gate.cost(cost)),
+                f"{gate.owner}: {gate.limit.name}",
+                gate.limit.paces,
+            )
             for gate in gates
             if gate.limit.room(self.state(gate), self.now) < gate.cost(cost)
         ]
@@ -145,7 +149,9 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
         memory = candidates.router.took(servers, memory, server)
         picks.append(server)
     charged = ledger.charge(len(picks))
-    fit = next((place for place, (start, until, _) in enumerate(charged) if until < NEVER and start >= until - MARGIN), len(picks))
+    fit = next(
+        (place for place, (start, until, _) in enumerate(charged) if until < NEVER and start >= until - MARGIN), len(picks)
+    )
     for place in range(len(picks) - 1, fit - 1, -1):
         ledger.give_back(charged[place][2], costs[place])
     grants = tuple(

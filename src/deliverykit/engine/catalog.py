@@ -28,7 +28,7 @@ def state_key(account: str) -> str:
     return f"account:{account}"
 
 
-class Stale(Exception):  # noqa: N818  a signal between the engine's own parts, never seen outside
+class Stale(Exception):
     """The configuration moved since it was read; read it again and decide again."""
 
 
@@ -64,7 +64,9 @@ class Config:
     def server(self, id_: str) -> DeliveryServer:
         """A server by id. Raises :class:`~deliverykit.NotFound`."""
         if id_ not in self.servers:
-            raise NotFound(f"no delivery server {id_!r} in account {self.account.id!r}; there are: {', '.join(self.servers) or 'none'}")
+            raise NotFound(
+                f"no delivery server {id_!r} in account {self.account.id!r}; there are: {', '.join(self.servers) or 'none'}"
+            )
         return self.servers[id_]
 
     def route(self, name: str) -> Route:
@@ -76,7 +78,9 @@ class Config:
             return Route(
                 account=self.account.id, name=name, servers=active, strategy=Priority(), when_exhausted=WhenExhausted.FAILOVER
             )
-        raise NotFound(f"no route {name!r} in account {self.account.id!r}; there are: {', '.join([DEFAULT_ROUTE, *self.routes])}")
+        raise NotFound(
+            f"no route {name!r} in account {self.account.id!r}; there are: {', '.join([DEFAULT_ROUTE, *self.routes])}"
+        )
 
     def members(self, name: str) -> tuple[DeliveryServer, ...]:
         """A route's servers, whatever their status; of the made-up ``default``, all there are."""

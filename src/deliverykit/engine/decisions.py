@@ -219,7 +219,7 @@ class Settle:
         """An accepted mail ends a closing that named no time, and a run of rejections."""
         for gate, _ in landing.grant.charges:
             if isinstance(gate.limit, Closed) and books.get(gate):
-                opened = gate.limit.opened(books.get(gate))
+                opened = gate.limit.opened(books.get(gate), books.now)
                 if opened != books.get(gate):
                     books.put(gate, opened)
                     books.wake = True

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from typing import TypeVar
 
 from attrs import evolve, frozen
 
@@ -18,6 +19,8 @@ __all__ = ["Flusher"]
 GATHER = 0.005
 """Seconds that a flush waits for company."""
 RETRY = 0.5
+
+R = TypeVar("R")
 
 
 @frozen
@@ -91,7 +94,10 @@ class Flusher:
                 _resolve(landed, None)
 
     async def _written(
-        self, account: str, starts: list[tuple[Flight, "asyncio.Future[bool]"]], landings: list[tuple[Landing, "asyncio.Future[None]"]]
+        self,
+        account: str,
+        starts: list[tuple[Flight, "asyncio.Future[bool]"]],
+        landings: list[tuple[Landing, "asyncio.Future[None]"]],
     ) -> frozenset[int]:
         flights = tuple(flight for flight, _ in starts)
         settled = tuple(landing for landing, _ in landings)
@@ -117,6 +123,6 @@ class Flusher:
         self._work.set()
 
 
-def _resolve(future: "asyncio.Future[object]", value: object) -> None:
+def _resolve(future: "asyncio.Future[R]", value: R) -> None:
     if not future.done():
         future.set_result(value)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from attrs import frozen
 
 from deliverykit.contracts.capabilities import Needs
-from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import LaneKey
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Config
@@ -122,5 +121,3 @@ def _situation(flight: Flight) -> Situation:
     ever = [server for server in members if server.id != me and not ticket.refuses(server)]
     spills = flight.route.when_exhausted is not WhenExhausted.QUEUE
     return Situation(attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever))
-
-

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Self
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
-from deliverykit.contracts.capabilities import Feature, Needs
+from deliverykit.contracts.capabilities import Needs
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
 from deliverykit.words.message import Message
@@ -14,6 +14,8 @@ from deliverykit.words.message import Message
 __all__ = ["Ticket"]
 
 _ANY = "*"
+_PLAIN = Needs()
+_NEEDS = frozenset(asdict(_PLAIN))
 
 
 @frozen(kw_only=True)
@@ -40,14 +42,9 @@ class Ticket:
 
     def encode(self) -> str:
         """As a lane key; ``""`` for plain mail."""
-        needs = self.needs
         data = {
-            "features": sorted(needs.features),
-            "recipients": needs.recipients - 1,
-            "reply_to": needs.reply_to,
-            "tags": needs.tags,
-            "headers": needs.headers,
-            "bytes": needs.bytes,
+            **{name: value for name, value in asdict(self.needs, recurse=False).items() if value != getattr(_PLAIN, name)},
+            "features": sorted(self.needs.features),
             "sender": "" if self.sender == _ANY else f"<{self.sender}>",
             "unfit": sorted(self.unfit),
             "tried": sorted(self.tried),
@@ -61,14 +58,7 @@ class Ticket:
         data = json.loads(key) if key else {}
         sender = data.get("sender")
         return cls(
-            needs=Needs(
-                features=frozenset(Feature(name) for name in data.get("features", ())),
-                recipients=data.get("recipients", 0) + 1,
-                reply_to=data.get("reply_to", 0),
-                tags=data.get("tags", 0),
-                headers=data.get("headers", 0),
-                bytes=data.get("bytes", 0),
-            ),
+            needs=Needs(**{name: value for name, value in data.items() if name in _NEEDS}),
             sender=_ANY if sender is None else sender[1:-1],
             unfit=tuple(data.get("unfit", ())),
             tried=tuple(data.get("tried", ())),

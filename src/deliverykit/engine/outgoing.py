@@ -1,6 +1,6 @@
 """A message as one server will send it: the forced sender put in, what it cannot carry left out."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import evolve
 
@@ -37,11 +37,5 @@ def stripped(message: Message, features: frozenset[Feature]) -> Message:
     gone = features & DROPPABLE & Needs.of(message).features
     if not gone:
         return message
-    changes = {
-        Feature.TAGS: {"tags": ()},
-        Feature.METADATA: {"metadata": {}},
-        Feature.TRACK_OPENS: {"track_opens": None},
-        Feature.TRACK_CLICKS: {"track_clicks": None},
-    }
-    merged = {name: value for feature in gone for name, value in changes[feature].items()}
-    return evolve(message, **merged)  # type: ignore[arg-type]
+    empty: dict[str, Any] = {"tags": (), "metadata": {}, "track_opens": None, "track_clicks": None}
+    return evolve(message, **{name: value for name, value in empty.items() if Feature(name) in gone})

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 
-
 from deliverykit.contracts.storage import Lane, Leased, OpenLanes
 from deliverykit.engine.catalog import Config, Stale
 from deliverykit.engine.context import Context
@@ -101,8 +100,17 @@ class Stream:
 
     async def _claim(self, lane: Lane, want: int) -> int:
         context = self._context
-        config = await self._ports.store(context.catalog.known, lane.key.account)
         token = context.new_id()
+        leased, decide, issued = await self._leased(lane, want, token)
+        files = await self._files(leased)
+        for one in leased:
+            self._launch(one, files, decide, lane, token, issued)
+        return len(leased)
+
+    async def _leased(self, lane: Lane, want: int, token: str) -> tuple[tuple[Leased, ...], ClaimHeads, float]:
+        """Claim on the configuration as it stands; the monotonic time before asking comes along."""
+        context = self._context
+        config = await self._ports.store(context.catalog.known, lane.key.account)
         while True:
             issued = context.clock.monotonic()
             decide = ClaimHeads(config, _route(config, lane), Ticket.decode(lane.key.key))
@@ -110,19 +118,18 @@ class Stream:
                 leased = await self._ports.store(
                     context.storage.claim, lane, want, config.keys, decide, token=token, lease=context.lease
                 )
-                break
             except Stale:
                 config = await self._ports.store(context.catalog.fresh, lane.key.account)
-        files = await self._files(leased)
-        for one in leased:
-            self._launch(one, files, decide, lane, token, issued)
-        return len(leased)
+            else:
+                return leased, decide, issued
 
     async def _files(self, leased: tuple[Leased, ...]) -> dict[str, bytes]:
         wanted = sorted({digest for one in leased for digest in enclosures(one.letter)})
         return dict(await self._ports.store(self._context.storage.files, wanted)) if wanted else {}
 
-    def _launch(self, leased: Leased, files: dict[str, bytes], claim: ClaimHeads, lane: Lane, token: str, issued: float) -> None:
+    def _launch(
+        self, leased: Leased, files: dict[str, bytes], claim: ClaimHeads, lane: Lane, token: str, issued: float
+    ) -> None:
         config = claim.config
         try:
             message = unpack(leased.letter, files)
@@ -159,7 +166,9 @@ class Stream:
         self._tally[verdict.next] += 1
         if verdict.bad_clock:
             # The ESP refuses this machine's clock: no fault of the server's, and no other mail of ours will do better.
-            self._clock_error = ClockError(f"{flight.server.name} refuses this machine's clock ({verdict.reason}); set it right")
+            self._clock_error = ClockError(
+                f"{flight.server.name} refuses this machine's clock ({verdict.reason}); set it right"
+            )
             self.stop()
 
     async def _mark(self, flight: Flight) -> bool:
@@ -201,8 +210,4 @@ def _route(config: Config, lane: Lane) -> Route:
     try:
         return config.route(lane.key.route)
     except NotFound:  # removed by force under its mail: nobody may carry it until it is moved
-        return Route(
-            account=lane.key.account, name="", servers=(), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE
-        )
-
-
+        return Route(account=lane.key.account, name="", servers=(), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE)

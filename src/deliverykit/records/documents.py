@@ -59,7 +59,9 @@ class Archive:
             "proven": server.proven,
             "version": server.version,
         }
-        return Document(kind="server", id=server.id, data=json.dumps(data, ensure_ascii=False), secrets=self.vault.lock(secrets))
+        return Document(
+            kind="server", id=server.id, data=json.dumps(data, ensure_ascii=False), secrets=self.vault.lock(secrets)
+        )
 
     def _limits(self, limits: Iterable[Limit]) -> list[dict[str, Any]]:
         return [self.parts.dump(limit)[0] for limit in limits]

@@ -42,7 +42,7 @@ class Parts:
                 f"register: {part!r} is not an attrs class that inherits Provider, QuotaPolicy, RateLimiter or Router"
             )
         if getattr(part, "__abstractmethods__", None):
-            missing = ", ".join(sorted(part.__abstractmethods__))  # type: ignore[attr-defined]
+            missing = ", ".join(sorted(part.__abstractmethods__))
             raise ConfigurationError(f"register: {part.__name__} does not define {missing}")
         name = getattr(part, "name", None)
         if not isinstance(name, str) or not name:
@@ -50,7 +50,7 @@ class Parts:
         taken = self._by_name.setdefault((family, name), part)
         if taken is not part:
             raise ConfigurationError(
-                f"register: {part.__name__} and {taken.__name__} are both named {name!r}; give {part.__name__} a name of its own"
+                f"register: {part.__name__} and {taken.__name__} are both named {name!r}; give one another name"
             )
 
     def providers(self) -> tuple[type[Provider], ...]:
@@ -62,7 +62,9 @@ class Parts:
         family = _family(type(part))
         name = getattr(part, "name", "")
         if family is None or self._by_name.get((family, name)) is not type(part):
-            raise ConfigurationError(f"{type(part).__name__} is not registered; build the Mailer with register=[{type(part).__name__}]")
+            raise ConfigurationError(
+                f"{type(part).__name__} is not registered; build the Mailer with register=[{type(part).__name__}]"
+            )
 
     def dump(self, part: object) -> tuple[dict[str, Any], dict[str, str]]:
         """A part as plain data, and its secrets apart from it."""
@@ -83,7 +85,9 @@ class Parts:
         """The part again. Raises :class:`UnknownPart`, or ``ConfigurationError`` where its fields no longer fit."""
         part = self._by_name.get((family, data["part"]))
         if part is None:
-            raise UnknownPart(f"the {family} {data['part']!r} is not registered here; build the Mailer with register=[its class]")
+            raise UnknownPart(
+                f"the {family} {data['part']!r} is not registered here; build the Mailer with register=[its class]"
+            )
         values = {name: _value(value) for name, value in data["fields"].items()}
         try:
             return part(**values, **{name: Secret(value) for name, value in (secrets or {}).items()})
@@ -114,7 +118,9 @@ def _plain(value: object, what: str) -> Any:
         return [_plain(item, what) for item in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) and not key.startswith("$") for key in value):
         return {key: _plain(item, what) for key, item in value.items()}
-    raise ConfigurationError(f"{what}: {type(value).__name__} cannot be stored; use text, numbers, timedelta, dates, lists or mappings")
+    raise ConfigurationError(
+        f"{what}: {type(value).__name__} cannot be stored; use text, numbers, timedelta, dates, lists or mappings"
+    )
 
 
 def _value(value: Any) -> Any:

@@ -67,7 +67,9 @@ class Vault:
             try:
                 stored = self._unlocked().decrypt(stored)
             except InvalidToken:
-                raise LostKey("secret_key: the credentials were encrypted under another key; add that key to secret_key=[…]") from None
+                raise LostKey(
+                    "secret_key: the credentials were encrypted under another key; add that key to secret_key=[…]"
+                ) from None
         elif self._required:
             raise LostKey("secret_key: the credentials are encrypted and no key was given; give secret_key=")
         secrets: dict[str, str] = json.loads(stored)
@@ -78,5 +80,5 @@ class Vault:
         if not self._keys:
             return uid
         key = hmac.digest(self._keys[0], b"deliverykit correlation id", hashlib.sha256)
-        mac = hmac.new(key, "\x00".join((uid, account, server)).encode(), hashlib.sha256).hexdigest()
+        mac = hmac.new(key, f"{uid}\x00{account}\x00{server}".encode(), hashlib.sha256).hexdigest()
         return f"{uid}-{mac[:16]}"

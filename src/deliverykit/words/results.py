@@ -34,6 +34,10 @@ class Attempt:
     reason: str = ""
 
 
+def _attempts(value: "Iterable[Attempt]") -> tuple["Attempt", ...]:
+    return tuple(value)
+
+
 @frozen(kw_only=True)
 class SendResult:
     """What became of one mail. True when it was accepted or queued.
@@ -44,7 +48,7 @@ class SendResult:
 
     status: SendStatus
     id: str
-    attempts: tuple[Attempt, ...] = field(default=(), converter=tuple)
+    attempts: tuple[Attempt, ...] = field(default=(), converter=_attempts)
     provider_message_id: str = ""
     reason: str = ""
     goes_at: datetime | None = None

@@ -23,7 +23,7 @@ Pausing = timedelta | RateLimiter | None
 class Accounts(Room):
     """The accounts of this storage. ``default`` exists by itself."""
 
-    async def add(self, id: str, *, timezone: str, quota: Quota = None, pause: Pausing = None) -> Account:  # noqa: A002
+    async def add(self, id: str, *, timezone: str, quota: Quota = None, pause: Pausing = None) -> Account:
         """Add an account with its IANA time zone and limits over all its servers. Repeatable with the same values."""
         if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
             raise ConfigurationError(f"id: {id!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
@@ -35,14 +35,16 @@ class Accounts(Room):
                 return Amendment(config=config, result=account, documents=(self.context.archive.account(account),))
             differing = [one for one in ("timezone", "limits") if getattr(config.account, one) != getattr(account, one)]
             if differing:
-                raise AlreadyExists(f"account {id!r} exists with other values in {', '.join(differing)}; use accounts.update()", differing)
+                raise AlreadyExists(
+                    f"account {id!r} exists with other values in {', '.join(differing)}; use accounts.update()", differing
+                )
             return Amendment(config=config, result=config.account)
 
         await self.ports.store(self.context.catalog.fresh, id)
         added: Account = await self.context.decided(self.ports, id, make)
         return added
 
-    async def get(self, id: str) -> Account:  # noqa: A002
+    async def get(self, id: str) -> Account:
         """An account. Raises :class:`~deliverykit.NotFound`."""
         config = await self.ports.store(self.context.catalog.fresh, id)
         if config.version == 0 and id != self.account:
@@ -58,7 +60,7 @@ class Accounts(Room):
 
     async def update(
         self,
-        id: str,  # noqa: A002
+        id: str,
         *,
         timezone: str | Unset = UNSET,
         quota: Quota | Unset = UNSET,
@@ -81,7 +83,7 @@ class Accounts(Room):
 
 
 class Budgets(Room):
-    """``mailer.budgets``: limits with a name that several servers share. They are added with the first server that names one."""
+    """``mailer.budgets``: limits with a name that several servers share. The first server that names one adds it."""
 
     async def get(self, name: str) -> Budget:
         """A budget. Raises :class:`~deliverykit.NotFound`."""

@@ -44,7 +44,7 @@ class LogEntry:
 class Outbox(Room):
     """``mailer.outbox``: the mail of one account that is not settled yet."""
 
-    async def get(self, id: str) -> Mail:  # noqa: A002
+    async def get(self, id: str) -> Mail:
         """One mail. Raises :class:`~deliverykit.NotFound` for one that is accepted and gone; see :meth:`history`."""
         row = await self.ports.store(self.context.storage.mail, id)
         if row is None or row.account != self.account:
@@ -65,12 +65,16 @@ class Outbox(Room):
                 counts[state.name.lower()] += count
         return counts
 
-    async def history(self, id: str) -> tuple[LogEntry, ...]:  # noqa: A002
+    async def history(self, id: str) -> tuple[LogEntry, ...]:
         """What happened to a mail, oldest first; empty where nothing has yet."""
         lines = await self.ports.store(self.context.storage.log, id)
         return tuple(
             LogEntry(
-                at=moment(at), server=line.server, outcome=line.outcome, detail=line.detail, provider_message_id=line.provider_message_id
+                at=moment(at),
+                server=line.server,
+                outcome=line.outcome,
+                detail=line.detail,
+                provider_message_id=line.provider_message_id,
             )
             for at, line in lines
             if line.account == self.account

@@ -77,9 +77,11 @@ def limits_of(quota: object, pausing: object, *, new: bool) -> tuple[Limit, ...]
     limits: list[Limit] = []
     for one in given:
         if not isinstance(one, Limit):
-            raise ConfigurationError(f"quota: expected CalendarQuota(…), RollingQuota(…) or your own policy, got {type(one).__name__}")
+            raise ConfigurationError(
+                f"quota: expected CalendarQuota(…), RollingQuota(…) or your own policy, got {type(one).__name__}"
+            )
         limits.append(one)
-    paced = pace(pausing)  # type: ignore[arg-type]
+    paced = pace(pausing)
     if paced is not None:
         limits.append(paced)
     keys = [limit.key for limit in limits]

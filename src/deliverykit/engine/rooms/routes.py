@@ -51,7 +51,9 @@ class Routes(Room):
                 return Amendment(config=config, result=route, documents=(self.context.archive.route(route),))
             differing = [one for one in ("servers", "strategy", "when_exhausted") if getattr(known, one) != getattr(route, one)]
             if differing:
-                raise AlreadyExists(f"route {name!r} exists with other values in {', '.join(differing)}; use routes.update()", differing)
+                raise AlreadyExists(
+                    f"route {name!r} exists with other values in {', '.join(differing)}; use routes.update()", differing
+                )
             return Amendment(config=config, result=known)
 
         added: Route = await self.amend(make)
@@ -95,7 +97,9 @@ class Routes(Room):
         config = await self.config()
         config.route(name)
         if name not in config.routes:
-            raise ConfigurationError(f"route {name!r} is made up of the ACTIVE servers and cannot be removed; add one of that name instead")
+            raise ConfigurationError(
+                f"route {name!r} is made up of the ACTIVE servers and cannot be removed; add one of that name instead"
+            )
         if move_to is not None:
             if config.route(move_to).name == name:
                 raise ConfigurationError(f"move_to: {name!r} is the route that is being removed")
@@ -103,17 +107,23 @@ class Routes(Room):
         elif cancel:
             await self.ports.store(self.context.storage.cancel, self.account, name)
         if await self.ports.store(self.context.storage.waiting, self.account, name):
-            raise ConfigurationError(f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies")
+            raise ConfigurationError(
+                f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies"
+            )
 
         def make(config: Config) -> Amendment:
-            return Amendment(config=config, result=None, documents=(Document(kind="route", id=config.route(name).name, data=None),))
+            return Amendment(
+                config=config, result=None, documents=(Document(kind="route", id=config.route(name).name, data=None),)
+            )
 
         await self.amend(make)
 
     def _strategy(self, strategy: Strategy) -> Router:
         if isinstance(strategy, str):
             if strategy not in _STRATEGIES:
-                raise ConfigurationError(f"strategy: {strategy!r} is none of {', '.join(_STRATEGIES)}, nor a router such as Weighted({{…}})")
+                raise ConfigurationError(
+                    f"strategy: {strategy!r} is none of {', '.join(_STRATEGIES)}, nor a router such as Weighted({{…}})"
+                )
             return _STRATEGIES[strategy]
         if not isinstance(strategy, Router):
             raise ConfigurationError(f"strategy: expected a name or a Router, got {type(strategy).__name__}")
@@ -122,7 +132,7 @@ class Routes(Room):
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not name.strip() or len(name) > 64:  # noqa: PLR2004
+    if not isinstance(name, str) or not name.strip() or len(name) > 64:
         raise ConfigurationError(f"name: {name!r}; give the route a name of 1 to 64 characters")
     return name
 

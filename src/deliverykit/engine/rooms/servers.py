@@ -12,10 +12,10 @@ from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Document, LaneKey, NewMail, Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.decisions import brake_name
-from deliverykit.engine.deliver import take_off
 from deliverykit.engine.gates import closings
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_of, names
+from deliverykit.engine.send import Sending
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
@@ -63,7 +63,7 @@ class Servers(Room):
         quota: Quota = None,
         pause: Pausing = None,
         budgets: Iterable[Budget | str] = (),
-        id: str | None = None,  # noqa: A002  the public name of what it is
+        id: str | None = None,
     ) -> DeliveryServer:
         """Add a server; it is saved PAUSED until a test email proves it.
 
@@ -98,7 +98,7 @@ class Servers(Room):
         added: DeliveryServer = await self.amend(make)
         return added
 
-    async def get(self, id: ServerId) -> DeliveryServer:  # noqa: A002
+    async def get(self, id: ServerId) -> DeliveryServer:
         """A server as it stands. Raises :class:`~deliverykit.NotFound`."""
         return (await self.config()).server(_id(id))
 
@@ -108,12 +108,12 @@ class Servers(Room):
 
     async def update(
         self,
-        id: ServerId,  # noqa: A002
+        id: ServerId,
         *,
         name: str | Unset = UNSET,
         provider: Provider | Unset = UNSET,
-        sender: str | Address | None | Unset = UNSET,
-        senders: Iterable[str] | None | Unset = UNSET,
+        sender: str | Address | Unset | None = UNSET,
+        senders: Iterable[str] | Unset | None = UNSET,
         quota: Quota | Unset = UNSET,
         pause: Pausing | Unset = UNSET,
         budgets: "Iterable[Budget | str] | Unset" = UNSET,
@@ -148,7 +148,11 @@ class Servers(Room):
             if old.status is Status.BROKEN and not isinstance(provider, Unset):
                 new = evolve(new, status=Status.PAUSED, reason="", proven=False)
             if new.provider != old.provider or new.sender != old.sender:
-                paused = {"status": Status.PAUSED, "paused_by": "host", "reason": "changed; send a test email and activate it again"}
+                paused = {
+                    "status": Status.PAUSED,
+                    "paused_by": "host",
+                    "reason": "changed; send a test email and activate it again",
+                }
                 new = evolve(new, proven=False, **(paused if new.active else {}))  # type: ignore[arg-type]
             documents = (*(self.context.archive.budget(budget) for budget in fresh), self.context.archive.server(new))
             return Amendment(config=config, result=new, documents=documents)
@@ -156,7 +160,7 @@ class Servers(Room):
         changed: DeliveryServer = await self.amend(make)
         return changed
 
-    async def pause(self, id: ServerId, *, reason: str = "") -> DeliveryServer:  # noqa: A002
+    async def pause(self, id: ServerId, *, reason: str = "") -> DeliveryServer:
         """Stop a server. Nothing more is admitted once this has returned; what is on its way finishes."""
 
         def make(config: Config) -> Amendment:
@@ -167,7 +171,7 @@ class Servers(Room):
         paused: DeliveryServer = await self.amend(make)
         return paused
 
-    async def activate(self, id: ServerId) -> DeliveryServer:  # noqa: A002
+    async def activate(self, id: ServerId) -> DeliveryServer:
         """Let a server carry mail.
 
         Raises :class:`~deliverykit.NotProven` until a test email was accepted since the last change of
@@ -192,7 +196,7 @@ class Servers(Room):
 
     async def send_test(
         self,
-        id: ServerId,  # noqa: A002
+        id: ServerId,
         *,
         to: str | Address,
         sender: str | Address | None = None,
@@ -213,14 +217,17 @@ class Servers(Room):
         if message.sender is None and server.sender is None:
             raise MessageError(f"sender: server {server.name!r} forces none; give send_test(sender=…)")
         if lacking := server.lacks(Needs.of(message), message.sender):
-            raise Unsupported(f"server {server.name!r} cannot carry this test: {'; '.join(lacking)}", {server.name: "; ".join(lacking)})
+            raise Unsupported(
+                f"server {server.name!r} cannot carry this test: {'; '.join(lacking)}", {server.name: "; ".join(lacking)}
+            )
         letter, files = pack(message)
         lane = LaneKey(self.account, "", "test", "")
         mail = NewMail(uid=self.context.new_id(), lane=lane, cost=1, letter=letter, files=files)
         route = Route(
             account=self.account, name="", servers=(server.id,), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE
         )
-        result = await take_off(self.context, self.ports, self.account, route, message, mail, Ticket.of(message, (server,)), test=server)
+        ticket = Ticket.of(message, (server,))
+        result = await Sending(self.context, self.ports, self.account, message, mail, ticket, route=route, test=server).run()
         return await self._proven(server, result, message.to[0])
 
     async def _proven(self, server: DeliveryServer, result: SendResult, to: Address) -> SendResult:
@@ -240,7 +247,7 @@ class Servers(Room):
             return evolve(result, proof=True)
         return evolve(result, reason="the server was changed while it was tested; test it again")
 
-    async def remove(self, id: ServerId, *, force: bool = False) -> None:  # noqa: A002
+    async def remove(self, id: ServerId, *, force: bool = False) -> None:
         """Remove a server; refused while a route names it or mail of it is in flight or in doubt (``force=True`` does it)."""
         server_id = _id(id)
         carried = await self.ports.store(self.context.storage.carried, self.account, server_id)
@@ -249,7 +256,9 @@ class Servers(Room):
             server = config.server(server_id)
             routes = [route.name for route in config.routes.values() if server.id in route.servers]
             if routes and not force:
-                raise ConfigurationError(f"server {server.name!r} is named by route {', '.join(routes)}; update them first, or force=True")
+                raise ConfigurationError(
+                    f"server {server.name!r} is named by route {', '.join(routes)}; update them first, or force=True"
+                )
             if carried and not force:
                 raise ConfigurationError(f"mail of server {server.name!r} is in flight or in doubt; wait, or force=True")
             edited = [
@@ -257,13 +266,15 @@ class Servers(Room):
                 for route in config.routes.values()
                 if server.id in route.servers
             ]
-            tombstone = Document(kind="removed", id=server.id, data=f'{{"provider": "{server.provider.name if server.provider else ""}"}}')
+            tombstone = Document(
+                kind="removed", id=server.id, data=f'{{"provider": "{server.provider.name if server.provider else ""}"}}'
+            )
             gone = Document(kind="server", id=server.id, data=None)
             return Amendment(config=config, result=None, documents=(*map(self.context.archive.route, edited), gone, tombstone))
 
         await self.amend(make)
 
-    async def quota(self, id: ServerId) -> tuple[QuotaView, ...]:  # noqa: A002
+    async def quota(self, id: ServerId) -> tuple[QuotaView, ...]:
         """What is used and left of every window this server is under, and when each resets."""
 
         def make(config: Config) -> "_Usage":
@@ -281,7 +292,12 @@ class _Usage:
     def __call__(self, view: View) -> Step[tuple[QuotaView, ...]]:
         views = [
             QuotaView(
-                owner=gate.owner, window=one.window, used=one.used, limit=one.limit, left=one.left, resets_at=moment(one.resets_at)
+                owner=gate.owner,
+                window=one.window,
+                used=one.used,
+                limit=one.limit,
+                left=one.left,
+                resets_at=moment(one.resets_at),
             )
             for gate in self.config.gates(self.server)
             if isinstance(gate.limit, QuotaPolicy)
@@ -341,7 +357,9 @@ def _budgets(config: Config, given: Iterable[Budget | str]) -> tuple[tuple[str, 
             raise ConfigurationError(f"budgets: expected Budget(…) or the name of one, got {type(one).__name__}")
         known = config.budgets.get(one.name)
         if known is not None and known != one:
-            raise AlreadyExists(f"budgets: {one.name!r} exists with other limits; change it with mailer.budgets.update()", ("budgets",))
+            raise AlreadyExists(
+                f"budgets: {one.name!r} exists with other limits; change it with mailer.budgets.update()", ("budgets",)
+            )
         if known is None:
             fresh.append(one)
         wanted.append(one.name)
@@ -354,5 +372,7 @@ def _same(known: DeliveryServer, wanted: DeliveryServer) -> DeliveryServer:
         return known
     differing = [name for name in fields if getattr(known, name) != getattr(wanted, name)]
     if differing:
-        raise AlreadyExists(f"id: {known.id!r} exists with other values in {', '.join(differing)}; use servers.update()", differing)
+        raise AlreadyExists(
+            f"id: {known.id!r} exists with other values in {', '.join(differing)}; use servers.update()", differing
+        )
     return known

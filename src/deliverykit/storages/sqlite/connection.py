@@ -46,7 +46,9 @@ class Connection:
             db.execute(f"pragma synchronous={self._synchronous}")
             (version,) = db.execute("pragma user_version").fetchone()
             if version > SCHEMA:
-                raise StorageError(f"{self.path} was written by a newer deliverykit (schema {version}, this one knows {SCHEMA}); upgrade")
+                raise StorageError(
+                    f"{self.path} was written by a newer deliverykit (schema {version}, this one knows {SCHEMA}); upgrade"
+                )
             if version < SCHEMA:
                 schema = files("deliverykit.storages.sqlite").joinpath("schema.sql").read_text()
                 db.executescript(f"begin immediate; {schema} pragma user_version={SCHEMA}; commit;")

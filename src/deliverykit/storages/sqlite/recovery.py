@@ -17,7 +17,7 @@ def needed(db: Connection, now: int) -> bool:
     found = db.row(
         "select exists(select 1 from dk_mail where state in (1, 2) and lease_until<=?1)"
         " or exists(select 1 from dk_mail where state=4 and due<=?1)"
-        f" or exists(select 1 from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=?1)",  # noqa: S608
+        f" or exists(select 1 from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=?1)",
         (now,),
     )
     return bool(found and found[0])
@@ -30,14 +30,21 @@ def recover(db: Connection, now: int) -> None:
     poison = [id_ for id_, state, expiries in lost if state == 1 and expiries + 1 >= _POISON]
     bury(db, now, poison, "poison")
     db.run_many(
-        "update dk_mail set state=0, token='', server='' where id=? and state=1", [(id_,) for id_, state, _ in lost if state == 1]
+        "update dk_mail set state=0, token='', server='' where id=? and state=1",
+        [(id_,) for id_, state, _ in lost if state == 1],
     )
     # The token stays: a late answer may still settle the attempt that is in doubt.
-    doubtful = [id_ for id_, state, _ in lost if state == 2]  # noqa: PLR2004
-    db.run_many("update dk_mail set state=3, reason='the worker was lost while it was sending' where id=?", [(id_,) for id_ in doubtful])
+    doubtful = [id_ for id_, state, _ in lost if state == 2]
+    db.run_many(
+        "update dk_mail set state=3, reason='the worker was lost while it was sending' where id=?", [(id_,) for id_ in doubtful]
+    )
     _note(db, now, doubtful, "in_doubt")
-    expired = [id_ for (id_,) in db.rows(
-        f"select id from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH))]  # noqa: S608
+    expired = [
+        id_
+        for (id_,) in db.rows(
+            f"select id from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH)
+        )
+    ]
     bury(db, now, expired, "expired")
     due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
     db.run_many("update dk_mail set state=0, server='' where id=?", [(id_,) for id_, _, _ in due])

@@ -13,8 +13,10 @@ __all__ = ["applied", "insert_mails", "lane_id", "view"]
 
 def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
     """What a decide object sees: the account's version and the limit states of ``keys``."""
-    found = {key: (seen, record) for key, seen, record in db.rows(
-        f"select key, seen, record from dk_state where key in ({marks(keys)})", keys)}  # noqa: S608
+    found = {
+        key: (seen, record)
+        for key, seen, record in db.rows(f"select key, seen, record from dk_state where key in ({marks(keys)})", keys)
+    }
     (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
     records = tuple(_loaded(found[key][1]) if key in found else {} for key in keys)
     return View(max([now, *(seen for seen, _ in found.values())]), version, records)
@@ -60,7 +62,18 @@ def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
         ((row,),) = db.rows(
             "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until)"
             " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
-            (mail.uid, lane, mail.state, mail.priority, mail.due, mail.expires, mail.cost, mail.server, mail.token, mail.lease_until),
+            (
+                mail.uid,
+                lane,
+                mail.state,
+                mail.priority,
+                mail.due,
+                mail.expires,
+                mail.cost,
+                mail.server,
+                mail.token,
+                mail.lease_until,
+            ),
         )
         db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
         for digest, content in mail.files.items():
@@ -81,7 +94,9 @@ def lane_id(db: Connection, key: LaneKey) -> int:
     """The lane's row, made where there is none."""
     where = (key.account, key.route, key.stream, key.key)
     find = "select id from dk_lane where account=? and route=? and stream=? and key=?"
-    found = db.row(find, where) or db.row("insert into dk_lane (account, route, stream, key) values (?, ?, ?, ?) returning id", where)
+    found = db.row(find, where) or db.row(
+        "insert into dk_lane (account, route, stream, key) values (?, ?, ?, ?) returning id", where
+    )
     assert found is not None  # noqa: S101  an INSERT … RETURNING answers or raises
     return int(found[0])
 
@@ -93,7 +108,7 @@ def _changed(db: Connection, change: Change) -> bool:
     if change.was is not None:
         where, values = where + " and state=?", [*values, change.was]
     if change.state is None:
-        gone = db.rows(f"delete from dk_mail where {where} returning id", values)  # noqa: S608
+        gone = db.rows(f"delete from dk_mail where {where} returning id", values)
         for (row,) in gone:
             forget(db, row)
         return bool(gone)
@@ -106,7 +121,7 @@ def _changed(db: Connection, change: Change) -> bool:
     assignments = ", ".join(f"{column}=?" for column in sets)
     return bool(
         db.run(
-            f"update dk_mail set {assignments}, attempts=attempts+? where {where}",  # noqa: S608
+            f"update dk_mail set {assignments}, attempts=attempts+? where {where}",
             [*sets.values(), int(change.spend), *values],
         )
     )

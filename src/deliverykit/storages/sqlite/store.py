@@ -34,7 +34,8 @@ _ALONE = 2
 """A mail whose lease expired so often is claimed alone: it may be what kills its workers."""
 
 _MAIL = """
-    select m.uid, l.account, l.route, l.stream, m.state, m.server, m.reason, m.attempts, m.due, m.expires, l.blocked_until, l.blocked_by
+    select m.uid, l.account, l.route, l.stream, m.state, m.server, m.reason, m.attempts, m.due, m.expires,
+      l.blocked_until, l.blocked_by
     from dk_mail m join dk_lane l on l.id = m.lane
 """
 
@@ -72,7 +73,9 @@ class SQLiteStorage:
     def _view(self, db: Connection, account: str, keys: Sequence[str]) -> View:
         seen = view(db, self.now(), account, keys)
         if seen.now > self._clock.now() + _HOUR:
-            raise ClockError(f"the clock says {self._clock.now()}, but the storage has seen {seen.now} (UTC ms); set the clock right")
+            raise ClockError(
+                f"the clock says {self._clock.now()}, but the storage has seen {seen.now} (UTC ms); set the clock right"
+            )
         self._seen = max(self._seen, seen.now)
         return seen
 
@@ -88,7 +91,9 @@ class SQLiteStorage:
         with self._db.writing() as db:  # a write transaction only because version and documents must agree
             (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
             rows = db.rows("select kind, id, data, secrets from dk_document where account=? order by seq", (account,))
-        return Snapshot(version, tuple(Document(kind=kind, id=id_, data=data, secrets=secrets) for kind, id_, data, secrets in rows))
+        return Snapshot(
+            version, tuple(Document(kind=kind, id=id_, data=data, secrets=secrets) for kind, id_, data, secrets in rows)
+        )
 
     def version(self, account: str) -> int:
         """The version of an account's documents."""
@@ -128,9 +133,11 @@ class SQLiteStorage:
                 [(seen.now + lease, token, server, id_) for id_, server in claim.leases.items()],
             )
             ids = list(claim.leases)
-            letters = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(ids)})", ids))  # noqa: S608
+            letters: dict[int, bytes] = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(ids)})", ids))
         return tuple(
-            Leased(head=head, server=claim.leases[head.id], letter=letters[head.id]) for head in heads if head.id in claim.leases
+            Leased(head=head, server=claim.leases[head.id], letter=letters[head.id])
+            for head in heads
+            if head.id in claim.leases
         )
 
     # -- the outbox ---------------------------------------------------------------------------------
@@ -150,7 +157,7 @@ class SQLiteStorage:
             )
             busy = db.row("select min(lease_until) from dk_mail where state in (1, 2)")
             later = db.row("select min(due) from dk_mail where state=4")
-            expiring = db.row(f"select min(expires) from dk_mail where expires<{NEVER} and state in (0, 4)")  # noqa: S608
+            expiring = db.row(f"select min(expires) from dk_mail where expires<{NEVER} and state in (0, 4)")
         waits = [row[5] for row in rows if row[5] > now]
         waits += [found[0] for found in (busy, later, expiring) if found and found[0] is not None]
         return OpenLanes(
@@ -172,13 +179,16 @@ class SQLiteStorage:
         """Keep leases."""
         with self._db.writing() as db:
             db.run_many(
-                "update dk_mail set lease_until=? where token=? and state in (1, 2)", [(self.now() + lease, token) for token in tokens]
+                "update dk_mail set lease_until=? where token=? and state in (1, 2)",
+                [(self.now() + lease, token) for token in tokens],
             )
 
     def release(self, tokens: Sequence[str]) -> None:
         """Give up leases that were not started."""
         with self._db.writing() as db:
-            db.run_many("update dk_mail set state=0, token='', server='' where token=? and state=1", [(token,) for token in tokens])
+            db.run_many(
+                "update dk_mail set state=0, token='', server='' where token=? and state=1", [(token,) for token in tokens]
+            )
 
     def recover(self) -> None:
         """What time alone does to the outbox."""
@@ -192,7 +202,9 @@ class SQLiteStorage:
     def move(self, account: str, route: str, to: str) -> None:
         """Lane by lane, each mail keeping its order."""
         with self._db.writing() as db:
-            for id_, stream, key in db.rows("select id, stream, key from dk_lane where account=? and route=?", (account, route)):
+            for id_, stream, key in db.rows(
+                "select id, stream, key from dk_lane where account=? and route=?", (account, route)
+            ):
                 target = lane_id(db, LaneKey(account, to, stream, key))
                 db.run("update dk_mail set lane=? where lane=? and state in (0, 4, 5)", (target, id_))
             db.run("update dk_lane set blocked_until=0 where account=? and route=?", (account, to))
@@ -201,7 +213,8 @@ class SQLiteStorage:
         """Bury what waits."""
         with self._db.writing() as db:
             rows = db.rows(
-                "select m.id from dk_mail m join dk_lane l on l.id=m.lane where l.account=? and l.route=? and m.state in (0, 4)",
+                "select m.id from dk_mail m join dk_lane l on l.id=m.lane"
+                " where l.account=? and l.route=? and m.state in (0, 4)",
                 (account, route),
             )
             recovery.bury(db, self.now(), [id_ for (id_,) in rows], "cancelled")
@@ -209,7 +222,7 @@ class SQLiteStorage:
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """Attachments by content hash."""
         with self._db.reading() as db:
-            return dict(db.rows(f"select hash, content from dk_file where hash in ({marks(hashes)})", hashes))  # noqa: S608
+            return dict(db.rows(f"select hash, content from dk_file where hash in ({marks(hashes)})", hashes))
 
     # -- looking --------------------------------------------------------------------------------------
 
@@ -231,7 +244,8 @@ class SQLiteStorage:
         with self._db.reading() as db:
             return as_counts(
                 db.rows(
-                    "select l.route, m.state, count(*) from dk_mail m join dk_lane l on l.id=m.lane where l.account=? group by 1, 2",
+                    "select l.route, m.state, count(*) from dk_mail m join dk_lane l on l.id=m.lane"
+                    " where l.account=? group by 1, 2",
                     (account,),
                 )
             )
@@ -252,7 +266,8 @@ class SQLiteStorage:
         with self._db.reading() as db:
             return bool(
                 db.row(
-                    "select 1 from dk_mail m join dk_lane l on l.id=m.lane where m.server=? and m.state in (1, 2, 3) and l.account=?",
+                    "select 1 from dk_mail m join dk_lane l on l.id=m.lane"
+                    " where m.server=? and m.state in (1, 2, 3) and l.account=?",
                     (server, account),
                 )
             )
@@ -260,10 +275,11 @@ class SQLiteStorage:
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
         """A mail's lines of the log."""
         with self._db.reading() as db:
-            rows = db.rows("select at, uid, account, server, outcome, detail, provider_id from dk_log where uid=? order by id", (uid,))
+            rows = db.rows(
+                "select at, uid, account, server, outcome, detail, provider_id from dk_log where uid=? order by id", (uid,)
+            )
         return tuple((at, LogLine(uid=uid, account=account, server=server, outcome=outcome, detail=detail, provider_message_id=pid))
                      for at, uid, account, server, outcome, detail, pid in rows)  # fmt: skip
-
 
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
@@ -278,6 +294,19 @@ def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
 
 
 def _mail_row(row: tuple[Any, ...]) -> MailRow:
-    names = ("uid", "account", "route", "stream", "state", "server", "reason", "attempts", "due", "expires", "blocked_until", "blocked_by")
+    names = (
+        "uid",
+        "account",
+        "route",
+        "stream",
+        "state",
+        "server",
+        "reason",
+        "attempts",
+        "due",
+        "expires",
+        "blocked_until",
+        "blocked_by",
+    )
     values = dict(zip(names, row, strict=True))
     return MailRow(**{**values, "state": MailState(values["state"])})

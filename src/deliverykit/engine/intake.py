@@ -1,0 +1,128 @@
+"""Taking messages in: checked against their route at the earliest moment, written down durably."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from deliverykit.contracts.storage import MailState, NewMail
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.context import Context, lane_of
+from deliverykit.engine.gates import Gate
+from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.ports import Ports
+from deliverykit.records.letter import pack
+from deliverykit.records.route import WhenExhausted
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.clock import NEVER, instant
+from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, MessageError, Unsupported
+from deliverykit.words.message import Message
+
+__all__ = ["checked", "enqueue", "never", "new_mail"]
+
+
+def checked(context: Context, config: Config, message: object, route: str) -> tuple[Message, Ticket]:
+    """The message and its ticket, or the error that says what to mend: at the earliest moment."""
+    if not isinstance(message, Message):
+        raise MessageError(
+            f"expected a Message, got {type(message).__name__}; Message.from_email() takes the standard library's"
+        )
+    visible = len(message.to) + len(message.cc)
+    if visible > context.max_visible_recipients:
+        raise MessageError(
+            f"to: {visible} people would see each other's addresses "
+            f"(max_visible_recipients is {context.max_visible_recipients}); enqueue one message each"
+        )
+    config.route(route)
+    members = config.members(route)
+    if not members:
+        raise ConfigurationError(f"route {route!r} has no delivery server; add one with mailer.servers.add(…)")
+    ticket = context.ticket(message, config, route)
+    refusals = {server.name: never(config, server, message, ticket) for server in members}
+    if all(refusals.values()):
+        reasons = {name: "; ".join(why) for name, why in refusals.items()}
+        listed = ". ".join(f"{name}: {why}" for name, why in reasons.items())
+        if message.sender is None and all(server.sender is None for server in members):
+            raise Unsupported(
+                f"sender: the message has none and no server of route {route!r} forces one; give sender=", reasons
+            )
+        raise Unsupported(f"no server of route {route!r} can ever carry this message. {listed}", reasons)
+    return message, ticket
+
+
+def never(config: Config, server: DeliveryServer, message: Message, ticket: Ticket) -> tuple[str, ...]:
+    """Why a server can never carry it: what the ESP lacks, whom it may not send for, a limit it exceeds alone."""
+    if server.provider is None:
+        return ()  # BROKEN here; it may be mended, and another process may read it
+    cost = len(message.recipients)
+    capacity = [
+        f"costs {cost} recipients, more than {gate.owner}'s {gate.limit.name} ever grants"
+        for gate in _too_small(config, server, cost)
+    ]
+    return (*server.provider.lacks(ticket.needs), *filter(None, [server.may_send(message.sender)]), *capacity)
+
+
+def _too_small(config: Config, server: DeliveryServer, cost: int) -> Iterator[Gate]:
+    """Limits that grant one mail but never so many at once; one that grants nothing at all is closed, not too small."""
+    for gate in config.gates(server):
+        if gate.limit.when((), 0, gate.cost(cost)) >= NEVER > gate.limit.when((), 0, 1):
+            yield gate
+
+
+def new_mail(context: Context, message: Message, account: str, route: str, ticket: Ticket) -> NewMail:
+    """A message as it is written down."""
+    letter, files = pack(message)
+    due = instant(message.send_at) if message.send_at else 0
+    return NewMail(
+        uid=context.new_id(),
+        lane=lane_of(account, route, message, ticket),
+        cost=len(message.recipients),
+        priority=message.priority,
+        state=MailState.SCHEDULED if due > context.clock.now() else MailState.READY,
+        due=due,
+        expires=instant(message.expires_at) if message.expires_at else NEVER,
+        letter=letter,
+        files=files,
+    )
+
+
+async def enqueue(
+    context: Context, ports: Ports, account: str, messages: Iterable[Message], route: str, chunk: int | None
+) -> list[str]:
+    """Durable on return: all or none, or by chunks. See ``Mailer.enqueue``."""
+    config = await ports.store(context.catalog.fresh, account)
+    if config.route(route).when_exhausted is WhenExhausted.REJECT:
+        raise ConfigurationError(
+            f"route {route!r} rejects what has no quota, so nothing can wait on it; use send(), or another route"
+        )
+    if isinstance(messages, Message):
+        raise MessageError("enqueue: expected a list of messages; give [message]")
+    ids: list[str] = []
+    for batch in _batches(messages, chunk):
+        try:
+            taken = batch()
+            if taken is None:
+                break
+            rows = [new_mail(context, *_with(context, config, one, route, account)) for one in taken]
+            await ports.store(context.storage.enqueue, rows)
+        except Exception as error:
+            if chunk is None:
+                raise
+            raise EnqueueInterrupted(f"enqueue stopped after {len(ids)} messages: {error}", ids) from error
+        ids += [row.uid for row in rows]
+    return ids
+
+
+def _with(context: Context, config: Config, message: Message, route: str, account: str) -> tuple[Message, str, str, Ticket]:
+    message, ticket = checked(context, config, message, route)
+    return message, account, route, ticket
+
+
+def _batches(messages: Iterable[Message], chunk: int | None) -> Iterator[Callable[[], list[Message] | None]]:
+    """One callable per chunk, so that a source that raises in the middle does it inside the caller's guard."""
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ConfigurationError(f"chunk: {chunk!r}; give a whole number from 1")
+    source = iter(messages)
+    if chunk is None:
+        yield lambda: list(source)
+        return
+    while True:
+        yield lambda: list(islice(source, chunk)) or None

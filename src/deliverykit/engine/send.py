@@ -1,0 +1,182 @@
+"""``send()``: one mail now, server after server, by the same journey as the worker's."""
+
+from attrs import define, evolve, field
+
+from deliverykit.contracts.storage import MailState, NewMail
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.context import Context
+from deliverykit.engine.decisions import Place, Placed, Readmit, Settle, keeps, waits_for
+from deliverykit.engine.intake import checked, new_mail
+from deliverykit.engine.journey import Flight, fly
+from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.ports import Ports
+from deliverykit.engine.verdicts import Next, Verdict
+from deliverykit.records.route import Route
+from deliverykit.records.server import DeliveryServer, Status
+from deliverykit.words.clock import moment
+from deliverykit.words.errors import MessageError
+from deliverykit.words.message import Message
+from deliverykit.words.outcomes import Accepted
+from deliverykit.words.results import Attempt, SendResult, SendStatus
+
+__all__ = ["Sending", "send"]
+
+_ROUNDS = 20
+"""Each round closes, pauses or passes over a server, so this many are never needed; it only ends what a bug would spin."""
+
+
+async def send(context: Context, ports: Ports, account: str, message: Message, route_name: str) -> SendResult:
+    """Try now. See ``Mailer.send``."""
+    config = await ports.store(context.catalog.fresh, account)
+    message, ticket = checked(context, config, message, route_name)
+    mail = new_mail(context, message, account, route_name, ticket)
+    route = config.route(route_name)
+    if mail.expires <= context.clock.now():
+        raise MessageError("expires_at: lies in the past; the message would never be sent")
+    if mail.state is MailState.SCHEDULED:
+        if not keeps(route):
+            raise MessageError(
+                f"send_at: route {route_name!r} rejects what cannot go now; leave send_at out, or use another route"
+            )
+        await ports.store(context.storage.enqueue, [mail])
+        return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
+    return await Sending(context, ports, account, message, mail, ticket, route=route).run()
+
+
+@define
+class Sending:
+    """One mail on its way. With ``test`` it is that server's test email: no other takes it, and it never waits."""
+
+    context: Context
+    ports: Ports
+    account: str
+    message: Message
+    mail: NewMail
+    ticket: Ticket
+    route: Route = field(kw_only=True)
+    test: DeliveryServer | None = field(default=None, kw_only=True)
+    attempts: list[Attempt] = field(factory=list, init=False)
+    patience: int = field(init=False)
+    """How many ms are left to wait for a pace."""
+
+    def __attrs_post_init__(self) -> None:
+        self.mail = evolve(self.mail, token=self.context.new_id())
+        self.patience = self.context.max_wait
+
+    @property
+    def keep(self) -> bool:
+        """Whether the outbox takes it over when it cannot go now."""
+        return self.test is None and keeps(self.route)
+
+    async def run(self) -> SendResult:
+        """Until a server takes it, it may have gone, it is refused, or it must wait."""
+        verdict: Verdict | None = None
+        for _ in range(_ROUNDS):
+            placed, issued, config = await self._placed(first=verdict is None)
+            if placed.grant is None:
+                return self._waits(placed)
+            flight = self._flight(placed, issued, config)
+            verdict = await fly(self.context, self.ports, flight)
+            assert verdict is not None  # noqa: S101  nobody else can hold a row that was born under our token
+            await self._land(flight, verdict)
+            if verdict.next is not Next.AGAIN or self.test is not None:
+                break
+            if verdict.pass_over is not None:
+                self.ticket = self.ticket.passing(flight.server.id, for_good=verdict.pass_over)
+        assert verdict is not None  # noqa: S101  the loop has run
+        return await self._landed(verdict)
+
+    # -- admission ------------------------------------------------------------------------------------
+
+    async def _placed(self, *, first: bool) -> tuple[Placed, float, Config]:
+        """Ask for leave; wait for a pace as long as patience lasts, never for quota."""
+        while True:
+            issued = self.context.clock.monotonic()
+            asked: list[Place | Readmit] = []
+
+            def make(config: Config) -> Place | Readmit:
+                asked[:] = [self._question(config, first=first)]  # noqa: B023  asked is this round's
+                return asked[0]  # noqa: B023
+
+            placed = await self.context.decided(self.ports, self.account, make)
+            wait = waits_for(placed) - placed.now
+            pacing = placed.grant is None and placed.state is None and placed.refusal is not None and placed.refusal.paces
+            if not pacing or wait > self.patience:
+                return placed, issued, asked[0].config
+            self.patience -= max(wait, 1)
+            await self.ports.sleep(max(wait, 1) / 1000)
+
+    def _question(self, config: Config, *, first: bool) -> Place | Readmit:
+        route = self.route
+        if self.test is not None:
+            config = _on_trial(config, self.test)
+        else:
+            route = config.route(self.route.name)
+        if first:
+            return Place(
+                config=config, route=route, ticket=self.ticket, mail=self.mail,
+                patience=self.patience, lease=self.context.lease, keep=self.keep,
+            )  # fmt: skip
+        return Readmit(
+            config=config, route=route, ticket=self.ticket, lane=evolve(self.mail.lane, key=self.ticket.encode()),
+            uid=self.mail.uid, token=self.mail.token, cost=self.mail.cost, patience=self.patience, keep=self.keep,
+        )  # fmt: skip
+
+    # -- the attempt ----------------------------------------------------------------------------------
+
+    def _flight(self, placed: Placed, issued: float, config: Config) -> Flight:
+        assert placed.grant is not None  # noqa: S101  asked for by run() alone
+        return Flight(
+            uid=self.mail.uid, row=0, token=self.mail.token, lane=self.mail.lane, ticket=self.ticket, route=self.route,
+            config=config, server=config.server(placed.grant.server), message=self.message, grant=placed.grant, issued=issued,
+            attempts=len(self.attempts),
+        )  # fmt: skip
+
+    async def _land(self, flight: Flight, verdict: Verdict) -> None:
+        self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
+        landing = flight.landed(self._for_the_books(verdict), held=True, keep=False)
+
+        def make(config: Config) -> Settle:
+            return Settle(config, (landing,), self.context.archive)
+
+        await self.context.decided(self.ports, self.account, make)
+
+    def _for_the_books(self, verdict: Verdict) -> Verdict:
+        """A test's row always goes; a mail whose route rejects is not scheduled."""
+        if self.test is not None and verdict.next is not Next.DONE:
+            return evolve(verdict, next=Next.DEAD, brake=False)
+        if not self.keep and verdict.next is Next.LATER:
+            return evolve(verdict, next=Next.DEAD)
+        return verdict
+
+    # -- the answer -----------------------------------------------------------------------------------
+
+    def _waits(self, placed: Placed) -> SendResult:
+        return SendResult(
+            status=SendStatus.QUEUED if self.keep else SendStatus.REJECTED,
+            id=self.mail.uid,
+            attempts=self.attempts,
+            reason=f"no quota: {placed.refusal.by}" if placed.refusal else "",
+            goes_at=moment(waits_for(placed)),
+        )
+
+    async def _landed(self, verdict: Verdict) -> SendResult:
+        waits = SendStatus.QUEUED if self.keep else SendStatus.REJECTED
+        ends = {Next.DONE: SendStatus.ACCEPTED, Next.DEAD: SendStatus.REJECTED, Next.IN_DOUBT: SendStatus.IN_DOUBT}
+        if verdict.next is Next.AGAIN and self.keep:  # held, and we stop here: let the row go
+            await self.ports.store(self.context.storage.release, [self.mail.token])
+        later = verdict.next is Next.LATER and self.keep
+        return SendResult(
+            status=ends.get(verdict.next, waits),
+            id=self.mail.uid,
+            attempts=self.attempts,
+            provider_message_id=verdict.outcome.provider_message_id if isinstance(verdict.outcome, Accepted) else "",
+            reason=verdict.reason,
+            goes_at=moment(self.context.clock.now() + round(verdict.delay * 1000)) if later else None,
+        )
+
+
+def _on_trial(config: Config, server: DeliveryServer) -> Config:
+    """The configuration in which a server that is not ACTIVE may carry its test, as it was when it was asked for."""
+    trial = evolve(server, status=Status.ACTIVE)
+    return evolve(config, servers={**config.servers, server.id: trial}, gates={})
