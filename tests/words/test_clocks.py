@@ -101,7 +101,12 @@ def test_a_running_clock_runs_and_is_moved_besides() -> None:
 
 def test_threads_may_share_it() -> None:
     clock = ManualClock(START)
-    threads = [threading.Thread(target=lambda: [clock.advance(0.001) for _ in range(500)]) for _ in range(4)]
+
+    def move() -> None:
+        for _ in range(500):
+            clock.advance(0.001)
+
+    threads = [threading.Thread(target=move) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -84,7 +84,8 @@ class _InThreads:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(200, thread_name_prefix="deliverykit-http")
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(self._transport.send, request))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: context.run(self._transport.send, request))
 
     async def aclose(self) -> None:
         """End the threads once they are done, and close what the transport opened."""

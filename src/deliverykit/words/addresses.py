@@ -3,6 +3,8 @@
 import base64
 import re
 import unicodedata
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.headerregistry import AddressHeader, HeaderRegistry
 from functools import lru_cache
 from typing import Final
@@ -23,7 +25,7 @@ _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=?^_`
 # The two ordinary forms, Name <address> and "Name" <address>; all others are left to the standard library. A name without
 # quotes may hold a comma or a dot, as people write it (Smith, Ann <a@example.org>): with one @ it is one address.
 _NAMED = re.compile(
-    r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<plain>[^"<>@\\]*))<\s*(?P<email>[^"(),:;<>\s]+)\s*>"""
+    r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<plain>[^"<>@\\]*))<\s*(?P<email>(?:"(?:[^"\\]|\\.)*"@)?[^"(),:;<>\s]+)\s*>"""
 )
 _LONGEST: Final = 2000
 """No address as text is longer; the standard library's parser takes time by the square of the length."""
@@ -168,7 +170,7 @@ def address(value: "str | Address", what: str = "address") -> Address:
     if not text:
         raise MessageError(f"{what}: empty; give an address such as 'ann@example.org'")
     try:
-        if "<" not in text and '"' not in text:
+        if not text.endswith(">"):
             return Address(text)
         name, email = _parsed(text)
         return Address(email, name)
@@ -182,8 +184,8 @@ def _parsed(text: str) -> tuple[str, str]:
         raise MessageError(f"address {text!r}: a control character cannot stand in an address")
     if len(text) > _LONGEST:
         raise MessageError(f"address {text[:40]!r}…: longer than {_LONGEST} characters")
-    if (plain := _NAMED.fullmatch(text)) and "=?" not in text:
-        return plain["plain"] or re.sub(r"\\(.)", r"\1", plain["quoted"] or ""), plain["email"]
+    if plain := _NAMED.fullmatch(text):
+        return _decoded(plain["plain"] or re.sub(r"\\(.)", r"\1", plain["quoted"] or "")), plain["email"]
     name, _, rest = text.partition("<")
     if rest == f"{name.strip()}>":  # ann@example.org <ann@example.org>, as address books export it
         return "", name.strip()
@@ -198,6 +200,16 @@ def _parsed(text: str) -> tuple[str, str]:
     if header.groups[0].display_name is not None:
         raise MessageError(f"address {text!r}: a group; give its members as a list")
     return header.addresses[0].display_name, header.addresses[0].addr_spec
+
+
+def _decoded(name: str) -> str:
+    """A name with its encoded words read. Not by the header registry: before Python 3.11.10 it puts spaces between them."""
+    if "=?" not in name:
+        return name
+    try:
+        return str(make_header(decode_header(name)))
+    except (LookupError, ValueError, HeaderParseError):
+        return name
 
 
 @lru_cache(maxsize=1)
