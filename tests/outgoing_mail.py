@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+from hypothesis import strategies as st
+
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.words.addresses import Address, address
 from deliverykit.words.message import Attachment, Message
 from deliverykit.words.wire import HttpResponse
-from hypothesis import strategies as st
 
 __all__ = ["NOW", "OUR_ID", "answers", "json_answer", "mails", "outgoing", "texts"]
 
