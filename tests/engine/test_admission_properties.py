@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from attrs import frozen
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deliverykit.engine.admission import MARGIN, Candidates, admit
@@ -137,6 +137,7 @@ def test_a_refusal_names_the_instant_at_which_it_ends_and_not_a_moment_later(wor
     assert not admit(candidates, rest[:1], [record], refusal.at - 1).grants
 
 
+@example(World((9, 9), (9, 9), 9, (False, False), (1, 1, 1), WhenExhausted.FAILOVER), 1)
 @given(worlds(), st.integers(1, 20))
 def test_asking_in_two_parts_grants_what_asking_once_grants(world: World, cut: int) -> None:
     candidates = world.candidates(RoundRobin())
