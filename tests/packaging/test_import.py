@@ -1,5 +1,6 @@
 """``import deliverykit`` is light: it loads no HTTP client, no driver, no test tool, and runs in a blink."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,9 +17,12 @@ HEAVY = {
 
 def _loaded(statement: str) -> set[str]:
     """Top-level names of the modules that a fresh interpreter loads for a statement."""
+    # Coverage, where it is measuring, would start in the new interpreter too and load modules of its own.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", statement], capture_output=True, text=True, check=True, timeout=60
-    )
+        [sys.executable, "-X", "importtime", "-c", statement],
+        capture_output=True, text=True, check=True, timeout=60, env=environment,
+    )  # fmt: skip
     lines = re.findall(r"^import time:\s+\d+ \|\s+\d+ \| *(\S+)$", done.stderr, re.MULTILINE)
     return {line.partition(".")[0] for line in lines}
 
