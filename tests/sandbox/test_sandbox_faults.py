@@ -73,7 +73,8 @@ def post_status(esp: str) -> int:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_reset(sandbox: Sandbox, when: str) -> None:
     sandbox.fault("mailgun", "reset", when=when)
-    with pytest.raises(httpx2.NetworkError):
+    # A client whose write met the reset may find a bare end of file where it reads: httpx calls that a protocol error.
+    with pytest.raises((httpx2.NetworkError, httpx2.RemoteProtocolError)):
         post(sandbox, "mailgun")
     assert sandbox.count("mailgun") == (when == "after")
     assert len(sandbox.requests("mailgun")) == 1

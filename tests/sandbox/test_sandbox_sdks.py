@@ -56,6 +56,7 @@ def test_ses_simple_by_boto3(sandbox: Sandbox) -> None:
         {"RawContent": PNG, "FileName": "a.png", "ContentType": "image/png", "ContentId": "logo"}
     ]
     tags = [{"Name": "campaign", "Value": "spring"}, {"Name": "deliverykit_id", "Value": "id-1"}]
+    tags += [{"Name": f"tag_{n}", "Value": f"v{n}"} for n in (10, 1, 2)]
     answer = ses(sandbox).send_email(**simple(Content=content, EmailTags=tags, ReplyToAddresses=["r@example.com"]))
     [mail] = sandbox.received("ses")
     assert answer["MessageId"] == mail.provider_message_id
@@ -73,7 +74,7 @@ def test_ses_simple_by_boto3(sandbox: Sandbox) -> None:
     )
     [file] = mail.attachments
     assert (file.filename, file.content, file.content_type, file.content_id) == ("a.png", PNG, "image/png", "logo")
-    assert mail.credential == "AKIAIOSFODNN7EXAMPLE"
+    assert (mail.tags, mail.credential) == (("v1", "v2", "v10"), "AKIAIOSFODNN7EXAMPLE")
 
 
 def test_ses_raw_by_boto3_takes_the_envelope_from_destination(sandbox: Sandbox) -> None:
@@ -338,8 +339,8 @@ def test_mailgun_by_its_sdk(sandbox: Sandbox, client: Any) -> None:
     files = [("attachment", ("ä b.png", PNG)), ("inline", ("logo.png", PNG, "image/png")), ("attachment", (None, b"nameless"))]
     answer = client.messages.create(data=mailgun_data(), files=files, domain="mg.example.com")
     [mail] = sandbox.received("mailgun")
-    assert answer.json() == {"id": mail.provider_message_id, "message": "Queued. Thank you."}
-    assert mail.provider_message_id.endswith("@mg.example.com>")
+    assert answer.json() == {"id": f"<{mail.provider_message_id}>", "message": "Queued. Thank you."}
+    assert mail.provider_message_id.endswith("@mg.example.com")
     assert "x-ratelimit-limit" in answer.headers
     assert (mail.sender, mail.sender_name, mail.subject) == ("news@example.com", "Example Nöws", "Grüße")
     assert (mail.text, mail.html) == ("Hällo\r\n", "<p>Hällo</p>")
@@ -472,8 +473,8 @@ def elastic_mail(to: list[str] | None = None, **content: Any) -> Any:
 def test_elastic_email_by_its_sdk(sandbox: Sandbox) -> None:
     answer = elastic(sandbox).emails_transactional_post(elastic_mail())
     [mail] = sandbox.received("elasticemail")
-    assert answer.message_id == mail.provider_message_id
-    assert answer.transaction_id
+    assert answer.transaction_id == mail.provider_message_id
+    assert len(answer.message_id) == 22
     assert (mail.sender, mail.sender_name, mail.subject) == ("news@example.com", "Example Nöws", "Grüße")
     assert (mail.text, mail.html, mail.headers) == ("Hällo", "<p>Hällo</p>", {"X-Batch": "7"})
     assert mail.recipients == ("ann@example.org", "cc@example.org", "b@example.net")
@@ -497,14 +498,14 @@ def test_elastic_email_idempotency_key(sandbox: Sandbox) -> None:
         api.emails_transactional_post(elastic_mail(), idempotency_key="k1")
     again = api.emails_transactional_post_with_http_info(elastic_mail(), idempotency_key="k1")
     assert again.headers["Idempotency-Replayed"] == "true"
-    assert [one.provider_message_id for one in sandbox.received("elasticemail")] == [again.data.message_id]
+    assert [one.provider_message_id for one in sandbox.received("elasticemail")] == [again.data.transaction_id]
     with pytest.raises(ElasticEmail.ApiException) as caught:
         api.emails_transactional_post(elastic_mail(Subject="other"), idempotency_key="k1")
     assert caught.value.status == 422
     from datetime import timedelta
 
     sandbox.move_clock(timedelta(hours=25))
-    assert api.emails_transactional_post(elastic_mail(), idempotency_key="k1").message_id != again.data.message_id
+    assert api.emails_transactional_post(elastic_mail(), idempotency_key="k1").transaction_id != again.data.transaction_id
 
 
 @pytest.mark.parametrize(

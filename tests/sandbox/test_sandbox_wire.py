@@ -119,6 +119,16 @@ def test_odd_requests(sandbox: Sandbox, raw_request: bytes, status: bytes) -> No
     assert sandbox.count() == 0
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_reset_is_a_reset_and_not_an_end(sandbox: Sandbox, when: str) -> None:
+    sandbox.fault("sendgrid", "reset", when=when)
+    with connect(sandbox) as raw:
+        raw.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + (BODY if when == "after" else b""))
+        with pytest.raises(ConnectionResetError):
+            raw.recv(1)
+    assert sandbox.count("sendgrid") == (when == "after")
+
+
 def test_a_client_that_leaves_in_the_middle_sends_nothing(sandbox: Sandbox) -> None:
     with connect(sandbox) as raw:
         raw.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:-1])
@@ -355,3 +365,14 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         while time.monotonic() < deadline:
             client.count()
             time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "use",
+    ["from deliverykit.sandbox import Sandbox; Sandbox().start()", "from deliverykit.sandbox.server import main; main([])"],
+)
+def test_without_h11_it_says_what_to_install(use: str) -> None:
+    code = f"import sys; sys.modules['h11'] = None; {use}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert "ConfigurationError: the sandbox needs h11; install deliverykit[sandbox]" in found.stderr
+    assert found.returncode == 1

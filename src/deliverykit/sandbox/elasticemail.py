@@ -152,13 +152,13 @@ def _send(request: Request, account: Account, kind: str) -> Verdict:
         attachments=tuple(_file(one) for one in _array(content.get("Attachments"), "Attachments")),
         tags=(_string(options["ChannelName"], "ChannelName"),) if options.get("ChannelName") else (),
         id=_string(content.get("Postback") or "", "Postback"),
-        provider_message_id=base64.urlsafe_b64encode(bytes.fromhex(account.token)).decode()[:22],
     )
     if sum(len(one.content) for one in mail.attachments) + len(text or "") + len(html or "") > MAX_BYTES:
         bad("Email size exceeds the limit of 20 MB")
     guid = account.token
-    transaction = f"{guid[:8]}-{guid[8:12]}-{guid[12:16]}-{guid[16:20]}-{guid[20:]}"
-    answer = Reply.of(200, {"TransactionID": transaction, "MessageID": mail.provider_message_id})
+    mail.provider_message_id = f"{guid[:8]}-{guid[8:12]}-{guid[12:16]}-{guid[16:20]}-{guid[20:]}"
+    short = base64.urlsafe_b64encode(bytes.fromhex(guid)).decode()[:22]
+    answer = Reply.of(200, {"TransactionID": mail.provider_message_id, "MessageID": short})
     return Verdict(reply=answer, mail=mail, remember=remember)
 
 

@@ -249,7 +249,7 @@ def _queued(mail: Mail, parts: list[Part], message_id: str, account: Account) ->
     mail.metadata = dict(_prefixed(parts, "v:", fold=False).values())
     mail.id = mail.metadata.pop(ID_VARIABLE, "")
     mail.delivered = not any(value in {"yes", "true"} for value in _values(parts, "o:testmode"))
-    mail.provider_message_id = message_id
+    mail.provider_message_id = message_id.strip("<>")
     return Verdict(reply=Reply.of(200, {"id": message_id, "message": "Queued. Thank you."}), mail=mail)
 
 

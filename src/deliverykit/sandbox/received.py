@@ -1,6 +1,7 @@
 """What tests look at: a mail an ESP accepted, and a submission it saw, the same shape for all four."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,11 @@ class Received:
     ``at`` is when its request's first byte came, in UTC milliseconds of the sandbox's clock.
     Addresses are bare and ASCII, ``names`` are the display names by address; ``recipients`` is the
     envelope. ``headers`` are those with no field of their own. ``tags`` and ``metadata`` are what
-    the ESP calls so (SES: EmailTags are metadata; Elastic Email: the channel is the tag). ``id`` is
-    deliverykit's id in the mail, ``provider_message_id`` what the ESP answered, ``credential`` the
-    key that was used (SES: the access key id), ``raw`` the request's body.
+    the ESP calls so, and what deliverykit puts in their place: at SES EmailTags ``tag_1``, ``tag_2``
+    … are tags, the others and the header ``X-Deliverykit-Metadata`` metadata; at Elastic Email the
+    channel is the tag. ``id`` is deliverykit's id in the mail. ``provider_message_id`` is what the
+    ESP answered, as its events name it: Mailgun's without brackets, Elastic Email's TransactionID.
+    ``credential`` is the key that was used (SES: the access key id), ``raw`` the request's body.
     """
 
     esp: str
@@ -52,9 +55,10 @@ class Received:
         mail = opened(mail)
         return cls(
             esp=esp, at=at, credential=credential, raw=raw, sender=mail.sender, sender_name=mail.names.get(mail.sender, ""),
-            recipients=mail.recipients, to=mail.to, cc=mail.cc, bcc=mail.bcc, reply_to=mail.reply_to, names=mail.names,
+            recipients=mail.recipients, to=mail.to, cc=mail.cc, bcc=mail.bcc, reply_to=mail.reply_to,
+            names={email: name for email, name in mail.names.items() if name},
             subject=mail.subject, headers=mail.headers, text=mail.text, html=mail.html, attachments=mail.attachments,
-            tags=mail.tags, metadata=mail.metadata, id=mail.id, provider_message_id=mail.provider_message_id,
+            tags=mail.tags, metadata=mail.metadata | _metadata(mail), id=mail.id, provider_message_id=mail.provider_message_id,
         )  # fmt: skip
 
     def header(self, name: str) -> str:
@@ -74,6 +78,16 @@ class Received:
         lists = {name: tuple(values[name]) for name in ("recipients", "to", "cc", "bcc", "reply_to", "tags")}
         files = tuple(File(**one | {"content": base64.b64decode(one["content"])}) for one in values["attachments"])
         return cls(**{**values, **lists, "raw": base64.b64decode(values["raw"]), "attachments": files})
+
+
+def _metadata(mail: Mail) -> dict[str, str]:
+    """What the header ``X-Deliverykit-Metadata`` says, where an ESP has no place for metadata."""
+    text = next((value for name, value in mail.headers.items() if name.lower() == "x-deliverykit-metadata"), "")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _packed(content: bytes) -> str:

@@ -22,6 +22,7 @@ EXAMPLE_KEYS = {"AKIAIOSFODNN7EXAMPLE": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKE
 ID_TAG = "deliverykit_id"
 MAX_BYTES = 40 * 1024 * 1024
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_NUMBERED = re.compile(r"tag_[1-9]\d{0,3}")
 _SET = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ONCE = ("from", "to", "cc", "bcc", "subject", "reply-to", "sender", "message-id", "date", "mime-version", "content-type")
 
@@ -144,11 +145,16 @@ def _send(request: Request, account: Account, _: object) -> Verdict:
         bad("Recipient count exceeds 50.")
     mail.metadata = _tags(fields.get("EmailTags"))
     mail.id = mail.metadata.pop(ID_TAG, "")
+    mail.tags = tuple(mail.metadata.pop(name) for name in sorted(filter(_NUMBERED.fullmatch, mail.metadata), key=_number))
     configuration = fields.get("ConfigurationSetName")
     if configuration is not None and not _SET.fullmatch(_text(configuration, "ConfigurationSetName")):
         bad(f"Invalid ConfigurationSetName <{configuration}>.")
     mail.provider_message_id = f"01000193{account.token[:8]}-{_uuid(account.token)}-000000"
     return Verdict(reply=Reply.of(200, {"MessageId": mail.provider_message_id}), mail=mail)
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("tag_"))
 
 
 def _mapping(value: object, what: str) -> Fields:
