@@ -129,6 +129,7 @@ def seen_by_sendgrid(sent: dict[str, Any]) -> list[Any]:
 
 
 @given(trees(_NAMES, _LEAVES))
+@example({"from": EVIL})
 @example({"personalizations": [PERSON], "Personalizations": [{"to": [EVIL]}]})
 def test_whatever_extra_holds_it_is_refused_or_changes_nothing_promised(extra: dict[str, Any]) -> None:
     before = seen_by_sendgrid(body(sendgrid.request(outgoing(full(), FORCED, forced=True), NOW)))

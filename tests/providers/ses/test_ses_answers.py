@@ -185,6 +185,7 @@ _headers = st.dictionaries(st.sampled_from(["x-amzn-errortype", "x-amzn-requesti
 
 @given(status=st.integers(100, 599), body=_bodies, headers=_headers, forced=st.booleans())
 @example(status=400, body=b"[" * 100_000, headers={}, forced=True)
+@example(status=400, body=b'{"code": 5, "message": "x"}', headers={}, forced=True)
 @example(status=200, body=b"\xff\xfe", headers={}, forced=False)
 def test_every_answer_is_one_outcome(status: int, body: bytes, headers: dict[str, str], forced: bool) -> None:
     mail = outgoing(plain().message, FORCED, forced=forced)

@@ -145,6 +145,8 @@ def seen_by_ses(sent: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(trees(_NAMES, _LEAVES))
+@example({"Destination": {"BccAddresses": ["evil@example.net"]}})
+@example({"FromEmailAddress": "evil@example.net"})
 @example({"EmailTags": [OURS, {"Name": "campaign", "Value": "x"}]})
 @example({"Content": {"Simple": {"Headers": [ID_HEADER, {"Name": "X-Direction", "Value": "from"}]}}})
 def test_whatever_extra_holds_it_is_refused_or_changes_nothing_promised(extra: dict[str, Any]) -> None:

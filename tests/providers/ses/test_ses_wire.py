@@ -230,17 +230,26 @@ def test_no_spelling_in_raw_mail_gets_through(name: str, value: str, newline: st
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b"X-SES-CONFIGURATION-SET: other\r\n\r\nx", "x-ses-configuration-set"),
+        (b"X-SES-CONFIGURATION-SET: other\r\n\r\nx", "X-SES-CONFIGURATION-SET"),
         (b"Subject: a\nx-ses-message-tags : deliverykit_id=1\n\nx", "x-ses-message-tags"),
-        (b"Subject: a\r\nX-SES-SOURCE-ARN: arn\r\n\r\nx", "x-ses-source-arn"),
+        (b"Subject: a\r\nX-SES-SOURCE-ARN: arn\r\n\r\nx", "X-SES-SOURCE-ARN"),
         (b"Subject: a\rFrom: evil@example.net\r\n\r\nx", "CR"),
-        (b"Subject: a\r\n\x00From: evil@example.net\r\n\r\nx", "NUL"),
-        (b"\r\n folded into our last header\r\nSubject: a\r\n\r\nx", "begin with a space"),
+        (b"Subject: a\x00\r\n\r\nx", "x00"),
     ],
 )
 def test_raw_mail_that_commands_ses_or_is_read_in_two_ways_is_refused(raw: bytes, says: str) -> None:
     with pytest.raises(MessageError, match=says):
         ses.request(raw_mail(raw), NOW)
+
+
+def test_a_first_line_cannot_fold_into_our_last_header() -> None:
+    mime = parsed(raw_mail(b"\r\n folded\r\nSubject: a\r\n\r\nx"))
+    assert mime["X-Deliverykit-Id"] == ID
+    assert "folded" not in str(mime)
+
+
+def test_what_looks_like_a_command_in_the_body_is_text() -> None:
+    assert "x-ses-tenant: b" in parsed(raw_mail(b"Subject: a\r\n\r\nx-ses-tenant: b\r\n\r\nx")).get_content()
 
 
 def test_a_folded_line_that_looks_like_a_command_is_text() -> None:

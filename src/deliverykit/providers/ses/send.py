@@ -37,8 +37,8 @@ METADATA_HEADER = "X-Deliverykit-Metadata"
 _THEIR_HEADERS = frozenset({"from", "sender", "to", "cc", "bcc", "return-path", "resent-from", "resent-to", "resent-bcc"})
 """What would name another sender or recipient. ``x-ses-…`` as well: it stands for parameters of the call."""
 
-_NOT_IN_RAW = frozenset({"sender", "return-path", "bcc", "resent-bcc"})
-"""Taken out of the host's MIME; its From is replaced, its To and Cc are text that people read, the envelope is ours."""
+_NOT_IN_RAW = frozenset({"sender", "return-path"})
+"""Taken out, as Bcc is, of the host's MIME; its From is replaced, its To and Cc are text that people read, the envelope is ours."""
 
 
 @frozen(kw_only=True)
@@ -246,19 +246,13 @@ def _file(one: Attachment) -> dict[str, str]:
 
 def _raw(mail: Outgoing, raw: bytes) -> dict[str, str]:
     """The host's MIME with our From, our id, and the Reply-To of a forced sender; the envelope is ``Destination``."""
-    head = re.split(rb"\r?\n\r?\n", raw.lstrip(b"\r\n"), maxsplit=1)[0]
-    if re.search(rb"\r(?!\n)|\x00|^[ \t]", head):
-        raise MessageError("raw: its headers begin with a space, or hold a bare CR or a NUL; servers differ in reading that")
-    if theirs := next((name for name in _header_names(head) if name.startswith("x-ses-")), None):
-        raise MessageError(f"raw: the header {theirs} commands SES; remove it, the server's own settings say it")
     reply_to = {"Reply-To": ", ".join(one.header for one in mail.reply_to)} if mail.reply_to else {}
     ours = {"From": mail.sender.header, **reply_to, **_our_headers(mail)}
-    return {"Data": base64.b64encode(rewritten(raw, _NOT_IN_RAW, ours)).decode()}
-
-
-def _header_names(head: bytes) -> list[str]:
-    lines = [line for line in head.split(b"\n") if line[:1] not in {b" ", b"\t"}]
-    return [line.partition(b":")[0].strip().decode("ascii", "replace").lower() for line in lines]
+    data = rewritten(raw, _NOT_IN_RAW, ours)
+    if theirs := re.search(rb"^x-ses-[^:\s]*", data.partition(b"\r\n\r\n")[0], re.IGNORECASE | re.MULTILINE):
+        name = theirs.group().decode("ascii", "replace")
+        raise MessageError(f"raw: the header {name} commands SES; remove it, the server's own settings say it")
+    return {"Data": base64.b64encode(data).decode()}
 
 
 def _pairs(items: Any) -> list[tuple[str, str]] | None:
