@@ -185,7 +185,10 @@ RAW = (
 
 def raw_mail(raw: bytes, reply_to: tuple[Address, ...] = (), **fields: Any) -> Outgoing:
     return outgoing(
-        Message(to=["ann@example.org", "Böb <bob@example.org>"], raw=raw, **fields), FORCED, forced=True, reply_to=reply_to
+        Message(sender="host@example.com", to=["ann@example.org", "Böb <bob@example.org>"], raw=raw, **fields),
+        FORCED,
+        forced=True,
+        reply_to=reply_to,
     )
 
 

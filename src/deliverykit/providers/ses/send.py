@@ -38,7 +38,7 @@ _THEIR_HEADERS = frozenset({"from", "sender", "to", "cc", "bcc", "return-path", 
 """What would name another sender or recipient. ``x-ses-…`` as well: it stands for parameters of the call."""
 
 _NOT_IN_RAW = frozenset({"sender", "return-path"})
-"""Taken out, as Bcc is, of the host's MIME; its From is replaced, its To and Cc are text that people read, the envelope is ours."""
+"""Taken out of the host's MIME, as Bcc is; its From is replaced, its To and Cc are text to read, the envelope is ours."""
 
 
 @frozen(kw_only=True)
