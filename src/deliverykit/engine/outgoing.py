@@ -10,6 +10,7 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
+from deliverykit.words.mime import header_values
 
 __all__ = ["OnUnsupported", "addressed", "stripped"]
 
@@ -27,7 +28,8 @@ def addressed(message: Message, server: DeliveryServer, travel_id: str) -> Outgo
         raise MessageError("sender: the message has none and the server forces none; give sender= or set the server's")
     reply_to: tuple[Address, ...] = message.reply_to
     original = message.sender
-    if server.sender is not None and not reply_to and original is not None and original.routable and original.key != sender.key:
+    answered = reply_to or (message.raw is not None and header_values(message.raw, "reply-to"))
+    if server.sender is not None and not answered and original is not None and original.routable and original.key != sender.key:
         reply_to = (original,)
     return Outgoing(id=travel_id, message=message, sender=sender, reply_to=reply_to, forced=server.sender is not None)
 

@@ -50,7 +50,7 @@ def addresses(*, international: bool = False, names: bool = True) -> st.SearchSt
     """
     letters = _ATOM + _INTERNATIONAL if international else _ATOM
     atoms = st.lists(st.text(letters, min_size=1, max_size=8), min_size=1, max_size=3).map(".".join)
-    quoted = st.text("abc @.,;<>()[]", min_size=1, max_size=8).map(lambda text: f'"{text}"')
+    quoted = st.text("abc @.,;()[]", min_size=1, max_size=8).map(lambda text: f'"{text}"')
     local = st.one_of(atoms, atoms, atoms, quoted)
     email = st.builds("{}@{}".format, local, st.sampled_from(_DOMAINS))
     return st.builds(Address, email, lines(40) if names else st.just(""))

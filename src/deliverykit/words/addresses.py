@@ -18,7 +18,8 @@ __all__ = ["Address", "address", "addresses", "ascii_domain", "encoded_words", "
 
 _PLAIN_DOMAIN = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _LOCAL = re.compile(r"[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+(\.[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+)*")
-_QUOTED = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])+"')
+# Quoted local parts without < and >: the standard library, and who knows which ESP, reads those as the end of a name.
+_QUOTED = re.compile(r'"([ !#-;=?-\[\]-~]|\\[ -;=?-~])+"')
 # C0, DEL, C1, the two Unicode line ends (Python's email package takes \x85, U+2028 and U+2029 for line breaks), surrogates.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")

@@ -253,6 +253,14 @@ def _expires_at(value: datetime | None) -> datetime | None:
     return _instant(value, "expires_at")
 
 
+def _only_sender(written: list[str]) -> Address | None:
+    """The From of raw mail where it is exactly one address; anything else is no sender, and only a forced one helps."""
+    try:
+        return address(written[0], "raw: From") if len(written) == 1 else None
+    except MessageError:
+        return None
+
+
 @frozen(kw_only=True)
 class Message:
     """One email, to one or several recipients, independent of any ESP.
@@ -260,7 +268,8 @@ class Message:
     Addresses are given as text (``"Ann <ann@example.org>"``) or :class:`Address`. ``sender`` is the
     From; a server's forced sender replaces it. An address given twice over ``to``, ``cc`` and ``bcc``
     is kept once, where it stands first. ``raw`` is a complete MIME message instead of ``subject``,
-    ``text``, ``html``, ``headers`` and ``attachments``, for ESPs that take one. ``extra`` holds an
+    ``text``, ``html``, ``headers`` and ``attachments``, for ESPs that take one; its From is the sender
+    where none is given. ``extra`` holds an
     ESP's own fields by its name (``{"sendgrid": {"ip_pool_name": "bulk"}}``) and is merged last; it
     cannot touch what the library promises (From, recipients, our id). ``stream`` names a class of
     mail that queues on its own; ``priority`` (higher first) orders within it. ``send_at`` is waited
@@ -335,10 +344,12 @@ class Message:
             raise MessageError(
                 f"raw: {given[0]}= cannot stand beside raw=; write it into the MIME message, recipients into to="
             )
-        from deliverykit.words.mime import begins_with_fields
+        from deliverykit.words.mime import begins_with_fields, header_values
 
         if not begins_with_fields(self.raw):
             raise MessageError("raw: does not begin with header fields; give a whole MIME message, head and body")
+        if self.sender is None:
+            object.__setattr__(self, "sender", _only_sender(header_values(self.raw, "from")))
 
     @property
     def recipients(self) -> tuple[Address, ...]:
