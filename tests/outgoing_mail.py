@@ -16,7 +16,7 @@ NOW = 1_795_860_000_000
 """2026-11-28 in UTC milliseconds; nothing depends on which instant it is."""
 OUR_ID = "dk_5f3a-9Z"
 
-_LINE = st.characters(exclude_categories=["Cs", "Cc"])
+_LINE = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
 _DOMAINS = st.sampled_from(["example.org", "mail.example.com", "bücher.example", "例え.example", "xn--bcher-kva.example"])
 _LOCALS = st.from_regex(r"[a-z0-9+_-]{1,12}(\.[a-z0-9]{1,5})?", fullmatch=True)
 

@@ -37,7 +37,9 @@ class Form:
     def __init__(self, request: HttpRequest) -> None:
         kind, _, rest = request.headers["Content-Type"].partition(";")
         options = {"boundary": rest.strip().removeprefix("boundary=")}
-        _, fields, files = FormDataParser(stream_factory=lambda **_: io.BytesIO(), silent=False).parse(io.BytesIO(request.body), kind, len(request.body), options)
+        _, fields, files = FormDataParser(stream_factory=lambda **_: io.BytesIO(), silent=False).parse(
+            io.BytesIO(request.body), kind, len(request.body), options
+        )
         self.fields: dict[str, list[str]] = {name: fields.getlist(name) for name in fields}
         self.files: dict[str, list[tuple[str, str, bytes]]] = {
             name: [self._file(one) for one in files.getlist(name)] for name in files
