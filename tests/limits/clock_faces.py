@@ -15,10 +15,10 @@ def ms(*parts: int) -> int:
 def boundaries(unit: str, zone: str, low: int, high: int, anchor_day: int = 1, anchor_hour: int = 0) -> list[int]:
     """The minutes in ``[low, high)`` at which a window of ``unit`` begins, that at ``low`` left out.
 
-    A day begins when a later date than ever before is seen; so begin the look-out two days early.
+    A day begins when a later date than ever before is seen; so the look-out begins 26 hours early.
     """
     tz, found, latest = ZoneInfo(zone), [], None
-    for at in range(low if unit == "hour" else low - 2 * 1440 * MINUTE, high, MINUTE):
+    for at in range(low if unit == "hour" else low - 26 * 60 * MINUTE, high, MINUTE):
         face = datetime.fromtimestamp(at // 1000, tz)
         if unit == "hour":
             if face.minute == 0 and at > low:

@@ -231,6 +231,17 @@ def test_a_change_of_zone_is_no_second_budget() -> None:
     assert angeles.when(state, midnight, 100) > angeles.usage(state, midnight)[0].resets_at - 1
 
 
+def test_what_was_taken_before_a_change_of_zone_is_not_given_back_to_the_new_window() -> None:
+    tokyo = CalendarQuota(day=100, timezone="Asia/Tokyo")
+    angeles = evolve(tokyo, timezone="America/Los_Angeles")
+    before, change, after = ms(2026, 11, 23, 14), ms(2026, 11, 23, 14, 30), ms(2026, 11, 23, 15, 30)
+    state = took(tokyo, (before, 50))
+    state = took(angeles, (change, 50), state=state)  # good until midnight in Los Angeles
+    state = angeles.give(state, before, 50)
+    # A new day in Tokyo: the second 50 may be used in it, the first 50 were its yesterday's.
+    assert tokyo.room(state, after) == 50
+
+
 def test_the_old_window_is_left_alone_where_nothing_overlaps() -> None:
     quota = CalendarQuota(hour=10, timezone="Europe/Berlin")
     state = took(quota, (NOON, 10))
