@@ -1,10 +1,9 @@
 """The sandbox's listeners: four ESPs and the control in one process, one port each, on this machine only."""
 
 import asyncio
-import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from deliverykit.sandbox.control import Control
 from deliverykit.sandbox.elasticemail import ElasticEmail
@@ -18,8 +17,15 @@ __all__ = ["listen"]
 _HOST = "127.0.0.1"
 
 
-async def listen(*, port: int, as_json: bool, keep: int | None, ses_keys: Mapping[str, str], until_eof: bool) -> None:
-    """Listen, print the URLs, and serve until SIGTERM, SIGINT or (``until_eof``) the end of standard input."""
+async def listen(
+    *,
+    port: int,
+    keep: int | None,
+    ses_keys: Mapping[str, str],
+    until_eof: bool,
+    announce: Callable[[Mapping[str, str]], None],
+) -> None:
+    """Listen, announce the URLs, and serve until SIGTERM, SIGINT or (``until_eof``) the end of standard input."""
     clock = Clock()
     secrets = {**EXAMPLE_KEYS, **ses_keys}
     services = (Ses(), SendGrid(), Mailgun(), ElasticEmail())
@@ -33,9 +39,7 @@ async def listen(*, port: int, as_json: bool, keep: int | None, ses_keys: Mappin
         server = await asyncio.start_server(handler, _HOST, port and port + offset, backlog=1024, limit=1 << 20)
         urls[name] = f"http://{_HOST}:{server.sockets[0].getsockname()[1]}"
         servers.append(server)
-    for name, url in urls.items():
-        sys.stdout.write((json.dumps({"name": name, "url": url}) if as_json else f"{name:<13}{url}") + "\n")
-    sys.stdout.flush()
+    announce(urls)
     calm()
     await _stopped(until_eof)
     for server in servers:

@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 from deliverykit.words.errors import ConfigurationError
 
@@ -14,11 +16,12 @@ KEYS_VARIABLE = "DELIVERYKIT_SANDBOX_SES_KEYS"
 """``ID=secret`` pairs, one a line: secrets do not belong on a command line."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, announce: Callable[[Mapping[str, str]], None] | None = None) -> int:
     """Serve the four ESPs on this machine until SIGTERM; print where, and return 0.
 
     ``--port N`` takes N and the four ports after it, 0 any that are free; ``--json`` prints each URL
-    as a JSON line. Raises :class:`~deliverykit.ConfigurationError` where h11 is not installed.
+    as a JSON line; without it ``announce`` may print them in another way. Raises
+    :class:`~deliverykit.ConfigurationError` where h11 is not installed.
     """
     parser = argparse.ArgumentParser(
         prog="deliverykit sandbox", description="Amazon SES, SendGrid, Mailgun and Elastic Email on localhost."
@@ -30,9 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     from deliverykit.sandbox.listening import listen
 
+    said = _json_lines if given.json else announce or _lines
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(listen(port=given.port, as_json=given.json, keep=given.keep, ses_keys=_keys(), until_eof=given.until_eof))
+        asyncio.run(listen(port=given.port, keep=given.keep, ses_keys=_keys(), until_eof=given.until_eof, announce=said))
     return 0
+
+
+def _json_lines(urls: Mapping[str, str]) -> None:
+    for name, url in urls.items():
+        sys.stdout.write(json.dumps({"name": name, "url": url}) + "\n")
+    sys.stdout.flush()
+
+
+def _lines(urls: Mapping[str, str]) -> None:
+    for name, url in urls.items():
+        sys.stdout.write(f"{name:<13}{url}\n")
+    sys.stdout.flush()
 
 
 def _keys() -> dict[str, str]:
