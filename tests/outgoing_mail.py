@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.words.addresses import Address, address
-from deliverykit.words.message import Attachment, Message
+from deliverykit.words.enclosures import Attachment
+from deliverykit.words.message import Message
 from deliverykit.words.wire import HttpResponse
 
 __all__ = ["NOW", "OUR_ID", "answers", "json_answer", "mails", "outgoing", "texts"]
@@ -99,25 +100,56 @@ def json_answer(status: int, body: object, **headers: str) -> HttpResponse:
     return HttpResponse(status=status, headers=named, body=json.dumps(body).encode())
 
 
-def answers(phrases: list[str], keys: list[str]) -> st.SearchStrategy[HttpResponse]:
-    """Any answer at all, rich in what this ESP says: its ``phrases`` under its JSON ``keys``, and garbage."""
-    text = st.one_of(st.sampled_from(phrases), st.text(max_size=60))
-    value = st.one_of(text, st.none(), st.integers(), st.lists(text, max_size=2), st.floats(), st.booleans())
-    shaped = st.dictionaries(st.sampled_from(keys), value, max_size=3)
-    body = st.one_of(
-        shaped.map(lambda found: json.dumps(found).encode()),
-        value.map(lambda found: json.dumps(found).encode()),
-        st.binary(max_size=60),
-        st.just(b"[" * 5000),
+STATUSES = (
+    100,
+    200,
+    202,
+    204,
+    299,
+    301,
+    304,
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    409,
+    412,
+    413,
+    418,
+    420,
+    422,
+    429,
+    499,
+    500,
+    501,
+    502,
+    503,
+    504,
+)
+
+
+def answers(phrases: list[str], keys: list[str]) -> st.SearchStrategy[list[HttpResponse]]:
+    """One body and its headers under every status: what this ESP says under its JSON ``keys``, its ``phrases``, and garbage."""
+    text = st.one_of(st.sampled_from(phrases), st.sampled_from(["", "<>", "< >"]), st.text(max_size=60))
+    value = st.one_of(text, st.none() | st.integers() | st.booleans() | st.floats() | st.lists(text, max_size=2))
+    shaped = st.builds(
+        lambda key, found, more: {**more, key: found}, st.sampled_from(keys), value, st.dictionaries(st.text(max_size=8), value)
     )
+    body = st.one_of(shaped.map(_dumped), shaped.map(_dumped), value.map(_dumped), st.binary(max_size=60), st.just(b"[" * 5000))
     times = st.one_of(
         st.text(max_size=30), st.integers().map(str), st.floats().map(str), st.just("Mon, 25 Aug 2025 07:00:31 UTC")
     )
     headers = st.dictionaries(st.sampled_from(["Retry-After", "X-RateLimit-Reset", "Location"]), times, max_size=3)
-    status = st.one_of(
-        st.sampled_from([200, 202, 301, 400, 401, 402, 403, 404, 409, 412, 413, 420, 422, 429, 500, 502, 503, 504]),
-        st.integers(100, 999),
-    )
+    statuses = st.integers(100, 999).map(lambda status: (status, *STATUSES))
     return st.builds(
-        lambda status, headers, body: HttpResponse(status=status, headers=headers, body=body), status, headers, body
+        lambda found, headers, body: [HttpResponse(status=one, headers=headers, body=body) for one in found],
+        statuses,
+        headers,
+        body,
     )
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value).encode()

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.elasticemail import ElasticEmail
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Attachment
 from deliverykit.words.outcomes import Scope
 from outgoing_mail import NOW, OUR_ID, mails, outgoing
 from shared_files import shared

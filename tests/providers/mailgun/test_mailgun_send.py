@@ -21,8 +21,8 @@ from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.mailgun import File, Mailgun
 from deliverykit.providers.mailgun.multipart import encoded
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Attachment
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.wire import HttpRequest
 from outgoing_mail import NOW, OUR_ID, mails, outgoing
