@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from attrs import frozen
 
 from deliverykit.contracts.capabilities import Needs
+from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import LaneKey
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Config
@@ -13,7 +14,7 @@ from deliverykit.engine.decisions import Landing
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.outgoing import addressed
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.verdicts import Next, Situation, Verdict, judge
+from deliverykit.engine.verdicts import Next, Situation, Verdict, judge, unequipped
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import instant
@@ -72,7 +73,15 @@ async def fly(
     if not flight.grant.in_time(now):
         missed = "its window ended before it could start"
         return Verdict(next=Next.AGAIN, outcome=NotSent(missed), reason=missed, refund=True)
-    outcome = await _submitted(context, ports, flight, now)
+    try:
+        provider = context.provider(flight.server)
+    except ConfigurationError as error:
+        return unequipped(f"the credentials cannot be had: {error}", _situation(flight))
+    except Exception as error:
+        # A host's callable: a vault that is sealed, a network that is down. Its words may hold a secret.
+        context.logger.warning("the credentials of %s cannot be had: %s", flight.server.id, type(error).__name__)
+        return unequipped(f"the credentials cannot be had: {type(error).__name__}", _situation(flight))
+    outcome = await _submitted(context, ports, flight, provider, now)
     return judge(outcome, _situation(flight), context.back_off)
 
 
@@ -81,13 +90,9 @@ async def _until(context: Context, ports: Ports, at: int) -> None:
         await ports.sleep(wait / 1000)
 
 
-async def _submitted(context: Context, ports: Ports, flight: Flight, now: int) -> Outcome:
+async def _submitted(context: Context, ports: Ports, flight: Flight, provider: Provider, now: int) -> Outcome:
     """Build, transmit once, read the answer. Whatever goes wrong becomes an outcome."""
     server = flight.server
-    try:
-        provider = context.provider(server)
-    except ConfigurationError as error:
-        return NotSent(f"the credentials cannot be had: {error}", 60.0)
     message = context.fitted(flight.message, provider)
     if lacking := server.lacks(Needs.of(message), message.sender):
         return Unfit("; ".join(lacking))

@@ -10,7 +10,7 @@ from tenacity.wait import wait_base
 
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
 
-__all__ = ["BackOff", "Next", "Situation", "Verdict", "judge"]
+__all__ = ["BackOff", "Next", "Situation", "Verdict", "judge", "unequipped"]
 
 CLOCK = "clock:"
 """How an adapter begins the reason when the ESP refuses our clock: no fault of the server's."""
@@ -107,6 +107,16 @@ def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
             return _not_sent(outcome, reason, retry_after, situation, back_off)
         case Unknown(reason):
             return Verdict(next=Next.IN_DOUBT, outcome=outcome, reason=reason, spend=True)
+
+
+_EQUIP = 60.0
+
+
+def unequipped(reason: str, situation: Situation) -> Verdict:
+    """This process lacks what the server needs (a credential). Nobody's fault: no attempt is spent, another process may have it."""
+    if situation.others:
+        return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True, pass_over=False)
+    return Verdict(next=Next.LATER, outcome=NotSent(reason), reason=reason, refund=True, delay=_EQUIP)
 
 
 def _not_sent(outcome: Outcome, reason: str, retry_after: float, situation: Situation, back_off: BackOff) -> Verdict:
