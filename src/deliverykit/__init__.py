@@ -7,6 +7,7 @@ from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority, RoundRobin, Weighted
 from deliverykit.words.addresses import Address
 from deliverykit.words.credentials import Env, Named, Secret
+from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import (
     AlreadyExists,
     ClockError,
@@ -19,7 +20,7 @@ from deliverykit.words.errors import (
     StorageError,
     Unsupported,
 )
-from deliverykit.words.message import Attachment, Message, Unsubscribe
+from deliverykit.words.message import Message
 from deliverykit.words.results import Attempt, DrainReport, Explanation, SendResult, SendStatus
 
 __all__ = [

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.words.addresses import Address
-from deliverykit.words.message import Attachment, Message
+from deliverykit.words.enclosures import Attachment
+from deliverykit.words.message import Message
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 NOW = 1_795_428_000_123

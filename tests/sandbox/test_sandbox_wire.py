@@ -20,8 +20,9 @@ from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.sendgrid import SendGrid
 from deliverykit.sandbox import Sandbox
 from deliverykit.words.addresses import address
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
-from deliverykit.words.message import Attachment, Message
+from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, ServerFault
 from deliverykit.words.wire import HttpResponse
 

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit.testing.strategies import addresses, attachments, headers, http_responses, messages
+from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import RESERVED_HEADERS, Attachment, Message, Unsubscribe
+from deliverykit.words.lines import RESERVED_HEADERS
+from deliverykit.words.message import Message
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 CONTROLS = "".join(chr(n) for n in range(0x20) if n != 9) + "\x7f\x80\x85\x9f\u2028\u2029\ud800"

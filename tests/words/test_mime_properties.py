@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deliverykit.testing.strategies import lines
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
-from deliverykit.words.mime import header_values, rewritten
+from deliverykit.words.raw import header_values, rewritten
 
 OURS = {"From": "Us <us@example.com>", "To": "ann@example.org"}
 EVIL = b"evil@example.net"

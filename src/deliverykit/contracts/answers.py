@@ -4,16 +4,13 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.clock import instant
 from deliverykit.words.outcomes import NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
 from deliverykit.words.wire import HttpResponse
-
-if TYPE_CHECKING:
-    from deliverykit.contracts.provider import Outgoing
 
 __all__ = [
     "Answer",
@@ -37,7 +34,7 @@ class Answer:
     status: int
     text: str
     response: HttpResponse
-    mail: "Outgoing"
+    mail: Outgoing
     now: int
 
     @property
@@ -61,10 +58,13 @@ class Row:
     text: re.Pattern[str] = field(converter=_pattern)
     judge: Judge
 
+    def lists(self, status: int) -> bool:
+        """Whether this row speaks of a status."""
+        return status == self.status if isinstance(self.status, int) else status in self.status
+
     def matches(self, answer: Answer) -> bool:
         """Whether this row speaks of the answer."""
-        listed = answer.status == self.status if isinstance(self.status, int) else answer.status in self.status
-        return listed and self.text.search(answer.text) is not None
+        return self.lists(answer.status) and self.text.search(answer.text) is not None
 
 
 def judged(table: Sequence[Row], answer: Answer) -> Outcome:
@@ -80,7 +80,7 @@ def judged(table: Sequence[Row], answer: Answer) -> Outcome:
     if answer.status == 503:
         return not_sent()(answer)
     if 300 <= answer.status < 500:
-        known = any(answer.status == row.status if isinstance(row.status, int) else answer.status in row.status for row in table)
+        known = any(row.lists(answer.status) for row in table)
         return Rejected(answer.reason) if known else NotSent(answer.reason)
     return Unknown(answer.reason)
 
@@ -120,8 +120,10 @@ def not_sent() -> Judge:
     return judge
 
 
-def throttled(scope: Scope = Scope.SERVER, *, after: float | None = None, until: Callable[[Answer], int | None] | None = None) -> Judge:
-    """Not now. Until what ``until`` reads from the answer, else its Retry-After, else ``after`` seconds, else unknown."""
+def throttled(
+    scope: Scope = Scope.SERVER, *, after: float | None = None, until: Callable[[Answer], int | None] | None = None
+) -> Judge:
+    """Not now. Until what ``until`` reads from the answer, else its Retry-After, else for ``after`` seconds, else unknown."""
 
     def judge(answer: Answer) -> Outcome:
         at = until(answer) if until else None

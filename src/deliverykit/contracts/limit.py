@@ -80,7 +80,7 @@ class Limit(ABC):
 
     @abstractmethod
     def when(self, state: State, now: int, n: int) -> int:
-        """The first instant with room for ``n`` if nothing else is taken; :data:`~deliverykit.words.clock.NEVER` if none comes."""
+        """The first instant with room for ``n`` if nothing else is taken; ``NEVER`` if none comes."""
 
     @abstractmethod
     def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:

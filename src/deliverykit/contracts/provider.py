@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Self, final
 
-from attrs import Attribute, asdict, evolve, field, fields, frozen
+from attrs import Attribute, asdict, evolve, field, fields
 
 from deliverykit.contracts.answers import Answer, Row, judged
 from deliverykit.contracts.capabilities import Capabilities, Needs
+from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.addresses import Address
 from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Unknown
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -105,42 +105,6 @@ def json_body(payload: Mapping[str, Any], esp: str) -> bytes:
         return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise MessageError(f"extra[{esp!r}]: holds what is no JSON ({error}); give text, numbers, lists and mappings") from None
-
-
-@frozen(kw_only=True)
-class Outgoing:
-    """A message as one server sends it: the From decided, the recipients final, our id attached.
-
-    ``id`` is our correlation id (letters, digits, ``-`` and ``_``); it travels with the mail and
-    comes back in the ESP's events. ``forced`` tells that ``sender`` is the server's forced sender.
-    """
-
-    id: str
-    message: Message = field(repr=False)
-    sender: Address
-    reply_to: tuple[Address, ...] = ()
-    forced: bool = False
-
-    @property
-    def to(self) -> tuple[Address, ...]:
-        """The visible recipients."""
-        return self.message.to
-
-    @property
-    def cc(self) -> tuple[Address, ...]:
-        """The copied recipients."""
-        return self.message.cc
-
-    @property
-    def bcc(self) -> tuple[Address, ...]:
-        """The hidden recipients."""
-        return self.message.bcc
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The host's own headers and those of ``unsubscribe=``."""
-        unsubscribe = self.message.unsubscribe
-        return {**self.message.headers, **(unsubscribe.headers if unsubscribe else {})}
 
 
 class Provider(ABC):

@@ -10,7 +10,7 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
-from deliverykit.words.mime import header_values
+from deliverykit.words.raw import header_values
 
 __all__ = ["OnUnsupported", "addressed", "stripped"]
 

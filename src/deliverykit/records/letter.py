@@ -9,7 +9,8 @@ from typing import Any
 from attrs import fields
 
 from deliverykit.words.addresses import Address
-from deliverykit.words.message import Attachment, Message, Unsubscribe
+from deliverykit.words.enclosures import Attachment, Unsubscribe
+from deliverykit.words.message import Message
 
 __all__ = ["enclosures", "pack", "unpack"]
 

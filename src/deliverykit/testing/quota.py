@@ -4,12 +4,17 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from attrs import define
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from deliverykit.contracts.limit import QuotaPolicy, State, Terms
 from deliverykit.words.clock import NEVER
+from deliverykit.words.errors import ConfigurationError
+
+try:
+    from hypothesis import settings
+    from hypothesis import strategies as st
+    from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+except ModuleNotFoundError:
+    raise ConfigurationError("QuotaPolicyMachine needs Hypothesis; pip install 'deliverykit[testing]'") from None
 
 __all__ = ["QuotaPolicyMachine"]
 

@@ -15,11 +15,17 @@ Needs the extra ``deliverykit[testing]``.
 import json
 from typing import Any
 
-from hypothesis import strategies as st
-
 from deliverykit.words.addresses import Address
-from deliverykit.words.message import RESERVED_HEADERS, Attachment, Message, Unsubscribe
+from deliverykit.words.enclosures import Attachment, Unsubscribe
+from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.lines import RESERVED_HEADERS
+from deliverykit.words.message import Message
 from deliverykit.words.wire import HttpResponse
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError:
+    raise ConfigurationError("deliverykit.testing.strategies needs Hypothesis; pip install 'deliverykit[testing]'") from None
 
 __all__ = ["addresses", "attachments", "headers", "http_responses", "lines", "messages"]
 

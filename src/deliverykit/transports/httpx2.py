@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -321,12 +323,15 @@ def _module(client: object) -> Any:
     raise ConfigurationError(f"transport: {type(client).__name__} is no client of httpx or httpx2")
 
 
+@cache
+def _version() -> str:
+    return version("deliverykit")
+
+
 def _headers(request: HttpRequest) -> Mapping[str, str]:
     """The request's headers; who we are, and no compression, where it does not say (an answer is small, and then bounded)."""
-    from deliverykit import __version__
-
     given = {name.lower() for name in request.headers}
-    ours = {"User-Agent": f"deliverykit/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    ours = {"User-Agent": f"deliverykit/{_version()}", "Accept": "*/*", "Accept-Encoding": "identity"}
     return {**{name: value for name, value in ours.items() if name.lower() not in given}, **request.headers}
 
 

@@ -57,11 +57,14 @@ class Named:
     name: str = field()
 
 
-Credential = Secret | Env | Named
+Credential = str | Secret | Env | Named
+"""What a provider's secret field takes. Text becomes a :class:`Secret` at once; no provider holds it in the clear."""
 
 
 def revealed(credential: Credential) -> str:
     """The value of a secret, for the wire; :class:`~deliverykit.ConfigurationError` for a reference nobody resolved."""
     if isinstance(credential, Secret):
         return credential.reveal()
+    if isinstance(credential, str):
+        return credential
     raise ConfigurationError(f"{credential!r} is a reference; it has to be resolved before a request is built")

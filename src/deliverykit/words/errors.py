@@ -50,7 +50,7 @@ class Unsupported(MessageError):
 
     def __init__(self, text: str, reasons: dict[str, str] | None = None) -> None:
         super().__init__(text)
-        self.reasons = dict(reasons or {})
+        self.reasons: dict[str, str] = dict(reasons or {})
 
 
 class ConfigurationError(DeliveryError, ValueError):
@@ -62,7 +62,7 @@ class AlreadyExists(ConfigurationError):
 
     def __init__(self, text: str, fields: Sequence[str] = ()) -> None:
         super().__init__(text)
-        self.fields = tuple(fields)
+        self.fields: tuple[str, ...] = tuple(fields)
 
 
 class NotProven(ConfigurationError):
@@ -92,7 +92,7 @@ class EnqueueInterrupted(DeliveryError):
 
     def __init__(self, text: str, ids: Sequence[str]) -> None:
         super().__init__(text)
-        self.ids = tuple(ids)
+        self.ids: tuple[str, ...] = tuple(ids)
 
 
 class Stage(StrEnum):
@@ -116,5 +116,5 @@ class TransportError(DeliveryError):
 
     def __init__(self, stage: Stage, reason: str) -> None:
         super().__init__(f"{stage.value}: {reason}")
-        self.stage = stage
-        self.reason = reason
+        self.stage: Stage = stage
+        self.reason: str = reason

@@ -1,15 +1,15 @@
-"""MIME: taking an ``EmailMessage`` apart, and editing the header block of raw bytes without touching the body."""
+"""Taking the standard library's ``EmailMessage`` apart."""
 
 import re
-from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
 from deliverykit.words.addresses import Address
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import MessageError
-from deliverykit.words.message import RESERVED_HEADERS, Attachment
+from deliverykit.words.lines import RESERVED_HEADERS
 
-__all__ = ["begins_with_fields", "fields_of", "header_values", "rewritten"]
+__all__ = ["fields_of"]
 
 _WHOLE = {"multipart/signed", "multipart/encrypted", "multipart/report"}
 """What means something only as a whole: taken apart, a signature no longer fits."""
@@ -65,88 +65,3 @@ def _take_part(part: EmailMessage, fields: dict[str, Any]) -> None:
                 content_id=part.get("Content-ID", "") if part.get_content_disposition() != "attachment" else "",
             )
         )
-
-
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-# RFC 5322, 3.6.8; the blank before the colon is its obsolete syntax (4.5), which mail servers still read.
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
-# Whoever these name gets no mail by them: recipients are given to the ESP. Left in, readers would see the hidden ones.
-_HIDDEN = frozenset({"bcc", "resent-bcc"})
-
-
-def _head(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
-    """The header fields by lower-case name, each as its lines with CR LF between; and the body.
-
-    The head ends where any reader may let it end, so that nobody finds another field further down: at an empty line,
-    and at the first line that is neither a field nor the continuation of one. What stands before the first
-    field (empty lines, a mailbox's ``From `` line, a continuation of nothing) is left out.
-    """
-    fields: list[tuple[str, bytes]] = []
-    at = 0
-    while at < len(raw):
-        end = _LINE_END.search(raw, at)
-        stop, following = (end.start(), end.end()) if end else (len(raw), len(raw))
-        line = raw[at:stop]
-        if end and end.group() == b"\r":
-            raise MessageError("raw: a CR without LF stands among the headers; end lines with CR LF")
-        found = _FIELD.match(line)
-        if found:
-            fields.append((found[1].decode("ascii").lower(), line))
-        elif not fields and (not line or line[:1] in b" \t" or line.startswith(b"From ")):
-            pass
-        elif line[:1] in (b" ", b"\t"):
-            name, text = fields[-1]
-            fields[-1] = (name, text + b"\r\n" + line)
-        else:
-            return fields, raw[at:] if line else raw[following:]
-        at = following
-    return fields, b""
-
-
-def begins_with_fields(raw: bytes) -> bool:
-    """Whether there is a header block at all, rather than text somebody took for a message."""
-    return bool(_head(raw)[0])
-
-
-def header_values(raw: bytes, name: str) -> list[str]:
-    """The unfolded values of a header in raw MIME."""
-    return [
-        re.sub(rb"\r\n[ \t]+", b" ", text.partition(b":")[2]).strip().decode("utf-8", "replace")
-        for found, text in _head(raw)[0]
-        if found == name.lower()
-    ]
-
-
-def rewritten(raw: bytes, remove: frozenset[str], headers: Mapping[str, str]) -> bytes:
-    """Raw MIME with header fields removed and others put first; the body keeps every byte.
-
-    Of the fields in ``headers`` only these are left, whatever case, folding or number the others had;
-    ``Bcc`` is removed in any case. The head is written with CR LF and ended by an empty line, so all
-    readers see the same fields. Not re-serialised: a parse and print would change signed or odd bodies.
-
-    Raises :class:`~deliverykit.MessageError` for a bare CR or another control character among the
-    headers that stay: some readers end a line there, and a second From could hide behind it.
-    """
-    fields, body = _head(raw)
-    gone = {name.lower() for name in remove} | {name.lower() for name in headers} | _HIDDEN
-    kept = [text for name, text in fields if name not in gone]
-    for text in kept:
-        if bad := _CONTROL.search(text.replace(b"\r\n", b"")):
-            name = text.partition(b":")[0].decode("ascii", "replace")
-            raise MessageError(f"raw: header {name} contains {bad.group()!r}, where readers may end the line; remove it")
-    added = [_folded(name, value) for name, value in headers.items()]
-    return b"\r\n".join([*added, *kept, b"", b""]) + body
-
-
-def _folded(name: str, value: str) -> bytes:
-    """One field, broken at its own spaces where it is longer than 78 (a line of more than 998 is refused by servers)."""
-    if bad := re.search(r"[\x00-\x08\x0a-\x1f\x7f]", name + value):
-        raise MessageError(f"header {name}: contains {bad.group()!r}, which cannot stand in a header")
-    lines, line = [], f"{name}:"
-    for word in re.findall(r"\s*\S+", f" {value}"):
-        if len(line) + len(word) > 78 and line != f"{name}:":
-            lines.append(line)
-            line = ""
-        line += word
-    return "\r\n".join([*lines, line]).encode()

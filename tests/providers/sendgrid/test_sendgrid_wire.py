@@ -16,8 +16,9 @@ from deliverykit.contracts.provider import Outgoing, option
 from deliverykit.providers.sendgrid import SendGrid
 from deliverykit.words.addresses import Address
 from deliverykit.words.credentials import Env, Named, Secret
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
-from deliverykit.words.message import Attachment, Message
+from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Scope
 from shared_files import shared
 

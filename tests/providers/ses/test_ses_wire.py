@@ -25,8 +25,9 @@ from deliverykit.contracts.capabilities import Feature, Needs
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.ses import SES
 from deliverykit.words.addresses import Address
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Attachment, Message
+from deliverykit.words.message import Message
 
 SERVICE = ServiceModel(Loader().load_service_model("sesv2", "service-2"), "sesv2")
 SEND = SERVICE.operation_model("SendEmail")

@@ -15,8 +15,8 @@ from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
 from deliverykit.providers.elasticemail.table import TABLE
 from deliverykit.words.credentials import Credential, revealed
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Attachment
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.wire import HttpRequest, HttpResponse
 

@@ -19,10 +19,10 @@ from deliverykit.providers.mailgun.multipart import File, encoded
 from deliverykit.providers.mailgun.table import TABLE
 from deliverykit.words.addresses import ascii_domain, header_text
 from deliverykit.words.credentials import Credential, revealed
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Attachment
-from deliverykit.words.mime import header_values, rewritten
 from deliverykit.words.outcomes import Scope
+from deliverykit.words.raw import header_values, rewritten
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["Mailgun"]

@@ -15,8 +15,8 @@ from deliverykit.contracts.capabilities import Capabilities, Feature
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
 from deliverykit.words.addresses import Address, header_text
 from deliverykit.words.credentials import Credential, revealed
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
-from deliverykit.words.message import Attachment
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.wire import HttpRequest, HttpResponse
 

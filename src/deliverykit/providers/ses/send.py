@@ -19,10 +19,10 @@ from deliverykit.providers.ses.signing import Keys, keys_of, signed
 from deliverykit.providers.ses.table import TABLE
 from deliverykit.words.addresses import Address, header_text
 from deliverykit.words.credentials import Credential, Env, Named, Secret, revealed
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.message import Attachment
-from deliverykit.words.mime import rewritten
 from deliverykit.words.outcomes import Scope
+from deliverykit.words.raw import rewritten
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["ID_HEADER", "ID_TAG", "METADATA_HEADER", "SES"]

@@ -1,0 +1,44 @@
+"""What a provider is handed: one mail, as one server sends it."""
+
+from attrs import field, frozen
+
+from deliverykit.words.addresses import Address
+from deliverykit.words.message import Message
+
+__all__ = ["Outgoing"]
+
+
+@frozen(kw_only=True)
+class Outgoing:
+    """A message as one server sends it: the From decided, the recipients final, our id attached.
+
+    ``id`` is our correlation id (letters, digits, ``-`` and ``_``); it travels with the mail and
+    comes back in the ESP's events. ``forced`` tells that ``sender`` is the server's forced sender.
+    """
+
+    id: str
+    message: Message = field(repr=False)
+    sender: Address
+    reply_to: tuple[Address, ...] = ()
+    forced: bool = False
+
+    @property
+    def to(self) -> tuple[Address, ...]:
+        """The visible recipients."""
+        return self.message.to
+
+    @property
+    def cc(self) -> tuple[Address, ...]:
+        """The copied recipients."""
+        return self.message.cc
+
+    @property
+    def bcc(self) -> tuple[Address, ...]:
+        """The hidden recipients."""
+        return self.message.bcc
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The host's own headers and those of ``unsubscribe=``."""
+        unsubscribe = self.message.unsubscribe
+        return {**self.message.headers, **(unsubscribe.headers if unsubscribe else {})}

@@ -1,0 +1,81 @@
+"""What a message encloses: files, and the way to unsubscribe."""
+
+import mimetypes
+import re
+
+from attrs import field, frozen
+
+from deliverykit.words.errors import MessageError
+from deliverykit.words.lines import one_line
+
+__all__ = ["Attachment", "Unsubscribe"]
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[^\x00-\x1f\x7f]+)*")
+
+
+@frozen(kw_only=True)
+class Attachment:
+    """A file. ``content_id`` makes it an inline image, shown by ``<img src="cid:…">``.
+
+    ``content_type`` is guessed from the file name where it is not given.
+    """
+
+    filename: str = field()
+    content: bytes = field(repr=False)
+    content_type: str = ""
+    content_id: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if not one_line(self.filename, "attachment filename").strip():
+            raise MessageError("attachment filename: empty; ESPs drop nameless files without a word")
+        if not isinstance(self.content, bytes):
+            raise MessageError(f"attachment {self.filename!r}: content is {type(self.content).__name__}; give bytes")
+        guessed = self.content_type or mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
+        if not _MEDIA_TYPE.fullmatch(one_line(guessed, f"attachment {self.filename!r} content_type")):
+            raise MessageError(f"attachment {self.filename!r}: {guessed!r} is not a media type such as 'image/png'")
+        object.__setattr__(self, "content_type", guessed)
+        content_id = one_line(self.content_id, f"attachment {self.filename!r} content_id").strip()
+        content_id = content_id.removeprefix("<").removesuffix(">")
+        if re.search(r"[\s<>\"]", content_id) or not content_id.isascii():
+            raise MessageError(
+                f"attachment {self.filename!r}: content_id {content_id!r} must be ASCII without spaces, quotes or <>"
+            )
+        object.__setattr__(self, "content_id", content_id)
+
+    @property
+    def inline(self) -> bool:
+        """Whether it is shown inside the HTML rather than listed."""
+        return bool(self.content_id)
+
+
+@frozen(kw_only=True)
+class Unsubscribe:
+    """Where a reader unsubscribes (RFC 2369); an ``https`` URL is offered as one-click (RFC 8058).
+
+    ``url`` must answer a POST of ``List-Unsubscribe=One-Click`` without asking again.
+    """
+
+    url: str = ""
+    mailto: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        for what, value, scheme in (("url", self.url, "https://"), ("mailto", self.mailto, "mailto:")):
+            if not isinstance(value, str) or (value and not _is_target(value, scheme)):
+                raise MessageError(
+                    f"unsubscribe {what}: {value!r} must be an ASCII {scheme}… address without spaces, commas or <>"
+                )
+        if not self.url and not self.mailto:
+            raise MessageError("unsubscribe: give a url, a mailto, or both")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """``List-Unsubscribe``, and ``List-Unsubscribe-Post`` where there is a URL."""
+        listed = ", ".join(f"<{target}>" for target in (self.mailto, self.url) if target)
+        post = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"} if self.url else {}
+        return {"List-Unsubscribe": listed, **post}
+
+
+def _is_target(value: str, scheme: str) -> bool:
+    rest = value[len(scheme) :]
+    whole = "@" in rest if scheme == "mailto:" else rest[:1].isalnum() or rest[:1] == "["
+    return value.lower().startswith(scheme) and whole and value.isascii() and not re.search(r"[\s<>,\x00-\x1f\x7f]", value)
