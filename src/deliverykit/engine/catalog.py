@@ -13,9 +13,9 @@ from deliverykit.engine.lanes import Ticket
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.documents import Archive
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
-from deliverykit.records.server import Budget, DeliveryServer
+from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
-from deliverykit.words.errors import NotFound
+from deliverykit.words.errors import ConfigurationError, NotFound
 
 __all__ = ["HOST_KEY", "Catalog", "Config", "Stale", "state_key"]
 
@@ -82,6 +82,18 @@ class Config:
             f"no route {name!r} in account {self.account.id!r}; there are: {', '.join([DEFAULT_ROUTE, *self.routes])}"
         )
 
+    def usable(self, name: str) -> Route:
+        """A route that new mail may be given to. Raises ``ConfigurationError`` where this process cannot read its router."""
+        route = self.route(name)
+        if route.broken:
+            raise ConfigurationError(f"route {name!r} is BROKEN: {route.broken}")
+        return route
+
+    def legible(self, route: Route) -> bool:
+        """Whether this process can read the route and all its servers; else another may carry what this one cannot."""
+        members = self.members(route.name) if route.name else ()
+        return not route.broken and all(server.status is not Status.BROKEN for server in members)
+
     def members(self, name: str) -> tuple[DeliveryServer, ...]:
         """A route's servers, whatever their status; of the made-up ``default``, all there are."""
         if name == DEFAULT_ROUTE and name not in self.routes:
@@ -143,12 +155,22 @@ class Catalog:
         accounts = [self._archive.read_account(document) for document in by_kind["account"]]
         servers = [self._archive.read_server(account, document) for document in by_kind["server"]]
         routes = [self._archive.read_route(account, document) for document in by_kind["route"]]
-        budgets = [self._archive.read_budget(document) for document in by_kind["budget"]]
+        budgets = {document.id: self._archive.read_budget(document) for document in by_kind["budget"]}
+        owner = accounts[0] if accounts else Account(id=account, timezone=self._timezone or UTC)
         return Config(
             version=snapshot.version,
-            account=accounts[0] if accounts else Account(id=account, timezone=self._timezone or UTC),
-            servers={server.id: server for server in servers},
+            account=owner,
+            servers={server.id: _under(server, owner, budgets) for server in servers},
             routes={route.name: route for route in routes},
-            budgets={budget.name: budget for budget in budgets},
+            budgets=budgets,
             host=self._host,
         )
+
+
+def _under(server: DeliveryServer, account: Account, budgets: Mapping[str, Budget]) -> DeliveryServer:
+    """The server; BROKEN where limits it shares cannot be read here, since they cannot be kept then."""
+    shared = [(f"budget {name}", budgets[name].broken) for name in server.budgets if name in budgets]
+    broken = [f"{owner}: {words}" for owner, words in (("account", account.broken), *shared) if words]
+    if not broken:
+        return server
+    return evolve(server, provider=None, status=Status.BROKEN, reason="; ".join(filter(None, [*broken, server.reason])))

@@ -19,7 +19,7 @@ from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Accepted
 
-__all__ = ["BRAKE", "ClaimHeads", "Landing", "Peek", "Place", "Placed", "Readmit", "Settle", "brake_name"]
+__all__ = ["BRAKE", "ClaimHeads", "Illegible", "Landing", "Peek", "Place", "Placed", "Readmit", "Settle", "brake_name"]
 
 BRAKE = 10
 """So many different messages, rejected in a row with the same reason and none accepted between, PAUSE a server."""
@@ -39,6 +39,10 @@ class Placed:
     state: MailState | None = None
     """Where its row stands; ``None`` where nothing was written."""
     now: int = 0
+
+
+class Illegible(Exception):
+    """What could carry the lane's mail cannot be read in this process: it is left, untouched, to one that can."""
 
 
 @frozen
@@ -63,6 +67,10 @@ class ClaimHeads:
         admission = admit(candidates, [head.cost for head in heads], view.records, view.now)
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
         refusal = admission.refusal
+        if refusal is not None and not refusal.paces and not self.config.legible(self.route):
+            if not admission.grants:
+                raise Illegible
+            refusal = None
         return Step(
             result=Claim(
                 leases={id_: grant.server for id_, grant in self.grants.items()},

@@ -19,6 +19,7 @@ __all__ = ["explain"]
 async def explain(context: Context, ports: Ports, account: str, message: Message, route: str) -> Explanation:
     """Which server would take it now, and why not the others; spends and writes nothing."""
     config = await ports.store(context.catalog.fresh, account)
+    config.usable(route)
     ticket = context.ticket(message, config, route)
     cost = len(message.recipients)
 

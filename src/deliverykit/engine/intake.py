@@ -31,7 +31,7 @@ def checked(context: Context, config: Config, message: object, route: str) -> tu
             f"to: {visible} people would see each other's addresses "
             f"(max_visible_recipients is {context.max_visible_recipients}); enqueue one message each"
         )
-    config.route(route)
+    config.usable(route)
     members = config.members(route)
     if not members:
         raise ConfigurationError(f"route {route!r} has no delivery server; add one with mailer.servers.add(…)")
@@ -89,7 +89,7 @@ async def enqueue(
 ) -> list[str]:
     """Durable on return: all or none, or by chunks. See ``Mailer.enqueue``."""
     config = await ports.store(context.catalog.fresh, account)
-    if config.route(route).when_exhausted is WhenExhausted.REJECT:
+    if config.usable(route).when_exhausted is WhenExhausted.REJECT:
         raise ConfigurationError(
             f"route {route!r} rejects what has no quota, so nothing can wait on it; use send(), or another route"
         )

@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 
+from attrs import evolve
+
 from deliverykit.contracts.storage import Lane, Leased, OpenLanes
 from deliverykit.engine.catalog import Config, Stale
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import ClaimHeads
+from deliverykit.engine.decisions import ClaimHeads, Illegible
 from deliverykit.engine.flusher import Flusher
 from deliverykit.engine.journey import Flight, fly
 from deliverykit.engine.lanes import Ticket
@@ -40,6 +42,8 @@ class Stream:
         self._stopping = False
         self._clock_error: ClockError | None = None
         self._tally: Counter[str] = Counter()
+        self._illegible: set[int] = set()
+        """Lanes that this process cannot serve, by the last look."""
 
     def stop(self) -> None:
         """Claim nothing more, finish what flies, return. From another thread: ``loop.call_soon_threadsafe``."""
@@ -92,11 +96,12 @@ class Stream:
         await self._ports.store(self._context.storage.recover)
         look = await self._ports.store(self._context.storage.open_lanes)
         claimed = 0
+        self._illegible.clear()
         for turn, lane in enumerate(look.lanes):
             share = -(-(free - claimed) // (len(look.lanes) - turn))
             if share > 0 and not self._stopping:
                 claimed += await self._claim(lane, share)
-        return look, claimed
+        return evolve(look, lanes=tuple(lane for lane in look.lanes if lane.id not in self._illegible)), claimed
 
     async def _claim(self, lane: Lane, want: int) -> int:
         context = self._context
@@ -118,6 +123,9 @@ class Stream:
                 leased = await self._ports.store(
                     context.storage.claim, lane, want, config.keys, decide, token=token, lease=context.lease
                 )
+            except Illegible:
+                self._illegible.add(lane.id)
+                return (), decide, issued
             except Stale:
                 config = await self._ports.store(context.catalog.fresh, lane.key.account)
             else:

@@ -16,3 +16,5 @@ class Account:
     id: str
     timezone: str
     limits: tuple[Limit, ...] = ()
+    broken: str = ""
+    """What to mend where this process cannot read its limits; then none of its servers carries mail here."""

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deliverykit.contracts.limit import Limit
+from deliverykit.contracts.provider import Provider
+from deliverykit.contracts.router import Router
 from deliverykit.contracts.storage import Document
 from deliverykit.records.account import Account
 from deliverykit.records.parts import Parts
-from deliverykit.records.route import Route, WhenExhausted
+from deliverykit.records.route import NoRouter, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.records.vault import Vault
 from deliverykit.words.addresses import Address
@@ -26,6 +28,8 @@ class Archive:
 
     def account(self, account: Account) -> Document:
         """An account as a document."""
+        if account.broken:
+            raise ConfigurationError(f"account {account.id!r} is BROKEN and cannot be written: {account.broken}")
         return _document("account", account.id, {"timezone": account.timezone, "limits": self._limits(account.limits)})
 
     def budget(self, budget: Budget) -> Document:
@@ -34,6 +38,8 @@ class Archive:
 
     def route(self, route: Route) -> Document:
         """A route as a document."""
+        if route.broken:
+            raise ConfigurationError(f"route {route.name!r} is BROKEN and cannot be written: {route.broken}")
         strategy, _ = self.parts.dump(route.strategy)
         return _document(
             "route",
@@ -67,24 +73,33 @@ class Archive:
         return [self.parts.dump(limit)[0] for limit in limits]
 
     def read_account(self, document: Document) -> Account:
-        """The account again."""
+        """The account again, ``broken`` where its limits cannot be read here."""
         data = _data(document)
-        return Account(id=document.id, timezone=data["timezone"], limits=self._read_limits(data["limits"]))
+        limits, broken = self._readable_limits(data["limits"])
+        return Account(id=document.id, timezone=data["timezone"], limits=limits, broken=broken)
 
     def read_budget(self, document: Document) -> Budget:
-        """The budget again."""
-        return Budget(name=document.id, limits=self._read_limits(_data(document)["limits"]))
+        """The budget again, ``broken`` where its limits cannot be read here."""
+        limits, broken = self._readable_limits(_data(document)["limits"])
+        return Budget(name=document.id, limits=limits, broken=broken)
 
     def read_route(self, account: str, document: Document) -> Route:
-        """The route again."""
+        """The route again, ``broken`` where its router cannot be read here."""
         data = _data(document)
+        strategy: Router = NoRouter()
+        broken = ""
+        try:
+            strategy = self.parts.load("router", data["strategy"])
+        except ConfigurationError as error:
+            broken = str(error)
         return Route(
             account=account,
             name=document.id,
             servers=tuple(data["servers"]),
-            strategy=self.parts.load("router", data["strategy"]),
+            strategy=strategy,
             when_exhausted=WhenExhausted(data["when_exhausted"]),
             version=data["version"],
+            broken=broken,
         )
 
     def read_server(self, account: str, document: Document) -> DeliveryServer:
@@ -101,15 +116,23 @@ class Archive:
             "proven": data["proven"],
             "version": data["version"],
         }
+        limits, broken = self._readable_limits(data["limits"])
+        unread: tuple[str, ...] = ("limits",) if broken else ()
+        provider: Provider | None = None
         try:
             provider = self.parts.load("provider", data["provider"], self.vault.unlock(document.secrets))
-            limits = self._read_limits(data["limits"])
         except ConfigurationError as error:
-            return DeliveryServer(**known, provider=None, status=Status.BROKEN, reason=str(error))
+            unread, broken = ("provider", *unread), "; ".join(filter(None, [str(error), broken]))
+        if broken:
+            return DeliveryServer(**known, provider=None, limits=limits, status=Status.BROKEN, reason=broken, unread=unread)
         return DeliveryServer(**known, provider=provider, limits=limits, status=Status(data["status"]), reason=data["reason"])
 
-    def _read_limits(self, data: Iterable[Mapping[str, Any]]) -> tuple[Limit, ...]:
-        return tuple(self.parts.load("limit", one) for one in data)
+    def _readable_limits(self, data: Iterable[Mapping[str, Any]]) -> tuple[tuple[Limit, ...], str]:
+        """The limits; none and what to mend where one of them cannot be read."""
+        try:
+            return tuple(self.parts.load("limit", one) for one in data), ""
+        except ConfigurationError as error:
+            return (), str(error)
 
 
 def _document(kind: str, id_: str, data: Mapping[str, Any]) -> Document:

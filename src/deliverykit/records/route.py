@@ -1,12 +1,15 @@
 """A delivery route: its servers, who orders them, and what happens when the first has no quota left."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import ClassVar
 
 from attrs import frozen
 
+from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
 
-__all__ = ["DEFAULT_ROUTE", "Route", "WhenExhausted"]
+__all__ = ["DEFAULT_ROUTE", "NoRouter", "Route", "WhenExhausted"]
 
 DEFAULT_ROUTE = "default"
 
@@ -32,3 +35,16 @@ class Route:
     strategy: Router
     when_exhausted: WhenExhausted
     version: int = 1
+    broken: str = ""
+    """What to mend where this process cannot read its router; then it orders nobody here. Another process may."""
+
+
+@frozen
+class NoRouter(Router):
+    """Stands for a router that cannot be read here: nobody is in its order."""
+
+    name: ClassVar[str] = ""
+
+    def order(self, servers: Sequence[str], state: State) -> Sequence[str]:
+        """Nobody."""
+        return ()

@@ -29,6 +29,8 @@ class Budget:
 
     name: str
     limits: tuple[Limit, ...]
+    broken: str = ""
+    """What to mend where this process cannot read its limits; then its servers are BROKEN here."""
 
 
 @frozen(kw_only=True)
@@ -53,6 +55,8 @@ class DeliveryServer:
     paused_by: str = ""
     """``"host"``, ``"engine"``, or ``""`` where it never ran."""
     proven: bool = False
+    unread: tuple[str, ...] = ()
+    """Where it is BROKEN: which of ``provider`` and ``limits`` this process cannot read, and so cannot keep."""
     version: int = field(default=1)
     """Moves with every change; what a verdict about an old key is held against."""
 

@@ -73,9 +73,11 @@ class Accounts(Room):
 
         def make(config: Config) -> Amendment:
             old = config.account
+            if old.broken and (isinstance(quota, Unset) or isinstance(pause, Unset)):
+                raise ConfigurationError(f"account {id!r}: {old.broken}; or give quota= and pause= anew")
             quotas: Quota = tuple(limit for limit in old.limits if not limit.paces) if isinstance(quota, Unset) else quota
             pacing = chosen(pause, next((limit for limit in old.limits if isinstance(limit, RateLimiter)), None))
-            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_of(quotas, pacing, new=False))
+            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_of(quotas, pacing, new=False), broken="")
             return Amendment(config=config, result=new, documents=(self.context.archive.account(new),))
 
         changed: Account = await self.context.decided(self.ports, id, make)
@@ -97,7 +99,7 @@ class Budgets(Room):
         """Other limits for a budget; its counts are kept."""
 
         def make(config: Config) -> Amendment:
-            new = evolve(_budget(config, name), limits=limits_of(limits, None, new=False))
+            new = evolve(_budget(config, name), limits=limits_of(limits, None, new=False), broken="")
             return Amendment(config=config, result=new, documents=(self.context.archive.budget(new),))
 
         changed: Budget = await self.amend(make)

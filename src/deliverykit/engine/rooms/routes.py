@@ -86,6 +86,7 @@ class Routes(Room):
                 strategy=old.strategy if isinstance(strategy, Unset) else self._strategy(strategy),
                 when_exhausted=old.when_exhausted if isinstance(when_exhausted, Unset) else _word(when_exhausted),
                 version=old.version + 1,
+                broken=old.broken if isinstance(strategy, Unset) else "",
             )
             return Amendment(config=config, result=new, documents=(self.context.archive.route(new),))
 

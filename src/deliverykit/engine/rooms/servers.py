@@ -129,6 +129,8 @@ class Servers(Room):
 
         def make(config: Config) -> Amendment:
             old = config.server(_id(id))
+            if "limits" in old.unread and (isinstance(quota, Unset) or isinstance(pause, Unset)):
+                raise ConfigurationError(f"server {old.name!r} is BROKEN: {old.reason}; or give quota= and pause= anew")
             if isinstance(quota, Unset):
                 quotas: Quota = tuple(limit for limit in old.limits if not limit.paces)
             else:
@@ -146,7 +148,7 @@ class Servers(Room):
                 version=old.version + 1,
             )
             if old.status is Status.BROKEN and not isinstance(provider, Unset):
-                new = evolve(new, status=Status.PAUSED, reason="", proven=False)
+                new = evolve(new, status=Status.PAUSED, reason="", proven=False, unread=())
             if new.provider != old.provider or new.sender != old.sender:
                 paused = {
                     "status": Status.PAUSED,
