@@ -11,8 +11,8 @@ MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def route(world: World, mailer, word: str, strategy="priority", quota=THREE_A_DAY):
-    for id in "ab":
-        world.server(mailer, id, quota=quota)
+    for one in "ab":
+        world.server(mailer, one, quota=quota)
     mailer.routes.add("r", ["a", "b"], when_exhausted=word, strategy=strategy)
 
 
@@ -110,8 +110,8 @@ def test_paused_servers_are_not_in_the_order(world):
 
 def test_default_is_made_of_the_active_servers(world):
     mailer = world.mailer()
-    for id in "abc":
-        world.server(mailer, id)
+    for one in "abc":
+        world.server(mailer, one)
     mailer.servers.pause("a")
     assert mailer.routes.get("default").servers == ("b", "c")
     mailer.send(message())
