@@ -179,7 +179,7 @@ class Step(Generic[R_co]):
     log: tuple[LogLine, ...] = ()
     documents: tuple[Document, ...] = ()
     wake: bool = False
-    """Quota may have come back: the account's lanes are looked at again."""
+    """Quota may have come back: the account's lanes are looked at again; every account's, where more than one key was asked for."""
 
 
 class Decide(Protocol[R_co]):

@@ -45,7 +45,9 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
     write_log(db, seen.now, step.log)
     if step.documents:
         write_documents(db, account, step.documents)
-    if step.wake or step.documents:
+    if step.wake and len(keys) > 1:  # what came back is the host's too, and any account's mail may wait for that
+        db.run("update dk_lane set blocked_until=0 where blocked_until>0")
+    elif step.wake or step.documents:
         db.run("update dk_lane set blocked_until=0 where account=? and blocked_until>0", (account,))
     return late
 
