@@ -123,6 +123,11 @@ class Catalog:
         self._known: dict[str, Config] = {}
         self._lock = threading.Lock()
 
+    @property
+    def timezone(self) -> str | None:
+        """The default account's zone as the host's code names it; it outdoes what is stored."""
+        return self._timezone
+
     def fresh(self, account: str) -> Config:
         """The configuration as the store has it now. One small read where nothing has changed."""
         with self._lock:

@@ -10,7 +10,7 @@ from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_of
 from deliverykit.limits.zones import zone
-from deliverykit.records.account import Account
+from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, NotFound
 
@@ -70,6 +70,11 @@ class Accounts(Room):
         await self.get(id)
         if not isinstance(timezone, Unset):
             zone(timezone)
+            named = self.context.catalog.timezone
+            if id == DEFAULT_ACCOUNT and named not in (None, timezone):
+                raise ConfigurationError(
+                    f"timezone: that of account {id!r} is named by Mailer(timezone={named!r}) and would be so again; change it there"
+                )
 
         def make(config: Config) -> Amendment:
             old = config.account
