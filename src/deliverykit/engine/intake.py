@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+from attrs import evolve
+
 from deliverykit.contracts.storage import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context, lane_of
@@ -57,7 +59,8 @@ def never(config: Config, server: DeliveryServer, message: Message, ticket: Tick
         f"costs {cost} recipients, more than {gate.owner}'s {gate.limit.name} ever grants"
         for gate in _too_small(config, server, cost)
     ]
-    return (*server.provider.lacks(ticket.needs), *filter(None, [server.may_send(message.sender)]), *capacity)
+    needs = evolve(ticket.needs, recipients=cost)
+    return (*server.provider.lacks(needs), *filter(None, [server.may_send(message.sender)]), *capacity)
 
 
 def _too_small(config: Config, server: DeliveryServer, cost: int) -> Iterator[Gate]:

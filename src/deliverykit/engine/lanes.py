@@ -35,10 +35,12 @@ class Ticket:
     @classmethod
     def of(cls, message: Message, servers: Iterable[DeliveryServer]) -> Self:
         """The ticket of a message on a route of these servers."""
+        servers = tuple(servers)
         named = any(server.sender is None and server.allowed_senders is not None for server in servers)
+        needs = _as_of_one(Needs.of(message), servers)
         if message.sender is None:
-            return cls(needs=Needs.of(message), sender="")
-        return cls(needs=Needs.of(message), sender=message.sender.ascii if named else _ANY)
+            return cls(needs=needs, sender="")
+        return cls(needs=needs, sender=message.sender.ascii if named else _ANY)
 
     def encode(self) -> str:
         """As a lane key; ``""`` for plain mail."""
@@ -85,3 +87,13 @@ class Ticket:
     def admits(self, server: DeliveryServer) -> bool:
         """Whether this server may carry it now, but for its quota."""
         return server.active and server.id not in self.tried and not self.refuses(server)
+
+
+def _as_of_one(needs: Needs, servers: Iterable[DeliveryServer]) -> Needs:
+    """Needs as if there were one recipient, where that changes nothing for any server of the route.
+
+    Else mail to two would have a lane beside mail to one, and never its place before it in the queue.
+    """
+    alone = evolve(needs, recipients=1)
+    same = all(bool(one.provider.lacks(needs)) == bool(one.provider.lacks(alone)) for one in servers if one.provider is not None)
+    return alone if same else needs
