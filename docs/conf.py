@@ -40,7 +40,7 @@ def _public_names() -> dict[str, str]:
     rooms = [name for name in found if name.count(".") == 1]
     contracts = [name for name in found if name.startswith("deliverykit.contracts.")]
     for room in (*contracts, *rooms, "deliverykit"):
-        if room.rpartition(".")[2] in INNER:
+        if room.rpartition(".")[2] in {*INNER, "__main__"}:
             continue
         module = import_module(room)
         for name in getattr(module, "__all__", ()):
