@@ -61,7 +61,7 @@ def coverage(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Every seeded fault of tests/mutants is found by the test it names."""
     install(session, "test")
-    session.run("pytest", *(session.posargs or ["-n", "auto", "tests/mutants"]))
+    session.run("pytest", *(session.posargs or ["-n", "auto", "-m", "mutants", "tests/mutants"]))
 
 
 @nox.session
