@@ -30,13 +30,20 @@ class BlockingPorts:
         """Call it here and now."""
         return call(*args, **kwargs)
 
+    async def prepare(self) -> None:
+        """Load and open our own transport; a host's is ready."""
+        _open(self._ready())
+
     async def transmit(self, request: HttpRequest) -> HttpResponse:
         """One submission, blocking."""
+        return self._ready().send(request)
+
+    def _ready(self) -> Transport:
         if self._transport is None:
             from deliverykit.transports import transport_of
 
             self._transport = transport_of(self._given)
-        return self._transport.send(request)
+        return self._transport
 
     async def sleep(self, seconds: float) -> None:
         """Block on the clock."""
@@ -72,13 +79,20 @@ class AwaitingPorts:
             await asyncio.wait([running])
             raise
 
+    async def prepare(self) -> None:
+        """Load and open our own transport; a host's is ready."""
+        _open(self._ready())
+
     async def transmit(self, request: HttpRequest) -> HttpResponse:
         """One submission, awaited."""
+        return await self._ready().send(request)
+
+    def _ready(self) -> AsyncTransport:
         if self._transport is None:
             from deliverykit.transports import async_transport_of
 
             self._transport = async_transport_of(self._given)
-        return await self._transport.send(request)
+        return self._transport
 
     async def sleep(self, seconds: float) -> None:
         """Await the clock."""
@@ -92,6 +106,13 @@ class AwaitingPorts:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown(wait=False)
+
+
+def _open(transport: object) -> None:
+    from deliverykit.transports.httpx2 import AsyncHttpTransport, HttpTransport
+
+    if isinstance(transport, HttpTransport | AsyncHttpTransport):
+        transport.open()
 
 
 class Face(Generic[Core]):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from attrs import frozen
 
 from deliverykit.contracts.capabilities import Needs
+from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import LaneKey
 from deliverykit.engine.admission import Grant
@@ -21,6 +22,7 @@ from deliverykit.words.clock import instant
 from deliverykit.words.errors import ConfigurationError, MessageError, TransportError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
+from deliverykit.words.wire import HttpRequest
 
 __all__ = ["HORIZON", "Flight", "fly"]
 
@@ -60,12 +62,17 @@ async def fly(
     """One attempt, from its grant to its verdict; ``None`` where the mail is no longer ours to send.
 
     Nothing is submitted before the slot, nor once the first window of the grant has ended: such mail
-    hands its unit back and asks again, and no attempt is spent.
+    hands its unit back and asks again, and no attempt is spent. Whatever may take long (a host's vault, a
+    big attachment) is done before that is looked at, so that nothing comes between it and the wire.
     """
-    await _until(context, ports, flight.grant.start - HORIZON)
+    begun = context.clock.monotonic()
+    await _until(context, ports, flight.grant, begun, HORIZON)
     if mark_sending is not None and not await mark_sending():
         return None
-    await _until(context, ports, flight.grant.start)
+    ready = _built(context, flight)
+    if isinstance(ready, Verdict):
+        return ready
+    await _until(context, ports, flight.grant, begun, 0)
     now = context.latest_now(flight.grant, flight.issued)
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
@@ -73,6 +80,34 @@ async def fly(
     if not flight.grant.in_time(now):
         missed = "its window ended before it could start"
         return Verdict(next=Next.AGAIN, outcome=NotSent(missed), reason=missed, refund=True)
+    return judge(await _submitted(context, ports, ready), _situation(flight), context.back_off)
+
+
+async def _until(context: Context, ports: Ports, grant: Grant, begun: float, before: int) -> None:
+    """Wait until ``before`` ms before the slot; ``begun`` is a monotonic time after the grant was had.
+
+    By the clock, and no longer than the grant says: a clock that is set back meanwhile holds nobody up.
+    """
+    at = grant.start - before
+    while True:
+        elapsed = int((context.clock.monotonic() - begun) * 1000)
+        wait = min(at - context.clock.now(), at - grant.now - elapsed)
+        if wait <= 0:
+            return
+        await ports.sleep(wait / 1000)
+
+
+@frozen
+class _Ready:
+    """A request that only waits for its instant."""
+
+    provider: Provider
+    mail: Outgoing
+    request: HttpRequest
+
+
+def _built(context: Context, flight: Flight) -> _Ready | Verdict:
+    """The request, or the verdict where there is none. Whatever goes wrong becomes an outcome."""
     try:
         provider = context.provider(flight.server)
     except ConfigurationError as error:
@@ -81,17 +116,11 @@ async def fly(
         # A host's callable: a vault that is sealed, a network that is down. Its words may hold a secret.
         context.logger.warning("the credentials of %s cannot be had: %s", flight.server.id, type(error).__name__)
         return unequipped(f"the credentials cannot be had: {type(error).__name__}", _situation(flight))
-    outcome = await _submitted(context, ports, flight, provider, now)
-    return judge(outcome, _situation(flight), context.back_off)
+    ready = _request(context, flight, provider)
+    return ready if isinstance(ready, _Ready) else judge(ready, _situation(flight), context.back_off)
 
 
-async def _until(context: Context, ports: Ports, at: int) -> None:
-    while (wait := at - context.clock.now()) > 0:
-        await ports.sleep(wait / 1000)
-
-
-async def _submitted(context: Context, ports: Ports, flight: Flight, provider: Provider, now: int) -> Outcome:
-    """Build, transmit once, read the answer. Whatever goes wrong becomes an outcome."""
+def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | Outcome:
     server = flight.server
     message = context.fitted(flight.message, provider)
     if lacking := server.lacks(Needs.of(message), message.sender):
@@ -99,7 +128,7 @@ async def _submitted(context: Context, ports: Ports, flight: Flight, provider: P
     stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
     try:
         mail = addressed(message, server, stamp)
-        request = provider.request(mail, now)
+        return _Ready(provider, mail, provider.request(mail, context.latest_now(flight.grant, flight.issued)))
     except MessageError as error:
         return Unfit(str(error))
     except ConfigurationError as error:
@@ -107,8 +136,13 @@ async def _submitted(context: Context, ports: Ports, flight: Flight, provider: P
     except Exception as error:
         context.logger.exception("the adapter %s failed to build a request", provider.name)
         return Rejected(f"the adapter {provider.name} failed to build it: {type(error).__name__}")
+
+
+async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome:
+    """Transmit once, read the answer. Whatever goes wrong becomes an outcome."""
+    provider, mail = ready.provider, ready.mail
     try:
-        response = await ports.transmit(request)
+        response = await ports.transmit(ready.request)
     except TransportError as error:
         return NotSent(str(error)) if error.stage.surely_not_sent else Unknown(str(error))
     try:

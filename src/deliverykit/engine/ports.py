@@ -18,6 +18,10 @@ class Ports(Protocol):
         """Call a method of the storage."""
         ...
 
+    async def prepare(self) -> None:
+        """Make ready for :meth:`transmit`, so that the first one does not load modules when its slot has come."""
+        ...
+
     async def transmit(self, request: HttpRequest) -> HttpResponse:
         """Exactly one submission. Raises :class:`~deliverykit.words.errors.TransportError` with its stage."""
         ...

@@ -71,6 +71,7 @@ class Sending:
     async def run(self) -> SendResult:
         """Until a server takes it, it may have gone, it is refused, or it must wait."""
         verdict: Verdict | None = None
+        await self.ports.prepare()
         for _ in range(_ROUNDS):
             placed, issued, config = await self._placed(first=verdict is None)
             if placed.grant is None:

@@ -60,6 +60,7 @@ class Stream:
         deadline = None if timeout is None else self._context.clock.monotonic() + timeout
         pause = _FIRST_LOOK
         try:
+            await self._ports.prepare()
             while not self._stopping and not _past(deadline, self._context.clock.monotonic()):
                 look, claimed = await self._refill()
                 if claimed:

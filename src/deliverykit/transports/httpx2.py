@@ -203,6 +203,10 @@ class HttpTransport(_Settings):
             response.close()
         return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
 
+    def open(self) -> None:
+        """Load and make what the first ``send`` needs, ahead of it; connects to nobody."""
+        self._client()
+
     def _client(self) -> "httpx2.Client":
         """The host's, or ours: opened at first use, and anew after a fork (the parent's sockets are the parent's)."""
         if self._host is not None:
@@ -292,6 +296,10 @@ class AsyncHttpTransport(_Settings):
         finally:
             await response.aclose()
         return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+
+    def open(self) -> None:
+        """Load and make what the first ``send`` in the running loop needs, ahead of it; connects to nobody."""
+        self._client()
 
     def _client(self) -> "httpx2.AsyncClient":
         if self._host is not None:
