@@ -220,7 +220,8 @@ class Settle:
         if verdict.pause:
             books.paused.setdefault(landing.server.id, (landing.server.version, verdict.pause))
         braked = verdict.brake and self._brake(landing, books)
-        books.changes.append(_change(landing, books.now, braked=braked))
+        # What send() was told is rejected stays so: its caller may have acted on it.
+        books.changes.append(_change(landing, books.now, braked=braked and landing.keep))
         books.log.append(_line(landing))
 
     def _reopen(self, landing: Landing, books: "_Books") -> None:
