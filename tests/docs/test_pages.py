@@ -31,3 +31,10 @@ def test_every_esp_has_a_page_that_says_what_one_needs(esp: str) -> None:
         "What this was checked against",
     ]
     assert "Nothing was sent through a live account." in text.replace("\n", " ")
+
+
+def test_the_worked_example_of_a_policy_is_the_one_that_is_tested() -> None:
+    source = (ROOT / "tests" / "limits" / "warmup.py").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert source.partition('"""\n\n')[2] in shown
+    assert "class WarmUp(QuotaPolicy)" in source
