@@ -39,18 +39,21 @@ async def listen(
         server = await asyncio.start_server(handler, _HOST, port and port + offset, backlog=1024, limit=1 << 20)
         urls[name] = f"http://{_HOST}:{server.sockets[0].getsockname()[1]}"
         servers.append(server)
+    stop = _stop(until_eof)  # before anybody knows of us: who reads the URLs may end us at once
     announce(urls)
     calm()
-    await _stopped(until_eof)
+    await stop.wait()
+    # Connections that are still open are cancelled now; Python 3.11 prints a traceback for each.
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     for server in servers:
         server.close()
 
 
-async def _stopped(until_eof: bool) -> None:
+def _stop(until_eof: bool) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if until_eof:
         loop.add_reader(sys.stdin.fileno(), stop.set)
-    await stop.wait()
+    return stop
