@@ -112,27 +112,22 @@ def _rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]
     while start < len(lines):
         reader = csv.reader(islice(lines, start, None), delimiter=delimiter, strict=True)
         begun = 0
-        restart = None
+        restart = len(lines)
         while True:
+            row: list[str] | None
             try:
                 row = next(reader)
             except StopIteration:
                 break
-            except csv.Error as error:
-                why = str(error)
-                broken = "a quote is opened and never closed" if "unexpected end" in why or "limit" in why else why
-                yield start + begun + 1, broken
-                restart = start + begun + 1
-                break
-            if any("\n" in one or "\r" in one for one in row):
-                yield start + begun + 1, "a quote is opened and not closed on this line"
+            except csv.Error:
+                row = None
+            if row is None or any("\n" in one or "\r" in one for one in row):
+                yield start + begun + 1, "a quote in it is not closed on this line, or not where its field ends"
                 restart = start + begun + 1
                 break
             if row and any(one.strip() for one in row):
                 yield start + begun + 1, row
             begun = reader.line_num
-        if restart is None:
-            return
         start = restart
 
 

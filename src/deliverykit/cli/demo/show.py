@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Bars", "Screen"]
 
 _INDENT: Final = 4
-_PLAIN_WIDTH: Final = 120
+_PLAIN_WIDTH: Final = 1_000
 _SIGNS: Final = {"✓": "bold green", "✗": "bold red", "!": "bold yellow"}
 _WORDS: Final = 22
 """The width of a bar's words."""

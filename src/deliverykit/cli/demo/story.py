@@ -247,7 +247,7 @@ class Story:
         watch.until_it_waits()
         ses, sendgrid, mailgun, _ = self.servers
         spilled = self.sandbox.count("sendgrid") - 1
-        if spilled:
+        if spilled and self._full(ses):
             self.screen.mark(
                 f"{ses.rule.name} had its {ses.rule.hour:,} for this hour; {sendgrid.rule.name} took over the next {spilled:,}"
             )
@@ -260,11 +260,15 @@ class Story:
                 f"{mailgun.rule.name} answered {struck[0].status} in mid-run, and then heard nothing for {silence:.1f} s",
                 "The mail went back to its place in the queue, and left from there.",
             )
-        if held := watch.waiting(mailgun.branch):
+        if (held := watch.waiting(mailgun.branch)) and self._full(mailgun):
             self.screen.mark(
                 f"{mailgun.rule.name} had its {mailgun.rule.hour:,} for this hour; {held:,} mails wait for it",
                 "The other server of that route has quota, and is not used: the route says queue.",
             )
+
+    def _full(self, server: Server) -> bool:
+        views = self.desks[server.branch.account].servers.quota(server.record)
+        return any(view.window == "hour" and not view.left for view in views)
 
     def _stand(self) -> None:
         self.screen.step("Where everything stands")
@@ -281,7 +285,7 @@ class Story:
         if not held or held[0].goes_at is None or not held[0].reason.startswith(server.rule.name):
             return "–"
         count = self.desks[server.branch.account].outbox.counts()["ready"]
-        return f"{count:,} until {_clock(held[0].goes_at, server.branch)} {server.branch.city}"
+        return f"{count:,} until {_clock(held[0].goes_at, server.branch)}"
 
     def _next_windows(self, watch: Watch) -> None:
         for _ in range(_WINDOWS):
@@ -331,7 +335,7 @@ class Story:
 
 
 def _clock(at: datetime, branch: Branch) -> str:
-    return at.astimezone(ZoneInfo(branch.timezone)).strftime("%H:%M")
+    return at.astimezone(ZoneInfo(branch.timezone)).strftime("%H:%M %Z")
 
 
 def _first(lines: list[str]) -> list[str]:

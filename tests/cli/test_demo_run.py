@@ -1,0 +1,203 @@
+"""The demo, run: on the shipped files and on one's own, in a terminal, at any time of day, interrupted, and failing."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from checkout import ROOT
+from deliverykit.cli.demo import run
+from deliverykit.sandbox import Received, Sandbox
+
+COMMAND = [sys.executable, "-m", "deliverykit", "demo"]
+MISTAKES = ROOT / "examples" / "recipients-with-mistakes.csv"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Temporary files go to a folder that can be looked into."""
+    (tmp_path / "tmp").mkdir()
+    return {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+
+
+def test_the_shipped_files(environment: dict[str, str], tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=100, env=environment)
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert took < 60
+    assert not done.stderr
+    assert "\x1b" not in done.stdout, "colours where there is no terminal"
+    told = re.sub(r"\s+", " ", done.stdout)
+    for words in (
+        "activate() is refused before that",
+        "Four test emails accepted, four servers active",
+        "recipients.csv: 2,000 recipients, 1,818 names beyond ASCII, 317 IDN domains",
+        "Amazon SES had its 400 for this hour; SendGrid took over the next 601",
+        "Mailgun answered 429 in mid-run",
+        "Mailgun had its 600 for this hour; 401 mails wait for it",
+        "Mailgun 600 600 of 600 600 of 3,000 401 until",
+        "2,000 of 2,000 sent",
+        "✓ Every recipient exactly once 2,000 mails received for 2,000 recipients",
+        "✓ Every mail its own",
+        "✓ No window over its quota",
+        "fullest hours: Amazon SES 400 of 400, SendGrid 602 of 1,000, Mailgun 600 of 600, Elastic Email 1 of 1,000",
+        "✓ The forced From on each 2,004 mails",
+        "✓ The pause kept",
+        "✓ The queue route waited",
+        "✓ The queue is empty",
+        "All of it held: 2,000 mails",
+    ):
+        assert words in told, f"{words!r} is not in\n{done.stdout}"
+    assert "✗" not in told
+    silence = re.search(r"heard nothing for ([\d.]+) s", told)
+    assert silence
+    assert float(silence[1]) >= 1.9
+    assert not list((tmp_path / "tmp").iterdir()), "something is left behind"
+
+
+def test_ones_own_files(environment: dict[str, str], tmp_path: Path) -> None:
+    letter = tmp_path / "own [bold].eml"
+    letter.write_text(
+        "From: Me <me@example.org>\nSubject: Own [/] words\nContent-Type: text/plain; charset=utf-8\n\nGrüße\n",
+        encoding="utf-8",
+    )
+    command = [*COMMAND, "--eml", str(letter), "--csv", str(MISTAKES), "--keep"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "“Own [/] words”, no files" in done.stdout
+    assert "! 4 rows cannot be mailed; the rest goes on" in done.stdout
+    for line in (
+        "line 4: address 'no-at-sign.example.com': not of the form local@domain",
+        "line 7: address 'two@signs@example.org'",
+        "line 9: address 'joao.araujo@-bad-.example'",
+        "line 11: has no email",
+    ):
+        assert line in done.stdout
+    assert "8 mails received for 8 recipients" in done.stdout
+    kept = re.search(r"kept in (\S+)", done.stdout)
+    assert kept
+    assert Path(kept[1]).read_bytes().startswith(b"SQLite format 3")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    file = tmp_path / "small.csv"
+    file.write_text("email;name\n" + "".join(f"u{n}@bücher.example;Zoë {n}\n" for n in range(20)), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("people", [1, 2, 3, 5, 7])
+def test_few_recipients(people: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "few.csv"
+    file.write_text("email\n" + "".join(f"u{n}@example.org\n" for n in range(people)))
+    assert run(csv=file) == 0, capsys.readouterr().out
+    assert f"{people} mails received for {people} recipients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(2026, 10, 31, 18, 29, 59, tzinfo=UTC),  # a second before the day ends in Kolkata
+        datetime(2026, 11, 1, 5, 10, tzinfo=UTC),  # an hour that New York's clock is about to show twice
+        datetime(2027, 3, 14, 5, 59, 59, tzinfo=UTC),  # and one that it is about to leave out
+        datetime(2027, 1, 1, 4, 30, tzinfo=UTC),  # the year ends in New York
+    ],
+)
+def test_at_any_time_of_day(
+    at: datetime, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = Sandbox.start
+
+    def later(self: Sandbox) -> Sandbox:
+        start(self).move_clock(at - datetime.now(UTC))
+        return self
+
+    monkeypatch.setattr(Sandbox, "start", later)
+    assert run(csv=small) == 0, capsys.readouterr().out
+    assert "mails wait for it" in capsys.readouterr().out
+
+
+def test_a_mail_that_came_twice_fails_it(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received = Sandbox.received
+
+    def twice(self: Sandbox, esp: str | None = None, *, start: int = 0) -> list[Received]:
+        found = received(self, esp, start=start)
+        return found if esp else [*found, found[-1]]
+
+    monkeypatch.setattr(Sandbox, "received", twice)
+    assert run(csv=small) == 1
+    told = capsys.readouterr().out
+    assert "✗ Every recipient exactly once" in told
+    assert "received 2 times instead of 1" in told
+    assert "did not hold: Every recipient exactly once" in told
+
+
+def test_a_mail_that_an_esp_refuses_fails_it(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = Sandbox.start
+
+    def refusing(self: Sandbox) -> Sandbox:
+        start(self).recipients_refused("mailgun", ["u11@xn--bcher-kva.example"])
+        return self
+
+    monkeypatch.setattr(Sandbox, "start", refusing)
+    assert run(csv=small) == 1
+    told = capsys.readouterr().out
+    assert "u11@xn--bcher-kva.example: received 0 times instead of 1" in told
+    assert "New York: 1 mails are dead" in told
+
+
+def test_in_a_terminal_with_live_bars(small: Path, environment: dict[str, str]) -> None:
+    leader, follower = pty.openpty()
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"}
+    process = subprocess.Popen([*COMMAND, "--csv", str(small)], stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    told = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65_536)
+        except OSError:  # the other side is closed (Linux)
+            break
+        if not chunk:
+            break
+        told += chunk
+    os.close(leader)
+    text = told.decode()
+    assert process.wait(60) == 0, text
+    assert "━" in text
+    assert "\x1b[?25l" in text, "no live view"
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stays hidden"
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", "\n").splitlines()
+    bars = [line for line in lines if "━" in line]
+    assert {line.split("━")[0].strip() for line in bars} == {"all mail", "Amazon SES", "SendGrid", "Mailgun", "Elastic Email"}
+    assert any("20/20" in line for line in bars)
+    assert max(map(len, bars)) <= 80
+
+
+def test_ctrl_c(environment: dict[str, str], tmp_path: Path) -> None:
+    # As in a terminal, the whole group gets the signal: the demo, and the sandbox it started.
+    process = subprocess.Popen(
+        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if " of 2,000 sent" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "tmp").iterdir()), "something is left behind"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
