@@ -179,7 +179,7 @@ class Step(Generic[R_co]):
     log: tuple[LogLine, ...] = ()
     documents: tuple[Document, ...] = ()
     wake: bool = False
-    """Quota may have come back: the account's lanes are looked at again; every account's, where more than one key was asked for."""
+    """Quota may have come back: the account's lanes are looked at again; with more than one key, every account's."""
 
 
 class Decide(Protocol[R_co]):

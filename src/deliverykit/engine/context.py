@@ -96,6 +96,11 @@ class Context:
             self.logger.warning("%s cannot carry %s; left out", provider.label, ", ".join(sorted(lacking)))
         return stripped(message, lacking)
 
+    def again_after(self, attempts: int) -> float:
+        """Seconds until another round, for mail that no server of this one could take; a minute where the back-off gives up."""
+        seconds = self.back_off.seconds(attempts)
+        return 60.0 if seconds is None else seconds
+
     def latest_now(self, grant: Grant, issued: float) -> int:
         """An upper bound of the store's clock, ``issued`` being the monotonic time before the grant was asked for."""
         return max(self.clock.now(), grant.now + round((self.clock.monotonic() - issued) * 1000))

@@ -1,12 +1,12 @@
 """The decide objects: what the engine asks the storage to make true, each in one atomic step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from attrs import evolve, field, frozen
 
 from deliverykit.contracts.limit import Record, State
-from deliverykit.contracts.storage import Change, Claim, Document, LaneKey, LogLine, MailState, NewMail, Step, View
+from deliverykit.contracts.storage import Change, Claim, Document, Head, LaneKey, LogLine, MailState, NewMail, Step, View
 from deliverykit.engine.admission import Grant, Refusal, admit
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.gates import ACCOUNT, Gate, closings
@@ -52,6 +52,9 @@ class ClaimHeads:
     config: Config
     route: Route
     ticket: Ticket
+    lane: LaneKey
+    wait: Callable[[int], float]
+    """Seconds of back-off after so many attempts."""
     grants: dict[int, Grant] = field(factory=dict, eq=False)
     """Filled for the engine: the grant of each leased mail. A re-run starts it afresh."""
 
@@ -67,6 +70,8 @@ class ClaimHeads:
         admission = admit(candidates, [head.cost for head in heads], view.records, view.now)
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
         refusal = admission.refusal
+        if refusal is not None and not refusal.paces and self.ticket.tried and not admission.grants:
+            return Step(result=Claim(expired=expired), changes=tuple(self._afresh(head, refusal, view.now) for head in heads))
         if refusal is not None and not refusal.paces and not self.config.legible(self.route):
             if not admission.grants:
                 raise Illegible
@@ -81,6 +86,17 @@ class ClaimHeads:
             ),
             records=admission.records,
         )
+
+    def _afresh(self, head: Head, refusal: Refusal, now: int) -> Change:
+        """Those not passed over in this round have no quota: another round after a back-off, not after their window."""
+        lane = evolve(self.lane, key=self.ticket.afresh().encode())
+        return Change(id=head.id, was=MailState.READY, state=MailState.SCHEDULED, lane=lane,
+                      due=_back(now, self.wait(head.attempts), refusal), reason=refusal.by)  # fmt: skip
+
+
+def _back(now: int, wait: float, refusal: Refusal) -> int:
+    """The sooner of a back-off's end and the instant at which the others have room."""
+    return min(now + round(wait * 1000), max(refusal.at, now))
 
 
 @frozen(kw_only=True)
@@ -127,6 +143,8 @@ class Readmit:
     token: str
     cost: int
     patience: int
+    wait: float
+    """Seconds of back-off, where only servers without quota are left in this round."""
     keep: bool = True
 
     def __call__(self, view: View) -> Step[Placed]:
@@ -143,6 +161,10 @@ class Readmit:
             return Step(result=Placed(refusal=refusal, now=view.now))
         state = MailState.READY if self.keep else None
         change = Change(uid=self.uid, token=self.token, state=state, lane=self.lane, reason=refusal.by)
+        if self.keep and self.ticket.tried:
+            refusal = Refusal(_back(view.now, self.wait, refusal), refusal.by)
+            lane = evolve(self.lane, key=self.ticket.afresh().encode())
+            change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)
         return Step(result=Placed(refusal=refusal, state=state, now=view.now), changes=(change,))
 
 

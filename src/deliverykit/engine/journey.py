@@ -112,7 +112,7 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
         provider = context.provider(flight.server)
     except ConfigurationError as error:
         return unequipped(f"the credentials cannot be had: {error}", _situation(flight))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a host's callable raises
         # A host's callable: a vault that is sealed, a network that is down. Its words may hold a secret.
         context.logger.warning("the credentials of %s cannot be had: %s", flight.server.id, type(error).__name__)
         return unequipped(f"the credentials cannot be had: {type(error).__name__}", _situation(flight))

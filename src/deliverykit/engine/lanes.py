@@ -95,5 +95,6 @@ def _as_of_one(needs: Needs, servers: Iterable[DeliveryServer]) -> Needs:
     Else mail to two would have a lane beside mail to one, and never its place before it in the queue.
     """
     alone = evolve(needs, recipients=1)
-    same = all(bool(one.provider.lacks(needs)) == bool(one.provider.lacks(alone)) for one in servers if one.provider is not None)
+    providers = [one.provider for one in servers if one.provider is not None]
+    same = all(bool(one.lacks(needs)) == bool(one.lacks(alone)) for one in providers)
     return alone if same else needs

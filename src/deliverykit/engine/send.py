@@ -120,7 +120,8 @@ class Sending:
             )  # fmt: skip
         return Readmit(
             config=config, route=route, ticket=self.ticket, lane=evolve(self.mail.lane, key=self.ticket.encode()),
-            uid=self.mail.uid, token=self.mail.token, cost=self.mail.cost, patience=self.patience, keep=self.keep,
+            uid=self.mail.uid, token=self.mail.token, cost=self.mail.cost, patience=self.patience,
+            wait=self.context.again_after(len(self.attempts)), keep=self.keep,
         )  # fmt: skip
 
     # -- the attempt ----------------------------------------------------------------------------------

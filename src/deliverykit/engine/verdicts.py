@@ -113,7 +113,7 @@ _EQUIP = 60.0
 
 
 def unequipped(reason: str, situation: Situation) -> Verdict:
-    """This process lacks what the server needs (a credential). Nobody's fault: no attempt is spent, another process may have it."""
+    """This process lacks what the server needs (a credential): no attempt is spent, another process may have it."""
     if situation.others:
         return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True, pass_over=False)
     return Verdict(next=Next.LATER, outcome=NotSent(reason), reason=reason, refund=True, delay=_EQUIP)

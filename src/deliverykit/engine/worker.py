@@ -119,7 +119,8 @@ class Stream:
         config = await self._ports.store(context.catalog.known, lane.key.account)
         while True:
             issued = context.clock.monotonic()
-            decide = ClaimHeads(config, _route(config, lane), Ticket.decode(lane.key.key))
+            ticket = Ticket.decode(lane.key.key)
+            decide = ClaimHeads(config, _route(config, lane), ticket, lane.key, context.again_after)
             try:
                 leased = await self._ports.store(
                     context.storage.claim, lane, want, config.keys, decide, token=token, lease=context.lease

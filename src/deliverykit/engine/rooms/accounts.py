@@ -73,7 +73,7 @@ class Accounts(Room):
             named = self.context.catalog.timezone
             if id == DEFAULT_ACCOUNT and named not in (None, timezone):
                 raise ConfigurationError(
-                    f"timezone: that of account {id!r} is named by Mailer(timezone={named!r}) and would be so again; change it there"
+                    f"timezone: Mailer(timezone={named!r}) names that of account {id!r}, and would do so again; change it there"
                 )
 
         def make(config: Config) -> Amendment:
