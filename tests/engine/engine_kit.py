@@ -19,6 +19,7 @@ from deliverykit.engine.rooms.room import Room
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
 from deliverykit.sandbox import Sandbox
 from deliverykit.testing import ManualClock
+from deliverykit.transports import HttpTransport
 from deliverykit.words.clock import instant
 
 KEY = "sR0m3mZ2p8Pk0Jb7n1xY5cV9wQ4tE6uI8oL2aS3dF4g="
@@ -72,6 +73,7 @@ class World:
     clock: ManualClock | None = None
     loop: asyncio.AbstractEventLoop | None = None
     opened: list[Any] = field(factory=list)
+    transports: list[HttpTransport] = field(factory=list)
 
     def mailer(self, *, url: str | None = None, **options: Any) -> Any:
         """A Mailer of this test's colour on this test's file."""
@@ -88,7 +90,14 @@ class World:
         self.opened.append(mailer)
         return mailer
 
+    def hasty(self) -> HttpTransport:
+        """A transport that does not wait long for an answer."""
+        self.transports.append(HttpTransport(read=0.3, whole=0.6))
+        return self.transports[-1]
+
     def close(self) -> None:
+        for transport in self.transports:
+            transport.close()
         for mailer in self.opened:
             mailer.close() if isinstance(mailer, Mailer) else mailer.aclose()
         self.opened.clear()

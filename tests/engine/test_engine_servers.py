@@ -17,17 +17,11 @@ from deliverykit import (
     Unsupported,
 )
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
-from deliverykit.transports import AsyncHttpTransport, HttpTransport
 from deliverykit.words.outcomes import Unknown
 
 
 def saved(world: World, mailer, esp="sendgrid", **fields):
     return mailer.servers.add(id="s", name="S", provider=world.provider(esp), sender="News <news@example.com>", **fields)
-
-
-def hasty(world: World):
-    """A transport that does not wait long for an answer."""
-    return HttpTransport(read=0.3, whole=0.6) if world.kind == "blocking" else AsyncHttpTransport(read=0.3, whole=0.6)
 
 
 def test_saved_paused_and_there_after_a_restart(world, restarted):
@@ -110,7 +104,7 @@ def test_what_is_no_matter_of_proof_keeps_it(world, change):
 
 
 def test_a_test_in_doubt_proves_nothing(world):
-    mailer = world.mailer(transport=hasty(world))
+    mailer = world.mailer(transport=world.hasty())
     saved(world, mailer)
     world.sandbox.fault("sendgrid", "hang", seconds=2)
     test = mailer.servers.send_test("s", to="me@example.org")
@@ -198,7 +192,7 @@ def test_nothing_is_admitted_once_pause_has_returned(world):
 
 
 def test_remove(world):
-    mailer = world.mailer(transport=hasty(world))
+    mailer = world.mailer(transport=world.hasty())
     world.server(mailer, "s")
     world.server(mailer, "t")
     mailer.routes.add("r", ["s", "t"])
