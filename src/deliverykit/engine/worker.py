@@ -134,7 +134,7 @@ class Stream:
                 return leased, decide, issued
 
     async def _files(self, leased: tuple[Leased, ...]) -> dict[str, bytes]:
-        wanted = sorted({digest for one in leased for digest in enclosures(one.letter)})
+        wanted = sorted({digest for one in leased for digest in _enclosed(one.letter)})
         return dict(await self._ports.store(self._context.storage.files, wanted)) if wanted else {}
 
     def _launch(
@@ -210,6 +210,14 @@ class Stream:
             if tokens:
                 with suppress(Exception):  # the next beat tries again; a lease lost is found out before anything is sent
                     await self._ports.store(self._context.storage.renew, tokens, self._context.lease)
+
+
+def _enclosed(letter: bytes) -> tuple[str, ...]:
+    """The files a letter needs; none where it cannot be read, which is told when it is opened."""
+    try:
+        return enclosures(letter)
+    except Exception:  # noqa: BLE001  one row that cannot be read parks that mail only
+        return ()
 
 
 def _past(deadline: float | None, now: float) -> bool:
