@@ -8,10 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # engine_kit.py, beside the tests
 
-from engine_kit import NOON, World  # noqa: E402
+from engine_kit import NOON, World
 
-from deliverykit.sandbox import Sandbox  # noqa: E402
-from deliverykit.testing import ManualClock  # noqa: E402
+from deliverykit.sandbox import Sandbox
+from deliverykit.testing import ManualClock
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,138 @@
+"""Both faces are one: every public method of the awaited side has a blocking twin of the same signature."""
+
+import inspect
+import logging
+
+import pytest
+from engine_kit import World, message, messages
+
+from deliverykit import AsyncMailer, ConfigurationError, Mailer, StorageError
+from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
+from deliverykit.engine.rooms.accounts import Accounts, Budgets
+from deliverykit.engine.rooms.outbox import Outbox
+from deliverykit.engine.rooms.routes import Routes
+from deliverykit.engine.rooms.servers import Servers
+from deliverykit.mailer import AccountMailer, AccountsFace, BudgetsFace, OutboxFace, RoutesFace, ServersFace, Worker
+
+TWINS = [
+    (AsyncAccountMailer, AccountMailer),
+    (AsyncMailer, Mailer),
+    (AsyncWorker, Worker),
+    (Servers, ServersFace),
+    (Routes, RoutesFace),
+    (Accounts, AccountsFace),
+    (Budgets, BudgetsFace),
+    (Outbox, OutboxFace),
+]
+OTHER_NAMES = {"aclose": "close"}
+OF_ROOMS = {"config", "amend", "context", "ports", "account"}
+"""What rooms share among themselves."""
+
+
+def methods(one: type) -> dict[str, object]:
+    return {
+        OTHER_NAMES.get(name, name): value
+        for name, value in inspect.getmembers(one)
+        if not name.startswith("_") and callable(value) and not (name in OF_ROOMS and hasattr(one, "amend"))
+    }
+
+
+@pytest.mark.parametrize(("awaited", "blocking"), TWINS, ids=lambda one: one.__name__)
+def test_every_method_has_its_twin(awaited, blocking):
+    one, other = methods(awaited), methods(blocking)
+    assert set(one) == set(other)
+    for name in one:
+        theirs = inspect.signature(one[name]).parameters
+        ours = inspect.signature(other[name]).parameters
+        assert list(ours) == list(theirs), name
+        for parameter in list(theirs.values())[1:]:
+            assert ours[parameter.name].default == parameter.default, (name, parameter)
+            assert ours[parameter.name].kind == parameter.kind, (name, parameter)
+        assert not inspect.iscoroutinefunction(other[name]), name
+        assert inspect.getdoc(other[name]), name
+
+
+def test_the_rooms_of_both_faces():
+    with Mailer("memory://") as mailer:
+        other = AsyncMailer("memory://")
+        rooms = {name for name in vars(other) if not name.startswith("_")}
+        assert rooms == {name for name in vars(mailer) if not name.startswith("_")}
+        assert rooms >= {"servers", "routes", "accounts", "budgets", "outbox"}
+
+
+def test_building_does_no_io(tmp_path):
+    path = tmp_path / "not" / "there" / "mail.db"
+    mailer = Mailer(f"sqlite:///{path}")
+    assert not path.parent.exists()
+    with pytest.raises(StorageError):
+        mailer.servers.list()
+    mailer.close()
+    with pytest.raises(ConfigurationError, match="storage"):
+        Mailer("mysql://x")
+    with pytest.raises(TypeError, match="no argument secretkey"):
+        Mailer("memory://", secretkey="x")  # type: ignore[call-arg]
+
+
+def test_a_mailer_opens_again_after_close(plain: World):
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    mailer.close()
+    assert mailer.send(message())
+    assert mailer.servers.get("a").active
+
+
+def test_both_faces_on_one_file(world, sandbox):
+    """What one wrote, the other reads and sends."""
+    blocking = World(sandbox, world.path, "blocking", world.clock)
+    awaited = World(sandbox, world.path, "awaited", world.clock)
+    one, other = blocking.mailer(), awaited.mailer()
+    world.server(one, "a")
+    assert other.servers.get("a") == one.servers.get("a")
+    other.enqueue(messages(2))
+    one.worker().drain()
+    one.enqueue(messages(2))
+    other.worker().drain()
+    assert sandbox.count() == 4
+    blocking.close()
+    awaited.close()
+
+
+def test_a_blocking_worker_in_a_running_loop_says_what_to_use(plain):
+    import asyncio
+
+    mailer = plain.mailer()
+
+    async def main():
+        mailer.worker().drain()
+
+    with pytest.raises(ConfigurationError, match="AsyncMailer"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(("options", "names"), [({"concurrency": 0}, "concurrency"), ({"poll": 1}, "poll")])
+def test_a_workers_options(world, options, names):
+    with pytest.raises(ConfigurationError, match=names):
+        world.mailer().worker(**options)
+
+
+def test_from_env(monkeypatch, tmp_path, plain):
+    from engine_kit import KEY, OTHER_KEY
+
+    with pytest.raises(ConfigurationError, match="DELIVERYKIT_STORAGE"):
+        Mailer.from_env()
+    monkeypatch.setenv("DELIVERYKIT_STORAGE", f"sqlite:///{tmp_path / 'env.db'}")
+    monkeypatch.setenv("DELIVERYKIT_SECRET_KEY", f"{OTHER_KEY}, {KEY}")
+    monkeypatch.setenv("DELIVERYKIT_TIMEZONE", "Asia/Kolkata")
+    with Mailer.from_env() as mailer:
+        assert mailer.accounts.get("default").timezone == "Asia/Kolkata"
+        mailer.servers.add(id="s", name="S", provider=plain.provider())
+        assert mailer.servers.get("s").provider.api_key.reveal() == "SG.any"
+
+
+def test_nothing_is_logged_when_all_is_well(world, caplog):
+    caplog.set_level(logging.INFO, "deliverykit")
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    mailer.enqueue(messages(3))
+    mailer.worker().drain()
+    assert [record for record in caplog.records if record.name.startswith("deliverykit")] == []

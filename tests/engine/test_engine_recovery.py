@@ -1,0 +1,176 @@
+"""What becomes of mail whose worker is gone."""
+
+from datetime import timedelta
+
+import pytest
+from engine_kit import World, message, messages, used
+
+from deliverykit import CalendarQuota, SendStatus
+from deliverykit.contracts.storage import Change, Claim, MailState, Step
+
+LEASE = 60_000
+
+
+class Take:
+    """A worker's claim of everything, by server a; then that worker dies."""
+
+    def __call__(self, view):
+        self.heads = [head.uid for head in view.heads]
+        return Step(result=Claim(leases={head.id: "a" for head in view.heads}))
+
+
+def claimed(mailer, token="gone", want=50):
+    """Lease what is there, as a worker does that dies with it; the ids."""
+    storage = (getattr(mailer, "_context", None) or mailer._inner._context).storage
+    storage.recover()
+    (lane,) = storage.open_lanes().lanes
+    decide = Take()
+    return storage, storage.claim(lane, want, ("account:default",), decide, token=token, lease=LEASE)
+
+
+@pytest.fixture
+def world_with_mail(world: World):
+    mailer = world.mailer()
+    world.server(mailer, "a", quota=CalendarQuota(day=50))
+    return world, mailer
+
+
+def test_an_expired_lease_goes_back_without_an_attempt(world_with_mail):
+    world, mailer = world_with_mail
+    (uid,) = mailer.enqueue(messages(1))
+    claimed(mailer)
+    assert mailer.outbox.get(uid).state == "leased"
+    mailer.worker().drain(timedelta(seconds=1))
+    assert world.sandbox.count() == 0  # somebody holds it
+    world.clock.advance(61)
+    mailer.worker().drain()
+    assert world.sandbox.count() == 1
+    assert [line.outcome for line in mailer.outbox.history(uid)] == ["accepted"]
+
+
+def test_an_expired_sending_is_in_doubt(world_with_mail):
+    world, mailer = world_with_mail
+    (uid,) = mailer.enqueue(messages(1))
+    storage, (leased,) = claimed(mailer)
+    assert storage.start({leased.head.id: "gone"}) == {leased.head.id}
+    world.clock.advance(61)
+    mailer.worker().drain()
+    mail = mailer.outbox.get(uid)
+    assert (mail.state, mail.server) == ("in_doubt", "a")
+    assert "lost while it was sending" in mail.reason
+    world.clock.advance(timedelta(days=3))
+    mailer.worker().drain()
+    assert world.sandbox.count() == 0
+    assert mailer.outbox.history(uid)[-1].outcome == "in_doubt"
+    # A late answer of that attempt still settles its own row, nobody else's does.
+    for token, late in (("other", 1), ("gone", 0)):
+
+        def settle(view, token=token):
+            return Step(result=None, changes=(Change(id=leased.head.id, token=token, state=None),))
+
+        _, came_late = storage.transact("default", (), settle)
+        assert len(came_late) == late
+    assert sum(mailer.outbox.counts().values()) == 0
+
+
+def test_a_renewed_lease_is_kept_and_a_released_one_given_back(world_with_mail):
+    world, mailer = world_with_mail
+    (uid,) = mailer.enqueue(messages(1))
+    storage, _ = claimed(mailer)
+    world.clock.advance(50)
+    storage.renew(["gone"], LEASE)
+    world.clock.advance(50)
+    storage.recover()
+    assert mailer.outbox.get(uid).state == "leased"
+    storage.release(["gone"])
+    assert mailer.outbox.get(uid).state == "ready"
+
+
+def test_poison_is_claimed_alone_and_buried_at_last(world_with_mail):
+    world, mailer = world_with_mail
+    ids = mailer.enqueue(messages(5))
+    for _ in range(2):
+        claimed(mailer, want=1)  # only the first mail's workers die
+        world.clock.advance(61)
+    mailer.enqueue([message("late", priority=1)])
+    _, leased = claimed(mailer, "healthy")
+    assert [one.head.uid for one in leased] == [mailer.outbox.list()[5].id]  # those before the suspect, without it
+    _, leased = claimed(mailer, "third")
+    assert [one.head.uid for one in leased] == [ids[0]]  # alone
+    world.clock.advance(61)
+    mailer.worker().drain()
+    dead = mailer.outbox.get(ids[0])
+    assert (dead.state, dead.reason) == ("dead", "poison")
+    assert sorted(world.got()) == sorted(["ulate@example.org", *(f"u{number}@example.org" for number in range(1, 5))])
+
+
+def test_a_lost_lease_is_not_submitted(world_with_mail):
+    """A worker that comes back late: its mail has gone to another, and its token opens nothing."""
+    world, mailer = world_with_mail
+    (uid,) = mailer.enqueue(messages(1))
+    storage, (leased,) = claimed(mailer, "slow")
+    world.clock.advance(61)
+    _, (again,) = claimed(mailer, "quick")
+    assert again.head.id == leased.head.id
+    assert storage.start({leased.head.id: "slow"}) == frozenset()
+    assert storage.start({leased.head.id: "quick"}) == {leased.head.id}
+    assert mailer.outbox.get(uid).state == "sending"
+
+
+def test_send_that_dies_inside_is_in_doubt(world_with_mail):
+    """Its row is written as sending with the admission itself; a crash between leaves the row and the spent unit."""
+    world, mailer = world_with_mail
+
+    class Dying(Exception):
+        pass
+
+    class Dies:
+        def send(self, request):
+            raise Dying
+
+        def close(self):
+            pass
+
+    crashing = world.mailer(transport=Dies())
+    with pytest.raises(Dying):
+        crashing.send(message())
+    (mail,) = mailer.outbox.list()
+    assert mail.state == "sending"
+    assert used(mailer, "a") == {"the server a": 1}
+    world.clock.advance(61)
+    mailer.worker().drain()
+    assert mailer.outbox.get(mail.id).state == "in_doubt"
+    assert world.sandbox.count() == 0
+    assert used(mailer, "a") == {"the server a": 1}
+
+
+def test_an_unreadable_row_parks_that_mail_only(world_with_mail):
+    import sqlite3
+
+    world, mailer = world_with_mail
+    ids = mailer.enqueue(messages(3))
+    with sqlite3.connect(world.path) as db:
+        db.execute("update dk_letter set body='{' where mail=(select id from dk_mail where uid=?)", (ids[1],))
+    db.close()
+    mailer.worker().drain()
+    assert world.sandbox.count() == 2
+    assert (mailer.outbox.get(ids[1]).state, mailer.outbox.get(ids[1]).attempts) == ("dead", 0)
+    assert "cannot be read" in mailer.outbox.get(ids[1]).reason
+    assert used(mailer, "a") == {"the server a": 2}
+
+
+def test_a_stopped_worker_hands_back_what_it_has_not_started(world_with_mail):
+    world, mailer = world_with_mail
+    mailer.servers.update("a", pause=timedelta(milliseconds=1))
+    mailer.enqueue(messages(5))
+    worker = mailer.worker()
+    worker.stop()
+    worker.drain()
+    assert mailer.outbox.counts()["ready"] == 5
+    assert used(mailer, "a") == {"the server a": 0}
+
+
+def test_the_states_are_what_the_outbox_names(world_with_mail):
+    _, mailer = world_with_mail
+    assert set(mailer.outbox.counts()) == {state.name.lower() for state in MailState}
+    assert mailer.send(message()).status is SendStatus.ACCEPTED
