@@ -4,7 +4,8 @@ A page's blocks share one namespace, as a reader's session would, and run in an 
 copy of ``examples/``. Three HTML comments, which no reader sees, steer it:
 
 ``<!-- not run: reason -->`` before a block leaves it out; without a reason the test fails.
-``<!-- setup … -->`` holds code that runs at its place; ``cleanup``, an ``ExitStack``, is in every namespace.
+``<!-- setup … -->`` holds code that runs at its place; ``cleanup``, an ``ExitStack``, is in every namespace,
+and ``__file__`` is the page.
 ``<!-- output -->`` before a ``text`` block says that the example above it prints that, where ``…`` stands for
 anything within a line. Every ``text`` block has it, so that no output is shown that was not held against a run.
 """
@@ -68,7 +69,7 @@ def test_the_examples_of(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     with ExitStack() as cleanup:
-        namespace = {"__name__": "__main__", "cleanup": cleanup}
+        namespace = {"__name__": "__main__", "__file__": str(page), "cleanup": cleanup}
         for block in blocks(page.read_text(encoding="utf-8")):
             if block.left_out is not None:
                 assert block.left_out, f"{page.name}:{block.line} is left out without a reason"
