@@ -135,7 +135,9 @@ def test_a_mail_that_came_twice_fails_it(
         return found if esp else [*found, found[-1]]
 
     monkeypatch.setattr(Sandbox, "received", twice)
-    assert run(csv=small) == 1
+    letter = small.with_suffix(".eml")
+    letter.write_text("Subject: Own\nContent-Type: text/plain\n\nwords\n")
+    assert run(eml=letter, csv=small) == 1
     told = capsys.readouterr().out
     assert "✗ Every recipient exactly once" in told
     assert "received 2 times instead of 1" in told

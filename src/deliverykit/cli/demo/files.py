@@ -127,7 +127,7 @@ def _rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]
                 break
             if row and any(one.strip() for one in row):
                 yield start + begun + 1, row
-            begun = reader.line_num
+            begun += 1  # a row is a line here; one of several was given up above
         start = restart
 
 
