@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from engine_kit import World, message, messages, used
+from engine_kit import World, eventually, message, messages, running, used
 
 from deliverykit import CalendarQuota, SendStatus
 from deliverykit.contracts.storage import Change, Claim, MailState, Step
@@ -159,15 +159,17 @@ def test_an_unreadable_row_parks_that_mail_only(world_with_mail):
     assert used(mailer, "a") == {"the server a": 2}
 
 
-def test_a_stopped_worker_hands_back_what_it_has_not_started(world_with_mail):
-    world, mailer = world_with_mail
-    mailer.servers.update("a", pause=timedelta(milliseconds=1))
-    mailer.enqueue(messages(5))
-    worker = mailer.worker()
-    worker.stop()
-    worker.drain()
-    assert mailer.outbox.counts()["ready"] == 5
-    assert used(mailer, "a") == {"the server a": 0}
+def test_a_stopped_worker_hands_back_what_it_has_not_started(live):
+    mailer = live.mailer()
+    live.server(mailer, "a", quota=CalendarQuota(month=500), pause=timedelta(milliseconds=60))
+    mailer.enqueue(messages(40))
+    with running(mailer):
+        assert eventually(lambda: live.sandbox.count() >= 3)
+    counts = mailer.outbox.counts()
+    assert counts == {**dict.fromkeys(counts, 0), "ready": 40 - live.sandbox.count()}
+    assert 3 <= live.sandbox.count() < 30
+    assert used(mailer, "a") == {"the server a": live.sandbox.count()}
+    assert {mail.attempts for mail in mailer.outbox.list()} == {0}
 
 
 def test_the_states_are_what_the_outbox_names(world_with_mail):
