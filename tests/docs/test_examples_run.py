@@ -78,7 +78,9 @@ def test_the_examples_of(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
             with redirect_stdout(StringIO()) as printed:
                 exec(code, namespace)
-            assert block.shows(printed.getvalue()), f"{page.name}:{block.line} prints other than is shown:\n{printed.getvalue()}"
+            assert block.shows(printed.getvalue()), (
+                f"{page.name}:{block.line} prints other than is shown:\n{printed.getvalue()}"
+            )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
