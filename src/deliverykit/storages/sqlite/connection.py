@@ -1,4 +1,4 @@
-"""One connection per process: opened at first use, reopened after a fork, one transaction at a time."""
+"""One connection per process: opened at first use, closed over a fork, one transaction at a time."""
 
 import os
 import sqlite3
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
+from weakref import WeakSet
 
 from deliverykit.words.errors import DeliveryError, StorageError
 
@@ -14,6 +15,7 @@ __all__ = ["Connection", "Rows"]
 
 SCHEMA = 1
 Rows = list[tuple[Any, ...]]
+_CONNECTIONS: "WeakSet[Connection]" = WeakSet()
 
 
 class Connection:
@@ -25,6 +27,7 @@ class Connection:
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._pid = 0
+        _CONNECTIONS.add(self)
 
     def close(self) -> None:
         """Close; the next use opens again."""
@@ -34,10 +37,27 @@ class Connection:
             self._db = None
 
     def _opened(self) -> sqlite3.Connection:
-        if self._db is None or self._pid != os.getpid():
-            # After a fork the parent's handle must not be used, nor closed: closing would drop the parent's locks.
+        if self._db is None:
             self._db, self._pid = self._open(), os.getpid()
+        elif self._pid != os.getpid():
+            raise StorageError("memory:// belongs to the process that made it; processes share a file: sqlite:///mail.db")
         return self._db
+
+    def before_fork(self) -> None:
+        """Wait for the transaction that runs, and close the file; what is in memory stays.
+
+        SQLite believes that a process still holds the locks it held before a fork. A child of an open
+        connection would go on writing into a log that its parent, the last one with true locks, has
+        removed, and lose it all; or wait for ever for another thread that it does not have.
+        """
+        self._lock.acquire()
+        if self._db is not None and self.path is not None and not self._db.in_transaction:
+            self._db.close()
+            self._db = None
+
+    def after_fork(self) -> None:
+        """Parent and child go on; each opens a connection of its own."""
+        self._lock.release()
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
@@ -59,9 +79,15 @@ class Connection:
 
     @contextmanager
     def reading(self) -> Iterator["Connection"]:
-        """Statements that only look; no transaction, no write lock."""
+        """Statements that only look, all at the same state of the books; no write lock."""
         with self._lock, self._translated():
-            yield self
+            db = self._opened()
+            db.execute("begin")
+            try:
+                yield self
+            finally:
+                if db.in_transaction:
+                    db.execute("commit")
 
     @contextmanager
     def writing(self) -> Iterator["Connection"]:
@@ -102,3 +128,28 @@ class Connection:
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """One statement over many rows."""
         self._opened().executemany(sql, parameters)
+
+
+class _Fork:
+    """All connections of the process, held over a fork."""
+
+    def __init__(self) -> None:
+        self._one = threading.Lock()
+        self._held: list[Connection] = []
+
+    def before(self) -> None:
+        self._one.acquire()
+        self._held = list(_CONNECTIONS)
+        for connection in self._held:
+            connection.before_fork()
+
+    def after(self) -> None:
+        for connection in self._held:
+            connection.after_fork()
+        self._held = []
+        self._one.release()
+
+
+_FORK = _Fork()
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(before=_FORK.before, after_in_parent=_FORK.after, after_in_child=_FORK.after)

@@ -88,7 +88,7 @@ class SQLiteStorage:
 
     def snapshot(self, account: str) -> Snapshot:
         """An account's documents."""
-        with self._db.writing() as db:  # a write transaction only because version and documents must agree
+        with self._db.reading() as db:
             (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
             rows = db.rows("select kind, id, data, secrets from dk_document where account=? order by seq", (account,))
         return Snapshot(

@@ -1,0 +1,39 @@
+"""What a process of these tests does: ``run`` or ``drain`` a worker, or ``send`` one mail after the other."""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict
+from process_kit import ROUTE, FileClock, message, open_mailer, wait_at_gate
+
+from deliverykit.contracts.storage import LaneKey, NewMail
+
+
+def main(given: dict[str, Any]) -> object:
+    folder = Path(given["folder"])
+    mailer = open_mailer(folder, FileClock(folder / "clock"), **given.get("options", {}))
+    if given.get("gate"):
+        if given["gate"] != "early":
+            mailer.servers.list()
+        wait_at_gate(folder)
+    numbers = range(given.get("start", 0), given.get("start", 0) + given.get("count", 0))
+    if given["role"] == "send":
+        return [str(mailer.send(message(number), route=ROUTE).status) for number in numbers]
+    if given["role"] == "enqueue":
+        key = LaneKey("default", ROUTE, "", "")
+        mails = [NewMail(uid=str(number), lane=key, cost=1, letter=b"") for number in numbers]
+        mailer._context.storage.enqueue(mails)  # noqa: SLF001  there is no route yet
+        return [mail.uid for mail in mails]
+    worker = mailer.worker(
+        concurrency=given.get("concurrency", 20), poll=timedelta(milliseconds=given.get("poll", 100))
+    )
+    if given["role"] == "run":
+        return asdict(worker.run())
+    return asdict(worker.drain(timedelta(seconds=given.get("timeout", 60))))
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

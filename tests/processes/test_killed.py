@@ -1,0 +1,110 @@
+"""What SIGTERM and ``kill -9`` leave behind: nothing lost, nothing twice, doubt only where there is some."""
+
+import signal
+import time
+from datetime import timedelta
+
+from process_kit import Stage, eventually, messages
+
+from deliverykit import CalendarQuota
+
+
+def on_the_wire(stage: Stage) -> int:
+    return len(stage.sandbox.requests("sendgrid"))
+
+
+def test_sigterm_finishes_what_flies_and_gives_back_the_rest(stage: Stage) -> None:
+    stage.before_the_hour(1_800)
+    stage.server(quota=CalendarQuota(hour=500), pause=timedelta(milliseconds=20))
+    stage.sandbox.fault("sendgrid", "latency", times=None, seconds=0.5)
+    stage.mailer.enqueue(messages(200), route="bulk")
+    worker = stage.start("run", concurrency=20)
+    assert eventually(lambda: stage.sandbox.count("sendgrid") >= 30)
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    (report,) = stage.finished(worker)
+    assert time.monotonic() - began < 5
+    received = len(stage.received())
+    assert report["accepted"] == received < 200
+    assert report["in_doubt"] == 0
+    assert stage.states() == {"READY": 200 - received}
+    assert stage.used()[0] == received
+    stage.sandbox.clear_faults()
+    stage.finished(stage.start("drain"))
+    assert len(stage.received()) == 200
+
+
+def test_sigterm_while_nothing_is_to_be_done_ends_at_once(stage: Stage) -> None:
+    stage.server()
+    worker = stage.start("run", gate=True, poll=30_000)
+    stage.release(1)
+    time.sleep(0.7)
+    began = time.monotonic()
+    worker.terminate()
+    assert stage.finished(worker) == [{"accepted": 0, "dead": 0, "in_doubt": 0, "returned": 0}]
+    assert time.monotonic() - began < 2
+
+
+def test_kill_9_in_mid_send(stage: Stage) -> None:
+    """Some of it is on the wire, some claimed and not started: the one is in doubt, the other goes, and nothing twice."""
+    stage.before_the_hour(1_800)
+    stage.server(quota=CalendarQuota(hour=500), pause=timedelta(milliseconds=40))
+    stage.sandbox.fault("sendgrid", "latency", times=None, seconds=30)
+    stage.mailer.enqueue(messages(60), route="bulk")
+    worker = stage.start("run", concurrency=20)
+    assert eventually(lambda: on_the_wire(stage) >= 8)
+    worker.kill()
+    worker.communicate()
+    stage.running.remove(worker)
+    time.sleep(0.3)
+    stage.sandbox.clear_faults()
+    left = stage.states()
+    assert left.get("SENDING", 0) >= 8
+    assert sum(left.values()) == 60
+
+    # Within the lease nobody touches it; the rest goes.
+    stage.finished(stage.start("drain", timeout=4))
+    assert stage.states()["SENDING"] == left["SENDING"]
+
+    stage.move(timedelta(seconds=61))
+    stage.finished(stage.start("drain"))
+    assert stage.states() == {"IN_DOUBT": left["SENDING"]}
+    doubtful = stage.mailer.outbox.list(limit=100)
+    assert all("lost while it was sending" in row.reason for row in doubtful)
+    taken = len(stage.received())  # none of them twice
+    assert taken <= 60 <= taken + len(doubtful)
+
+
+def test_kill_9_again_and_again_loses_nothing_and_sends_nothing_twice(stage: Stage) -> None:
+    stage.before_the_hour(2_500)
+    stage.server(quota=CalendarQuota(hour=5_000))
+    stage.sandbox.fault("sendgrid", "latency", times=None, seconds=0.05)
+    stage.mailer.enqueue(messages(600), route="bulk")
+    for _ in range(4):
+        before = stage.sandbox.count("sendgrid")
+        worker = stage.start("run", concurrency=15)
+        assert eventually(lambda before=before: stage.sandbox.count("sendgrid") >= before + 40)
+        worker.kill()
+        worker.communicate()
+        stage.running.remove(worker)
+        stage.move(timedelta(seconds=61))
+    stage.finished(stage.start("drain"))
+    received = len(stage.received())
+    doubtful = stage.states().get("IN_DOUBT", 0)
+    assert stage.states() == ({"IN_DOUBT": doubtful} if doubtful else {})
+    assert doubtful <= 4 * 15
+    assert received <= 600 <= received + doubtful
+    assert stage.used()[0] <= 600
+
+
+def test_kill_9_during_enqueue_leaves_all_or_nothing_and_a_sound_file(stage: Stage) -> None:
+    stage.server()
+    for turn in range(3):
+        process = stage.start("enqueue", start=turn * 40_000, count=40_000)
+        time.sleep(0.45 + 0.15 * turn)
+        process.kill()
+        process.communicate()
+        stage.running.remove(process)
+        assert stage.states().get("READY", 0) % 40_000 == 0
+    (verdict,) = stage.mailer._context.storage._db.row("pragma integrity_check")  # type: ignore[attr-defined]  # noqa: SLF001
+    assert verdict == "ok"
