@@ -65,6 +65,18 @@ def test_a_host_limit_is_over_all_accounts(world):
     assert used(mailer, "a") == used(acme, "b") == {"host": 4}
 
 
+@pytest.mark.parametrize("now", [CalendarQuota(day=9), None])
+def test_the_hosts_limit_is_changed_in_code(world, restarted, now):
+    """Nothing in the store tells of it, so a new worker looks at what waits once."""
+    mailer = world.mailer(quota=CalendarQuota(day=1))
+    world.server(mailer, "a")
+    mailer.enqueue(messages(2))
+    mailer.worker().drain()
+    assert mailer.outbox.counts()["ready"] == 2
+    restarted(quota=now).worker().drain()
+    assert world.sandbox.count() == 2
+
+
 @pytest.mark.parametrize("last", ["host", "account", "budget", "other window"])
 def test_a_refusal_by_the_last_spends_nothing_of_the_first(world, last):
     """Hour, day, budget, account and host are asked together; what was asked in vain is not charged."""
