@@ -216,7 +216,7 @@ class Stream:
 
 def _look_anew(storage: Storage) -> None:
     """All that waits is asked for once more: the host's limits are code, so no store tells that they were raised."""
-    storage.transact(DEFAULT_ACCOUNT, (state_key(DEFAULT_ACCOUNT), HOST_KEY), lambda _: Step(result=None, wake=True))
+    storage.transact(DEFAULT_ACCOUNT, (state_key(DEFAULT_ACCOUNT), HOST_KEY), lambda view: Step(result=None, wake=True))
 
 
 def _enclosed(letter: bytes) -> tuple[str, ...]:
