@@ -116,11 +116,11 @@ def test_mail_faster_than_the_pause() -> None:
     assert found == {"The pause kept": "Amazon SES: 4950 ms faster than one every 100 ms"}
 
 
-@given(st.lists(st.integers(0, 200), min_size=1, max_size=60), st.integers(1, 100), st.data())
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=60), st.integers(10, 100), st.data())
 def test_what_is_late_is_never_too_fast_and_a_burst_is(late: list[int], pause: int, data: st.DataObject) -> None:
-    """Slots a pause apart, each start late by up to 200 ms: held. The same with a burst of 251 ms and more: not."""
+    """Slots a pause apart, each start late by up to 200 ms: held. The same with a burst of more than a second: not."""
     rule = evolve(SES, pause=pause, hour=10_000, day=10_000)
-    tests = [f"t{n}" for n in range(len(late) + 1 + 252 // pause)]
+    tests = [f"t{n}" for n in range(len(late) + 1 + 1_002 // pause)]
 
     def faulty(instants: list[int]) -> bool:
         received = [mail(f"t{n}", "me@example.org", at=NOON + at) for n, at in enumerate(instants)]
@@ -129,5 +129,5 @@ def test_what_is_late_is_never_too_fast_and_a_burst_is(late: list[int], pause: i
     slots = [n * pause + wait for n, wait in enumerate(late)]
     assert not faulty(slots)
     place = data.draw(st.integers(0, len(slots) - 1))
-    burst = [slots[place]] * (1 + 252 // pause)
+    burst = [slots[place]] * (1 + 1_002 // pause)
     assert faulty(slots + burst)

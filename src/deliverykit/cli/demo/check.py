@@ -18,7 +18,7 @@ from deliverykit.words.errors import MessageError
 
 __all__ = ["Check", "Expected", "Rule", "compare"]
 
-LATE: Final = 250
+LATE: Final = 1_000
 """How late a submission may start after its slot, in ms, and the next still be on time: a busy machine does that."""
 
 

@@ -216,8 +216,8 @@ class Story:
         self.screen.plain(f"{names[1]}: {counted}")
         for title, rows in (("cannot be mailed", people.bad), ("stand there twice", people.duplicates)):
             if rows:
-                self.screen.mark(f"{len(rows):,} rows {title}; the rest goes on", sign="!")
-                self.screen.plain("\n".join(_first(list(map(str, rows)))), style="dim")
+                told = "\n".join(_first(list(map(str, rows))))
+                self.screen.mark(f"{len(rows):,} rows {title}; the rest goes on", told, sign="!")
 
     def _enqueue(self) -> None:
         self.screen.step("Into the queue: on disk before enqueue() returns")
