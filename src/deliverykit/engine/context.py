@@ -49,15 +49,16 @@ class Context:
 
     async def decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> R:
         """Let a decide object decide on the configuration as it stands; read that again where it has moved."""
-        result, _late = await self._decided(ports, account, make)
+        result, _late = await self.decided_both(ports, account, make)
         return result
 
     async def decided_late(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> frozenset[int]:
         """The same; answers with the ids of changes that came too late."""
-        _result, late = await self._decided(ports, account, make)
+        _result, late = await self.decided_both(ports, account, make)
         return late
 
-    async def _decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> tuple[R, frozenset[int]]:
+    async def decided_both(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> tuple[R, frozenset[int]]:
+        """The same; the decision, and the ids of changes that came too late."""
         config = await ports.store(self.catalog.known, account)
         for _ in range(_PATIENCE):
             try:

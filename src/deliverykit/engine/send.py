@@ -16,11 +16,12 @@ from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
-from deliverykit.words.outcomes import Accepted
+from deliverykit.words.outcomes import Accepted, NotSent
 from deliverykit.words.results import Attempt, SendResult, SendStatus
 
 __all__ = ["Sending", "send"]
 
+_LOST = "its lease was lost; a worker sends it"
 _ROUNDS = 20
 """Each round closes, pauses or passes over a server, so this many are never needed; it only ends what a bug would spin."""
 
@@ -59,6 +60,9 @@ class Sending:
     patience: int = field(init=False)
     """How many ms are left to wait for a pace."""
 
+    lost: bool = field(default=False, init=False)
+    """Whether the row is no longer ours: it took longer than its lease, and a worker has it."""
+
     def __attrs_post_init__(self) -> None:
         self.mail = evolve(self.mail, token=self.context.new_id())
         self.patience = self.context.max_wait
@@ -77,6 +81,9 @@ class Sending:
             if placed.grant is None:
                 return self._waits(placed)
             flight = self._flight(placed, issued, config)
+            if self.lost:
+                await self._land(flight, Verdict(next=Next.AGAIN, outcome=NotSent(_LOST), reason=_LOST, refund=True))
+                return SendResult(status=SendStatus.QUEUED, id=self.mail.uid, attempts=self.attempts, reason=_LOST)
             verdict = await fly(self.context, self.ports, flight)
             assert verdict is not None  # noqa: S101  nobody else can hold a row that was born under our token
             await self._land(flight, verdict)
@@ -99,7 +106,8 @@ class Sending:
                 asked[:] = [self._question(config, first=first)]  # noqa: B023  asked is this round's
                 return asked[0]  # noqa: B023
 
-            placed = await self.context.decided(self.ports, self.account, make)
+            placed, late = await self.context.decided_both(self.ports, self.account, make)
+            self.lost = bool(late)
             wait = waits_for(placed) - placed.now
             pacing = placed.grant is None and placed.state is None and placed.refusal is not None and placed.refusal.paces
             if not pacing or wait > self.patience:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.steps import overtake
 from deliverykit.words.clock import NEVER
 
 __all__ = ["bury", "needed", "recover"]
@@ -47,11 +48,18 @@ def recover(db: Connection, now: int) -> None:
     ]
     bury(db, now, expired, "expired")
     due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
-    db.run_many("update dk_mail set state=0, server='' where id=?", [(id_,) for id_, _, _ in due])
+    for id_, lane, priority in due:
+        overtake(db, lane, priority)
+        db.run("update dk_mail set state=0, server='' where id=?", (id_,))
 
 
 def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
     """Mail that will not be sent, with its reason."""
+    # What blocked a lane may be among them; the mail behind it may cost less.
+    db.run_many(
+        "update dk_lane set blocked_until=0 where blocked_until>0 and id in (select lane from dk_mail where id=? and state=0)",
+        [(id_,) for id_ in ids],
+    )
     db.run_many("update dk_mail set state=5, token='', reason=? where id=?", [(reason, id_) for id_ in ids])
     _note(db, now, ids, "dead", reason)
 

@@ -8,7 +8,7 @@ from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, NewMail, Step, View
 from deliverykit.storages.sqlite.connection import Connection
 
-__all__ = ["applied", "insert_mails", "lane_id", "view"]
+__all__ = ["applied", "insert_mails", "lane_id", "overtake", "view"]
 
 
 def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
@@ -60,7 +60,7 @@ def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
             lanes[mail.lane] = lane_id(db, mail.lane)
         lane = lanes[mail.lane]
         if mail.state is MailState.READY:
-            _overtake(db, lane, mail.priority)
+            overtake(db, lane, mail.priority)
         ((row,),) = db.rows(
             "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until)"
             " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
@@ -83,7 +83,7 @@ def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
             db.run("insert into dk_enclosed (mail, hash) values (?, ?) on conflict do nothing", (row, digest))
 
 
-def _overtake(db: Connection, lane: int, priority: int) -> None:
+def overtake(db: Connection, lane: int, priority: int) -> None:
     """Mail of a higher priority than what blocked its lane is a new question: it may cost less."""
     db.run(
         "update dk_lane set blocked_until=0 where id=?1 and blocked_until>0"
