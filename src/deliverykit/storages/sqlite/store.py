@@ -187,7 +187,8 @@ class SQLiteStorage:
         """Give up leases that were not started."""
         with self._db.writing() as db:
             db.run_many(
-                "update dk_mail set state=0, token='', server='' where token=? and state=1", [(token,) for token in tokens]
+                "update dk_mail set state=0, token='', server='' where token=? and state in (1, 2) and state=1",  # so: its index
+                [(token,) for token in tokens],
             )
 
     def recover(self) -> None:
@@ -278,13 +279,14 @@ class SQLiteStorage:
             rows = db.rows(
                 "select at, uid, account, server, outcome, detail, provider_id from dk_log where uid=? order by id", (uid,)
             )
-        return tuple((at, LogLine(uid=uid, account=account, server=server, outcome=outcome, detail=detail, provider_message_id=pid))
-                     for at, uid, account, server, outcome, detail, pid in rows)  # fmt: skip
+        names = ("uid", "account", "server", "outcome", "detail", "provider_message_id")
+        return tuple((row[0], LogLine(**dict(zip(names, row[1:], strict=True)))) for row in rows)
 
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     rows = db.rows(
-        "select id, uid, cost, attempts, expires, expiries from dk_mail where lane=? and state=0 order by priority desc, id limit ?",
+        "select id, uid, cost, attempts, expires, expiries from dk_mail where lane=? and state=0"
+        " order by priority desc, id limit ?",
         (lane, want),
     )
     suspect = next((place for place, row in enumerate(rows) if row[5] >= _ALONE), None)

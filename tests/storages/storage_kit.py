@@ -1,0 +1,99 @@
+"""What every test of a storage needs: it is written against the contract alone, so that any storage can run it.
+
+Another storage joins by an entry in ``OPENERS`` (name → how to open it in a folder, on a clock).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deliverykit.contracts.storage import (
+    Change,
+    Claim,
+    Document,
+    Lane,
+    LaneKey,
+    Leased,
+    LogLine,
+    MailState,
+    NewMail,
+    Step,
+    Storage,
+    View,
+)  # fmt: skip
+from deliverykit.storages import open_storage
+from deliverykit.words.clock import NEVER, Clock
+
+OPENERS: Mapping[str, Callable[[Path, Clock], Storage]] = {
+    "memory": lambda _folder, clock: open_storage("memory://", clock),
+    "sqlite": lambda folder, clock: open_storage(f"sqlite:///{folder / 'mail.db'}", clock, "normal"),
+}
+DURABLE = [name for name in OPENERS if name != "memory"]
+ACCOUNT, KEY = "default", "account:default"
+LEASE = 60_000
+
+
+def key(name: str = "", *, route: str = "news", account: str = ACCOUNT, stream: str = "") -> LaneKey:
+    return LaneKey(account, route, stream, name)
+
+
+def mail(uid: str, **fields: Any) -> NewMail:
+    return NewMail(**{"uid": uid, "lane": key(), "cost": 1, "letter": b"letter of " + uid.encode(), **fields})
+
+
+def step(storage: Storage, account: str = ACCOUNT, keys: tuple[str, ...] = (KEY,), **fields: Any) -> frozenset[int]:
+    """One transact that wants just this; the ids that came too late."""
+    _, late = storage.transact(account, keys, lambda _view: Step(result=None, **fields))
+    return late
+
+
+def looked(storage: Storage, account: str = ACCOUNT, keys: tuple[str, ...] = (KEY,)) -> View:
+    """What a decide object sees."""
+    seen, _ = storage.transact(account, keys, lambda view: Step(result=view))
+    return seen
+
+
+def lane_of(storage: Storage, name: str = "", **fields: Any) -> Lane:
+    """The open lane of this key."""
+    return next(lane for lane in storage.open_lanes().lanes if lane.key == key(name, **fields))
+
+
+def claimed(
+    storage: Storage, lane: Lane | None = None, want: int = 100, *, token: str = "t", only: Iterable[str] | None = None,
+    lease: int = LEASE, **fields: Any,
+) -> tuple[Leased, ...]:  # fmt: skip
+    """Claim what is at the head (or ``only`` these), for the server ``s``."""
+
+    def decide(view: View) -> Step[Claim]:
+        leases = {head.id: "s" for head in view.heads if only is None or head.uid in only}
+        return Step(result=Claim(leases=leases, **fields), records=({"n": (len(leases),)},))
+
+    return storage.claim(lane or lane_of(storage), want, (KEY,), decide, token=token, lease=lease)
+
+
+def uids(leased: Iterable[Leased]) -> list[str]:
+    return [one.head.uid for one in leased]
+
+
+def settled(storage: Storage, one: Leased, token: str = "t", state: MailState | None = None, **fields: Any) -> bool:
+    """Write a verdict down; whether it was in time."""
+    return not step(storage, changes=(Change(id=one.head.id, token=token, state=state, **fields),))
+
+
+def state(storage: Storage, uid: str) -> MailState | None:
+    found = storage.mail(uid)
+    return None if found is None else found.state
+
+
+def line(uid: str, outcome: str = "accepted") -> LogLine:
+    return LogLine(uid=uid, account=ACCOUNT, server="s", outcome=outcome)
+
+
+def document(id_: str, data: str | None = "{}") -> Document:
+    return Document(kind="server", id=id_, data=data, secrets=b"x")
+
+
+__all__ = [
+    "ACCOUNT", "DURABLE", "KEY", "LEASE", "NEVER", "OPENERS", "claimed", "document", "key", "lane_of", "line", "looked",
+    "mail", "settled", "state", "step", "uids",
+]  # fmt: skip

@@ -1,0 +1,217 @@
+"""The outbox against a dict: whatever is done to it in whatever order, no mail is lost and none is in two places."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, key, mail, step
+
+from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View
+from deliverykit.testing import ManualClock
+
+READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState
+LEASE = 1_000
+LANES = ("x", "y")
+
+
+@define
+class Row:
+    """A mail as the model has it."""
+
+    order: int
+    lane: str
+    priority: int
+    expires: int
+    state: MailState
+    due: int = 0
+    token: str = ""
+    lease_until: int = 0
+    expiries: int = 0
+    attempts: int = 0
+
+
+@define
+class Flight:
+    """A claim that somebody once had, and may still believe in."""
+
+    uid: str
+    id: int
+    token: str
+
+
+class Outbox(RuleBasedStateMachine):
+    kind = "sqlite"
+
+    @initialize()
+    def opened(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = ManualClock()
+        self.storage: Storage = OPENERS[self.kind](Path(self.folder.name), self.clock)
+        self.rows: dict[str, Row] = {}
+        self.done: set[str] = set()
+        self.flights: list[Flight] = []
+        self.serial = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "storage"):
+            self.storage.close()
+            self.folder.cleanup()
+
+    def number(self) -> int:
+        self.serial += 1
+        return self.serial
+
+    # -- what is done to it ---------------------------------------------------------------------------
+
+    @rule(
+        count=st.integers(1, 3), lane=st.sampled_from(LANES), priority=st.integers(0, 2),
+        due=st.sampled_from([0, 0, 500, 3_000]), life=st.sampled_from([NEVER, NEVER, 800, 5_000]),
+    )  # fmt: skip
+    def enqueue(self, count: int, lane: str, priority: int, due: int, life: int) -> None:
+        now, new = self.clock.now(), []
+        for _ in range(count):
+            order = self.number()
+            row = Row(
+                order, lane, priority, NEVER if life == NEVER else now + life,
+                SCHEDULED if due else READY, due=now + due if due else 0,
+            )  # fmt: skip
+            self.rows[f"m{order}"] = row
+            new.append(mail(f"m{order}", lane=key(lane), priority=priority, state=row.state, due=row.due, expires=row.expires))
+        self.storage.enqueue(new)
+
+    @rule(lane=st.sampled_from(LANES), want=st.integers(1, 4), take=st.integers(0, 4))
+    def claim(self, lane: str, want: int, take: int) -> None:
+        found = [one for one in self.storage.open_lanes().lanes if one.key == key(lane)]
+        expected = sorted(
+            (uid for uid, row in self.rows.items() if row.lane == lane and row.state is READY),
+            key=lambda uid: (-self.rows[uid].priority, self.rows[uid].order),
+        )[:want]
+        assert bool(found) == bool(expected)
+        if not found:
+            return
+        suspect = next((place for place, uid in enumerate(expected) if self.rows[uid].expiries >= 2), None)
+        if suspect is not None:
+            expected = expected[: suspect or 1]
+        token, seen = f"t{self.number()}", []
+
+        def decide(view: View) -> Step[Claim]:
+            seen[:] = [head.uid for head in view.heads]
+            return Step(result=Claim(leases={head.id: "s" for head in view.heads[:take]}))
+
+        leased = self.storage.claim(found[0], want, (KEY,), decide, token=token, lease=LEASE)
+        assert seen == expected
+        assert [one.head.uid for one in leased] == expected[:take]
+        for one in leased:
+            row = self.rows[one.head.uid]
+            assert one.head.attempts == row.attempts
+            row.state, row.token, row.lease_until = LEASED, token, self.clock.now() + LEASE
+            self.flights.append(Flight(one.head.uid, one.head.id, token))
+
+    def flight(self, data: st.DataObject) -> Flight | None:
+        return data.draw(st.sampled_from(self.flights)) if self.flights else None
+
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        flight = self.flight(data)
+        if flight is not None:
+            row = self.rows.get(flight.uid)
+            ours = row is not None and row.token == flight.token and row.state is LEASED
+            assert self.storage.start({flight.id: flight.token}) == ({flight.id} if ours else frozenset())
+            if row is not None and ours:
+                row.state = SENDING
+
+    @rule(
+        data=st.data(), to=st.sampled_from([None, None, READY, SCHEDULED, DEAD, IN_DOUBT]), lane=st.sampled_from([None, *LANES])
+    )
+    def settle(self, data: st.DataObject, to: MailState | None, lane: str | None) -> None:
+        """By whoever once had it: only the last holder's word counts, and only while the row bears its token."""
+        flight = self.flight(data)
+        if flight is None:
+            return
+        row = self.rows.get(flight.uid)
+        ours = row is not None and row.token == flight.token
+        due = self.clock.now() + 700 if to is SCHEDULED else 0
+        change = Change(
+            id=flight.id, token=flight.token, state=to, due=due, spend=True, lane=None if lane is None else key(lane)
+        )
+        assert step(self.storage, changes=(change,)) == (frozenset() if ours else {flight.id})
+        if row is None or not ours:
+            return
+        if to is None:
+            del self.rows[flight.uid]
+            self.done.add(flight.uid)
+            return
+        row.state, row.due, row.attempts, row.lane = to, due, row.attempts + 1, lane or row.lane
+        row.token = row.token if to is IN_DOUBT else ""
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        flight = self.flight(data)
+        if flight is not None:
+            self.storage.release([flight.token])
+            for row in self.rows.values():
+                if row.token == flight.token and row.state is LEASED:
+                    row.state, row.token = READY, ""
+
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        flight = self.flight(data)
+        if flight is not None:
+            self.storage.renew([flight.token], LEASE)
+            for row in self.rows.values():
+                if row.token == flight.token and row.state in (LEASED, SENDING):
+                    row.lease_until = self.clock.now() + LEASE
+
+    @rule(by=st.sampled_from([100, 700, LEASE, 4_000]))
+    def later(self, by: int) -> None:
+        self.clock.advance(by / 1000)
+
+    @rule()
+    def recover(self) -> None:
+        self.storage.recover()
+        now = self.clock.now()
+        for row in self.rows.values():
+            if row.state in (LEASED, SENDING) and row.lease_until <= now:
+                row.expiries += 1
+                if row.state is SENDING:
+                    row.state = IN_DOUBT
+                elif row.expiries >= 3:
+                    row.state, row.token = DEAD, ""
+                else:
+                    row.state, row.token = READY, ""
+        for row in self.rows.values():
+            if row.state in (READY, SCHEDULED) and row.expires <= now:
+                row.state = DEAD
+            if row.state is SCHEDULED and row.due <= now:
+                row.state = READY
+
+    @rule()
+    def reopen(self) -> None:
+        self.storage.close()
+
+    # -- what must hold ---------------------------------------------------------------------------------
+
+    @invariant()
+    def every_mail_stands_where_the_model_has_it(self) -> None:
+        if not hasattr(self, "storage"):
+            return
+        rows = self.storage.mails(ACCOUNT, None, 10_000)
+        assert [row.uid for row in rows] == sorted(self.rows, key=lambda uid: self.rows[uid].order)
+        found: dict[str, Any] = {row.uid: (row.state, row.attempts) for row in rows}
+        assert found == {uid: (row.state, row.attempts) for uid, row in self.rows.items()}
+        assert not self.done & found.keys()
+        counted = self.storage.counts(ACCOUNT)
+        assert sum(counted.values()) == len(self.rows)
+        busy = any(row.state in (LEASED, SENDING) for row in self.rows.values())
+        assert self.storage.open_lanes().busy == busy
+
+
+class MemoryOutbox(Outbox):
+    kind = "memory"
+
+
+TestOutbox = Outbox.TestCase
+TestMemoryOutbox = MemoryOutbox.TestCase

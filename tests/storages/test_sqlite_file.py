@@ -1,0 +1,191 @@
+"""What is SQLite's own: errors that name the file, a newer schema, plans that use the partial indexes."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from storage_kit import KEY, claimed, key, lane_of, mail, step, uids
+
+from deliverykit.contracts.storage import Claim, Step, Storage
+from deliverykit.storages import open_storage
+from deliverykit.storages.sqlite import SQLiteStorage, recovery
+from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.testing import ManualClock
+from deliverykit.words.errors import StorageError
+
+
+def opened(path: Path) -> SQLiteStorage:
+    storage = open_storage(f"sqlite:///{path}", ManualClock(), "normal")
+    assert isinstance(storage, SQLiteStorage)
+    return storage
+
+
+# -- files that cannot be used ---------------------------------------------------------------------------
+
+
+def refused(storage: Storage, path: Path, because: str) -> None:
+    with pytest.raises(StorageError, match=because) as caught:
+        storage.enqueue([mail("a")])
+    assert str(path) in str(caught.value)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "mail.db"
+    storage = opened(path)
+    refused(storage, path, "unable to open")
+    path.parent.mkdir()
+    storage.enqueue([mail("a")])  # mended: the same object goes on
+    storage.close()
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    path.write_bytes(b"dear diary, " * 1_000)
+    refused(opened(path), path, "not a database")
+    assert path.read_bytes() == b"dear diary, " * 1_000
+
+
+def test_a_directory_in_its_place(tmp_path: Path) -> None:
+    refused(opened(tmp_path), tmp_path, "unable to open")
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    storage = opened(path)
+    storage.enqueue([mail("a")])
+    storage.close()
+    db = sqlite3.connect(path)
+    db.execute("pragma user_version=99")
+    db.close()
+    refused(opened(path), path, "newer deliverykit .schema 99")
+    db = sqlite3.connect(path)
+    assert db.execute("select uid from dk_mail").fetchall() == [("a",)]
+    assert db.execute("pragma user_version").fetchone() == (99,)
+    db.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs file modes")
+def test_a_file_that_may_only_be_read() -> None:
+    # Root may write everything, so somebody else tries; pytest's own folder would be closed to them.
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "mail.db"
+        storage = opened(path)
+        storage.enqueue([mail("a")])
+        storage.close()
+        path.chmod(0o444)
+        Path(name).chmod(0o555)
+        me = os.geteuid()
+        try:
+            if me == 0:
+                os.seteuid(65534)
+            refused(storage, path, "readonly|read-only|unable to open")
+        finally:
+            os.seteuid(me)
+            Path(name).chmod(0o755)
+            path.chmod(0o644)
+        storage.enqueue([mail("b")])  # mended: the same object goes on
+        assert uids(claimed(storage)) == ["a", "b"]
+        storage.close()
+
+
+def test_a_full_disk_loses_nothing_and_acknowledges_nothing(tmp_path: Path) -> None:
+    storage = opened(tmp_path / "mail.db")
+    storage.enqueue([mail("a")])
+    pages = storage._db.row("pragma page_count")
+    storage._db.run(f"pragma max_page_count={pages[0] + 4}")  # type: ignore[index]
+    with pytest.raises(StorageError, match="full"):
+        storage.enqueue([mail("b"), mail("c", letter=bytes(1_000_000))])
+    assert [row.uid for row in storage.mails("default", None, 9)] == ["a"]
+    storage._db.run("pragma max_page_count=1000000")
+    storage.enqueue([mail("b")])
+    storage.close()
+
+
+def test_a_file_locked_by_somebody_else_is_a_storage_error(tmp_path: Path) -> None:
+    storage = opened(tmp_path / "mail.db")
+    storage.enqueue([mail("a")])
+    storage._db.run("pragma busy_timeout=50")
+    other = sqlite3.connect(tmp_path / "mail.db", isolation_level=None)
+    other.execute("begin immediate")
+    refused(storage, tmp_path / "mail.db", "locked")
+    assert storage.mail("a") is not None, "who only looks need not wait"
+    other.execute("rollback")
+    other.close()
+    storage.enqueue([mail("b")])
+    storage.close()
+
+
+# -- plans -------------------------------------------------------------------------------------------------
+
+
+def plans(storage: SQLiteStorage, work: Callable[[], object]) -> dict[str, str]:
+    """The query plan of every statement that ``work`` runs over dk_mail."""
+    db: Connection = storage._db
+    raw = db._opened()
+    seen: list[str] = []
+    raw.set_trace_callback(seen.append)
+    work()
+    raw.set_trace_callback(None)
+    asked = [sql for sql in seen if "dk_mail" in sql and not sql.startswith("--")]
+    return {sql: "; ".join(row[3] for row in raw.execute(f"explain query plan {sql}")) for sql in asked}
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> SQLiteStorage:
+    storage = opened(tmp_path / "mail.db")
+    storage.enqueue([mail(f"x{number}", lane=key("x")) for number in range(200)])
+    return storage
+
+
+def test_the_hot_questions_use_the_partial_indexes(busy: SQLiteStorage) -> None:
+    lane = lane_of(busy, "x")
+
+    def work() -> None:
+        busy.open_lanes()
+        leased = claimed(busy, lane, want=5)
+        busy.recover()
+        busy.renew(["t"], 5)
+        busy.release(["t"])
+        recovery.needed(busy._db, 0)
+        busy.claim(lane, 5, (KEY,), lambda _view: Step(result=Claim()), token="u", lease=1)
+        assert len(leased) == 5
+
+    found = plans(busy, work)
+    assert len(found) >= 8
+    for sql, plan in found.items():
+        assert "SCAN dk_mail" not in plan, (sql, plan)
+        assert "TEMP B-TREE" not in plan or "dk_lane" in sql, (sql, plan)
+    for index in ("dk_mail_ready", "dk_mail_leased", "dk_mail_scheduled", "dk_mail_expiring", "dk_mail_token"):
+        assert any(index in plan for plan in found.values()), index
+    busy.close()
+
+
+def test_recovery_finds_its_mail_by_index(busy: SQLiteStorage) -> None:
+    claimed(busy, lane_of(busy, "x"), want=5)
+    found = plans(busy, lambda: busy._db.rows("select 1") and _recovered(busy))
+    assert found
+    for sql, plan in found.items():
+        assert "SCAN dk_mail" not in plan, (sql, plan)
+    busy.close()
+
+
+def _recovered(storage: SQLiteStorage) -> None:
+    with storage._db.writing() as db:
+        recovery.recover(db, 1 << 50)
+
+
+def test_waiting_writes_nothing(busy: SQLiteStorage) -> None:
+    """A blocked lane: looking, claiming and recovering leave the file as it is, whatever waits in it."""
+    lane = lane_of(busy, "x")
+    claimed(busy, lane, only="", blocked_until=1 << 50)
+    step(busy)
+    before = busy._db.row("select total_changes()")
+    for _ in range(20):
+        busy.recover()
+        assert busy.open_lanes().lanes == ()
+        assert busy.claim(lane, 50, (KEY,), lambda _view: Step(result=Claim()), token="t", lease=1) == ()
+    assert busy._db.row("select total_changes()") == before
+    busy.close()
