@@ -1,8 +1,14 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
+from deliverykit.engine.rooms.outbox import LogEntry, Mail
+from deliverykit.engine.rooms.servers import QuotaView
+from deliverykit.engine.verdicts import BackOff, TenacityBackOff
+from deliverykit.furnishing import Options
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.mailer import Mailer
+from deliverykit.records.account import Account
+from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority, RoundRobin, Weighted
 from deliverykit.words.addresses import Address
@@ -24,11 +30,13 @@ from deliverykit.words.message import Message
 from deliverykit.words.results import Attempt, DrainReport, Explanation, SendResult, SendStatus
 
 __all__ = [
+    "Account",
     "Address",
     "AlreadyExists",
     "AsyncMailer",
     "Attachment",
     "Attempt",
+    "BackOff",
     "Budget",
     "CalendarQuota",
     "ClockError",
@@ -39,25 +47,32 @@ __all__ = [
     "EnqueueInterrupted",
     "Env",
     "Explanation",
+    "LogEntry",
+    "Mail",
     "Mailer",
     "Message",
     "MessageError",
     "Named",
     "NotFound",
     "NotProven",
+    "Options",
     "Pause",
     "Priority",
+    "QuotaView",
     "Rate",
     "RollingQuota",
     "RoundRobin",
+    "Route",
     "Secret",
     "SendResult",
     "SendStatus",
     "Status",
     "StorageError",
+    "TenacityBackOff",
     "Unsubscribe",
     "Unsupported",
     "Weighted",
+    "WhenExhausted",
 ]
 
 __version__ = "0.1.0"

@@ -1,8 +1,6 @@
 """``AsyncMailer``: what an asyncio host calls. ``Mailer`` is the same, blocking."""
 
 import asyncio
-import signal
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -39,10 +37,10 @@ class AsyncAccountMailer:
         self._ports = ports
         self._account = account
         self._workers = workers
-        self.servers = Servers(context, ports, account)
-        self.routes = Routes(context, ports, account)
-        self.budgets = Budgets(context, ports, account)
-        self.outbox = Outbox(context, ports, account)
+        self.servers: Servers = Servers(context, ports, account)
+        self.routes: Routes = Routes(context, ports, account)
+        self.budgets: Budgets = Budgets(context, ports, account)
+        self.outbox: Outbox = Outbox(context, ports, account)
 
     async def send(self, message: Message, *, route: str = DEFAULT_ROUTE) -> SendResult:
         """Try to send now; the result tells of every attempt.
@@ -83,7 +81,7 @@ class AsyncMailer(AsyncAccountMailer):
         self._owns_storage = isinstance(storage, str)
         self._awaiting = AwaitingPorts(context.clock, options.get("transport"))
         super().__init__(context, self._awaiting, DEFAULT_ACCOUNT, WeakSet())
-        self.accounts = Accounts(context, self._ports, DEFAULT_ACCOUNT)
+        self.accounts: Accounts = Accounts(context, self._ports, DEFAULT_ACCOUNT)
 
     def __repr__(self) -> str:
         return "AsyncMailer(…)"
@@ -131,7 +129,7 @@ class AsyncWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> DrainReport:
-        """Work until stopped. In the main thread SIGTERM and SIGINT stop it; cancelling does as well."""
+        """Work until stopped: by :meth:`stop` or by cancelling. Signals are the host's."""
         return await self._running(drain=False, timeout=None)
 
     async def drain(self, timeout: timedelta | None = None) -> DrainReport:
@@ -140,19 +138,9 @@ class AsyncWorker:
 
     async def _running(self, *, drain: bool, timeout: float | None) -> DrainReport:
         self._loop = asyncio.get_running_loop()
-        signals = () if drain else (signal.SIGTERM, signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread():
-            signals = ()
-        handled = []
-        for one in signals:
-            with suppress(NotImplementedError, RuntimeError):  # a host's loop may not do signals; then its own stop() does
-                self._loop.add_signal_handler(one, self._stream.stop)
-                handled.append(one)
         try:
             return await self._stream.run(drain=drain, timeout=timeout)
         finally:
-            for one in handled:
-                self._loop.remove_signal_handler(one)
             self._loop = None
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from deliverykit.engine.ports import blocking
 from deliverykit.words.clock import Clock
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-__all__ = ["AwaitingPorts", "BlockingPorts", "Face", "in_step"]
+__all__ = ["AwaitingPorts", "BlockingPorts", "Face", "twin"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ class BlockingPorts:
     def close(self) -> None:
         """Close what was opened here."""
         transport, self._transport = self._transport, None
-        if transport is not None and self._given is None:
+        if transport is not None and transport is not self._given:
             transport.close()
 
 
@@ -101,7 +101,7 @@ class AwaitingPorts:
     async def aclose(self) -> None:
         """Close what was opened here."""
         transport, self._transport = self._transport, None
-        if transport is not None and self._given is None:
+        if transport is not None and transport is not self._given:
             await transport.aclose()
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -122,11 +122,16 @@ class Face(Generic[Core]):
         self._core = core
 
 
-def in_step(method: Callable[Concatenate[Core, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Face[Core], P], R]:
-    """The blocking twin of an awaited method: the same signature and words, run whole in one step."""
+def twin(
+    method: Callable[Concatenate[Core, P], Coroutine[Any, Any, R]],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Face[Core], P], R]]:
+    """Make a method the blocking twin of an awaited one: its signature and words, run whole in one step.
+
+    The decorated method only lends its name; type checkers and readers see the awaited one's signature.
+    """
 
     @wraps(method)
     def call(face: Face[Core], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return blocking(method(face._core, *args, **kwargs))  # noqa: SLF001  the face's own core
 
-    return cast("Callable[Concatenate[Face[Core], P], R]", call)
+    return lambda _name: cast("Callable[Concatenate[Face[Core], P], R]", call)

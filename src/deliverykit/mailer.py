@@ -1,12 +1,16 @@
 """``Mailer``: what a blocking host calls. Every method is the blocking twin of ``AsyncMailer``'s, over the same engine."""
 
 import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Self, Unpack
 from weakref import WeakSet
 
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
-from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, in_step
+from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, twin
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
@@ -24,51 +28,96 @@ __all__ = ["AccountMailer", "Mailer", "Worker"]
 class ServersFace(Face[Servers]):
     """``mailer.servers``: the delivery servers of one account."""
 
-    add = in_step(Servers.add)
-    get = in_step(Servers.get)
-    list = in_step(Servers.list)
-    update = in_step(Servers.update)
-    pause = in_step(Servers.pause)
-    activate = in_step(Servers.activate)
-    send_test = in_step(Servers.send_test)
-    remove = in_step(Servers.remove)
-    quota = in_step(Servers.quota)
+    @twin(Servers.add)
+    def add(self) -> None: ...
+
+    @twin(Servers.get)
+    def get(self) -> None: ...
+
+    @twin(Servers.list)
+    def list(self) -> None: ...
+
+    @twin(Servers.update)
+    def update(self) -> None: ...
+
+    @twin(Servers.pause)
+    def pause(self) -> None: ...
+
+    @twin(Servers.activate)
+    def activate(self) -> None: ...
+
+    @twin(Servers.send_test)
+    def send_test(self) -> None: ...
+
+    @twin(Servers.remove)
+    def remove(self) -> None: ...
+
+    @twin(Servers.quota)
+    def quota(self) -> None: ...
 
 
 class RoutesFace(Face[Routes]):
     """``mailer.routes``: the delivery routes of one account."""
 
-    add = in_step(Routes.add)
-    get = in_step(Routes.get)
-    list = in_step(Routes.list)
-    update = in_step(Routes.update)
-    remove = in_step(Routes.remove)
+    @twin(Routes.add)
+    def add(self) -> None: ...
+
+    @twin(Routes.get)
+    def get(self) -> None: ...
+
+    @twin(Routes.list)
+    def list(self) -> None: ...
+
+    @twin(Routes.update)
+    def update(self) -> None: ...
+
+    @twin(Routes.remove)
+    def remove(self) -> None: ...
 
 
 class AccountsFace(Face[Accounts]):
     """``mailer.accounts``: many tenants, none seeing another's servers."""
 
-    add = in_step(Accounts.add)
-    get = in_step(Accounts.get)
-    list = in_step(Accounts.list)
-    update = in_step(Accounts.update)
+    @twin(Accounts.add)
+    def add(self) -> None: ...
+
+    @twin(Accounts.get)
+    def get(self) -> None: ...
+
+    @twin(Accounts.list)
+    def list(self) -> None: ...
+
+    @twin(Accounts.update)
+    def update(self) -> None: ...
 
 
 class BudgetsFace(Face[Budgets]):
     """``mailer.budgets``: limits with a name that several servers share."""
 
-    get = in_step(Budgets.get)
-    list = in_step(Budgets.list)
-    update = in_step(Budgets.update)
+    @twin(Budgets.get)
+    def get(self) -> None: ...
+
+    @twin(Budgets.list)
+    def list(self) -> None: ...
+
+    @twin(Budgets.update)
+    def update(self) -> None: ...
 
 
 class OutboxFace(Face[Outbox]):
     """``mailer.outbox``: the mail that is not settled yet, and what happened to it."""
 
-    get = in_step(Outbox.get)
-    list = in_step(Outbox.list)
-    counts = in_step(Outbox.counts)
-    history = in_step(Outbox.history)
+    @twin(Outbox.get)
+    def get(self) -> None: ...
+
+    @twin(Outbox.list)
+    def list(self) -> None: ...
+
+    @twin(Outbox.counts)
+    def counts(self) -> None: ...
+
+    @twin(Outbox.history)
+    def history(self) -> None: ...
 
 
 class AccountMailer(Face[AsyncAccountMailer]):
@@ -76,14 +125,19 @@ class AccountMailer(Face[AsyncAccountMailer]):
 
     def __init__(self, core: AsyncAccountMailer) -> None:
         super().__init__(core)
-        self.servers = ServersFace(core.servers)
-        self.routes = RoutesFace(core.routes)
-        self.budgets = BudgetsFace(core.budgets)
-        self.outbox = OutboxFace(core.outbox)
+        self.servers: ServersFace = ServersFace(core.servers)
+        self.routes: RoutesFace = RoutesFace(core.routes)
+        self.budgets: BudgetsFace = BudgetsFace(core.budgets)
+        self.outbox: OutboxFace = OutboxFace(core.outbox)
 
-    send = in_step(AsyncAccountMailer.send)
-    enqueue = in_step(AsyncAccountMailer.enqueue)
-    explain = in_step(AsyncAccountMailer.explain)
+    @twin(AsyncAccountMailer.send)
+    def send(self) -> None: ...
+
+    @twin(AsyncAccountMailer.enqueue)
+    def enqueue(self) -> None: ...
+
+    @twin(AsyncAccountMailer.explain)
+    def explain(self) -> None: ...
 
 
 class Mailer(AccountMailer):
@@ -101,7 +155,7 @@ class Mailer(AccountMailer):
         self._ports = BlockingPorts(context.clock, self._transport)
         self._workers: WeakSet[Worker] = WeakSet()
         super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers))
-        self.accounts = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT))
+        self.accounts: AccountsFace = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT))
 
     def __repr__(self) -> str:
         return "Mailer(…)"
@@ -137,6 +191,20 @@ class Mailer(AccountMailer):
         self.close()
 
 
+@contextlib.contextmanager
+def _stopped_by_signals(worker: AsyncWorker) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the worker: this loop is ours. Elsewhere than in the main thread Python gives nobody signals."""
+    loop = asyncio.get_running_loop()
+    handled = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    for one in handled:
+        loop.add_signal_handler(one, worker.stop)
+    try:
+        yield
+    finally:
+        for one in handled:
+            loop.remove_signal_handler(one)
+
+
 class Worker:
     """Claims from the outbox, sends, settles; asynchronous inside, on a loop of its own."""
 
@@ -163,7 +231,8 @@ class Worker:
             if self._stopped:
                 self._inner.stop()
             try:
-                return await (self._inner.drain(timeout) if drain else self._inner.run())
+                with contextlib.nullcontext() if drain else _stopped_by_signals(self._inner):
+                    return await (self._inner.drain(timeout) if drain else self._inner.run())
             finally:
                 self._inner = None
                 await ports.aclose()

@@ -1,6 +1,7 @@
 """What the engine's tests share: a world of real parts, both faces of a Mailer behind one, and a host's own plug-ins."""
 
 import asyncio
+import base64
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from deliverykit.testing import ManualClock
 from deliverykit.transports import HttpTransport
 from deliverykit.words.clock import instant
 
-KEY = "sR0m3mZ2p8Pk0Jb7n1xY5cV9wQ4tE6uI8oL2aS3dF4g="
-OTHER_KEY = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE="
+KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
+OTHER_KEY = base64.urlsafe_b64encode(b"another key for tests".ljust(32)).decode()
 NOON = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
 ESPS = ("ses", "sendgrid", "mailgun", "elasticemail")
 AWS = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -107,13 +108,21 @@ class World:
     def provider(self, esp: str = "sendgrid", key: str = "SG.any", **fields: Any) -> Any:
         return provider_of(self.sandbox, esp, key, **fields)
 
-    def server(self, mailer: Any, id: str, esp: str = "sendgrid", *, key: str | None = None, fields: Any = None, **values: Any) -> Any:
+    def server(
+        self, mailer: Any, id: str, esp: str = "sendgrid", *, key: str | None = None, fields: Any = None, **values: Any
+    ) -> Any:
         """An ACTIVE server; its limits come after its test, so that nothing of them is used."""
         limits = {name: values.pop(name) for name in ("quota", "pause", "budgets") if name in values}
-        options = {"provider": self.provider(esp, key or f"SG.{id}", **(fields or {})), "sender": f"News <{id}@example.com>", **values}
+        options = {
+            "provider": self.provider(esp, key or f"SG.{id}", **(fields or {})),
+            "sender": f"News <{id}@example.com>",
+            **values,
+        }
         mailer.servers.add(id=id, name=f"the server {id}", **options)
         before = self.sandbox.count()
-        result = mailer.servers.send_test(id, to="me@example.org", **({} if options["sender"] else {"sender": "me@example.com"}))
+        result = mailer.servers.send_test(
+            id, to="me@example.org", **({} if options["sender"] else {"sender": "me@example.com"})
+        )
         assert result.proof, result
         assert self.sandbox.count() == before + 1
         self.sandbox.clear()

@@ -1,6 +1,7 @@
 """Admission against an oracle that knows nothing but counters: one mail after the other, by the words of the route."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from attrs import frozen
 from hypothesis import example, given
@@ -179,7 +180,7 @@ def test_slots_keep_the_pause_whoever_asks(pause_ms: int, mails: int, step: int)
         slots += [grant.start for grant in answer.grants]
         assert answer.refusal is None or answer.refusal.paces
         now += step
-    assert all(later - earlier >= pause_ms for earlier, later in zip(slots, slots[1:], strict=False))
+    assert all(later - earlier >= pause_ms for earlier, later in pairwise(slots))
     assert slots[0] == NOON, "the first goes at once"
 
 
@@ -220,3 +221,16 @@ def test_round_robin_is_exactly_in_turn(count: int, mails: int) -> None:
         state = router.took(servers, state, first)
         got.append(first)
     assert got == [servers[place % count] for place in range(mails)]
+
+
+def test_a_server_that_was_out_of_quota_does_not_take_all_the_mail_when_it_is_back() -> None:
+    world = World((1, 100), (100, 100), 9, (False, False), (1,) * 20, WhenExhausted.FAILOVER)
+    candidates = world.candidates(RoundRobin())
+    first = admit(candidates, world.costs, [{}], NOON)
+    assert [grant.server for grant in first.grants].count("a") == 1
+    later = admit(candidates, [1], [first.records[0] or {}], HOUR_END).grants[0].server
+    world = World((50, 100), (100, 100), 9, (False, False), (1,) * 6, WhenExhausted.FAILOVER)
+    again = admit(world.candidates(RoundRobin()), world.costs, [first.records[0] or {}], HOUR_END)
+    picks = [grant.server for grant in again.grants]
+    assert picks[0] == later
+    assert picks.count("a") == picks.count("b") == 3

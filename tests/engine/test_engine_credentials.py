@@ -194,7 +194,7 @@ CANARIES = {
     "sendgrid": {"api_key": "SG.canary.sendgrid.8c1f"},
     "mailgun": {"api_key": "key-canary-mailgun-5a77"},
     "elasticemail": {"api_key": "CANARYELASTIC93D2"},
-    "ses": {"access_key_id": "AKIACANARYSES0000001", "secret_access_key": "canary/ses/secret/77b1"},
+    "ses": {"access_key_id": "AKIACANARYSESEXAMPLE", "secret_access_key": "canary/ses/secret/77b1"},
 }
 
 

@@ -1,7 +1,10 @@
 """Both faces are one: every public method of the awaited side has a blocking twin of the same signature."""
 
+import asyncio
 import inspect
 import logging
+import os
+import signal
 
 import pytest
 from engine_kit import World, message, messages
@@ -136,3 +139,23 @@ def test_nothing_is_logged_when_all_is_well(world, caplog):
     mailer.enqueue(messages(3))
     mailer.worker().drain()
     assert [record for record in caplog.records if record.name.startswith("deliverykit")] == []
+
+
+def test_a_worker_in_a_hosts_loop_leaves_signals_to_the_host():
+    async def main():
+        heard = []
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, heard.append, "host")
+        async with AsyncMailer("memory://") as mailer:
+            worker = mailer.worker()
+            running = asyncio.create_task(worker.run())
+            await asyncio.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.1)
+            assert heard == ["host"]
+            assert not running.done()
+            worker.stop()
+            await running
+        loop.remove_signal_handler(signal.SIGTERM)
+
+    asyncio.run(main())

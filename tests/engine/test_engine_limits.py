@@ -122,7 +122,9 @@ def test_a_mail_of_many_costs_many_and_a_pace_counts_emails(world):
     assert mailer.send(message()).status is SendStatus.ACCEPTED
     world.server(mailer, "b", quota=CalendarQuota(day=2, counts="emails"))
     mailer.routes.add("b", ["b"])
-    assert mailer.send(message(to=["a@example.org", "b@example.org"], cc="c@example.org"), route="b").status is SendStatus.ACCEPTED
+    assert (
+        mailer.send(message(to=["a@example.org", "b@example.org"], cc="c@example.org"), route="b").status is SendStatus.ACCEPTED
+    )
     assert used(mailer, "b") == {"the server b": 1}
 
 

@@ -347,7 +347,9 @@ def test_not_sent_does_not_wait_for_another_servers_quota(world, by):
 # -- Unknown ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trouble", [("hang", {"seconds": 2}), ("reset", {}), ("server_error", {"status": 500}), ("garbage", {})])
+@pytest.mark.parametrize(
+    "trouble", [("hang", {"seconds": 2}), ("reset", {}), ("server_error", {"status": 500}), ("garbage", {})]
+)
 @pytest.mark.parametrize("by", ["send", "worker"])
 def test_unknown_is_in_doubt_and_never_sent_again(world, by, trouble):
     kind, options = trouble

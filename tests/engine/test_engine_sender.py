@@ -76,7 +76,9 @@ def test_neither_is_refused(world):
 def test_servers_that_name_their_senders(world):
     mailer = world.mailer()
     world.server(mailer, "s", sender=None, senders=["example.com"])
-    world.server(mailer, "m", "mailgun", sender=None, fields={"domain": "mg.example.net"}, senders=["example.net", "me@example.com"])
+    world.server(
+        mailer, "m", "mailgun", sender=None, fields={"domain": "mg.example.net"}, senders=["example.net", "me@example.com"]
+    )
     mailer.enqueue([message(1, sender="a@example.com"), message(2, sender="b@example.net"), message(3, sender="c@example.com")])
     with pytest.raises(MessageError, match="may not send for elsewhere.org"):
         mailer.send(message(sender="d@elsewhere.org"))

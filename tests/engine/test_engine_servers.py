@@ -12,6 +12,7 @@ from deliverykit import (
     MessageError,
     NotFound,
     NotProven,
+    Rate,
     SendStatus,
     Status,
     Unsupported,
@@ -81,7 +82,8 @@ def test_activate_needs_a_test_since_the_last_change(world, change, restarted):
 
 
 @pytest.mark.parametrize(
-    ("esp", "change"), [("ses", {"region": "eu-west-1"}), ("mailgun", {"domain": "mg.example.com"}), ("mailgun", {"region": "eu"})]
+    ("esp", "change"),
+    [("ses", {"region": "eu-west-1"}), ("mailgun", {"domain": "mg.example.com"}), ("mailgun", {"region": "eu"})],
 )
 def test_region_and_domain_need_another_test(world, esp, change):
     mailer = world.mailer()
@@ -249,6 +251,17 @@ def test_update_keeps_counts(world):
     assert [mailer.send(one).status for one in messages(3)] == [SendStatus.ACCEPTED] * 2 + [SendStatus.QUEUED]
 
 
+def test_update_keeps_every_limit_it_does_not_name(world):
+    mailer = world.mailer()
+    limits = [CalendarQuota(day=3), Rate(1000)]
+    world.server(mailer, "s", quota=limits, pause=timedelta(milliseconds=1))
+    assert mailer.servers.update("s", name="Other").limits == mailer.servers.get("s").limits
+    kinds = [type(limit).__name__ for limit in mailer.servers.update("s", quota=CalendarQuota(day=4)).limits]
+    assert kinds == ["CalendarQuota", "Rate", "Pause"]
+    kinds = [type(limit).__name__ for limit in mailer.servers.update("s", pause=None).limits]
+    assert kinds == ["CalendarQuota"]
+
+
 def test_a_quota_of_nothing(world):
     mailer = world.mailer()
     with pytest.raises(ConfigurationError, match=r"day=0.*leave day out"):
@@ -289,7 +302,10 @@ def test_a_pause_without_a_unit(world, number):
         (lambda: SES(region="mumbai", access_key_id="a", secret_access_key="b"), "region"),
         (lambda: SES(region="ap-south-1", secret_access_key="b"), "access_key_id"),
         (lambda: SES(region="ap-south-1", access_key_id="a"), "secret_access_key"),
-        (lambda: SES(region="ap-south-1", access_key_id="a", secret_access_key="b", configuration_set="x y"), "configuration_set"),
+        (
+            lambda: SES(region="ap-south-1", access_key_id="a", secret_access_key="b", configuration_set="x y"),
+            "configuration_set",
+        ),
         (lambda: SendGrid(api_key=""), "api_key"),
         (lambda: SendGrid(api_key=12), "api_key"),
         (lambda: SendGrid(api_key="SG.x", base_url="api.sendgrid.com"), "base_url"),

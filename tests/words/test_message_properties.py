@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit.testing.strategies import addresses, attachments, headers, http_responses, messages
+from deliverykit.words.addresses import Address
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.lines import RESERVED_HEADERS
@@ -31,6 +32,7 @@ FIELDS: dict[str, Callable[[str], object]] = {
     "metadata key": lambda text: message(metadata={text: "a"}),
     "stream": lambda text: message(stream=text),
     "sender": lambda text: message(sender=f"{text} <a@b.org>"),
+    "sender's name": lambda text: message(sender=Address("a@b.org", text)),
     "to": lambda text: message(to=f"{text}@b.org"),
     "reply_to": lambda text: message(reply_to=[f"{text}@b.org"]),
     "cc": lambda text: message(cc=[f"{text} <a@b.org>"]),

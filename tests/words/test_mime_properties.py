@@ -82,6 +82,7 @@ def test_one_from_and_no_bcc_whatever_the_head(head: bytes, blank: bytes, body: 
     st.sampled_from([b"\r\n", b"\n"]),
     st.binary(max_size=200),
 )
+@example([("X-A", "a")], b"\r\n", b" \r\n a body that begins with blanks")
 def test_the_body_keeps_every_byte_and_the_other_fields_their_values(
     fields: list[tuple[str, str]], end: bytes, body: bytes
 ) -> None:

@@ -40,8 +40,6 @@ class Feature(StrEnum):
     """A header of more than 900 characters, name and value together, as encoded."""
     LONG_FILE_FIELDS = "long_file_fields"
     """A file name of more than 255 characters, or a media type or content id of more than 78."""
-    NAME_PUNCTUATION = "name_punctuation"
-    """A comma or semicolon in a name that stands beside an address."""
 
 
 _WORDS = {
@@ -50,7 +48,6 @@ _WORDS = {
     Feature.FREE_TAGS: "tags of more than letters, digits, - and _ (at most 250 of them)",
     Feature.LONG_HEADERS: "a header of more than 900 characters",
     Feature.LONG_FILE_FIELDS: "a file name over 255 characters, or a media type or content id over 78",
-    Feature.NAME_PUNCTUATION: "a comma or semicolon in a name beside an address",
 }
 
 
@@ -102,7 +99,6 @@ class Needs:
             Feature.LONG_FILE_FIELDS: any(
                 len(one.filename) > 255 or len(one.content_type) > 78 or len(one.content_id) > 78 for one in message.attachments
             ),
-            Feature.NAME_PUNCTUATION: any({",", ";"} & set(one.name) for one in _people(message)),
         }
         mebibytes = -(-_encoded_size(message) // (1 << 20))
         return cls(

@@ -25,5 +25,5 @@ class Router(ABC):
         """The same servers, the one to try first at the front."""
 
     def took(self, servers: Sequence[str], state: State, server: str) -> State:
-        """The memory after ``server``, one of ``servers``, got a mail."""
+        """The memory after ``server`` got a mail; ``servers`` are those that had room for it, ``server`` among them."""
         return state

@@ -99,16 +99,16 @@ class _Ledger:
 
     def charge(self, count: int) -> list[tuple[int, int, list[tuple[Gate, int]]]]:
         """Take everything picked; start, until and charges of each of ``count`` mails."""
-        starts, untils = [self.now] * count, [NEVER] * count
+        starts, ends = [self.now] * count, [NEVER] * count
         charges: list[list[tuple[Gate, int]]] = [[] for _ in range(count)]
         for gate, places, costs in self._picked.values():
             new, terms = gate.limit.take(self.state(gate), self.now, sum(costs))
             self.states[gate.record][gate.name] = new
             for turn, place in enumerate(places):
                 starts[place] = max(starts[place], _slot(terms, turn))
-                untils[place] = min(untils[place], terms.until)
+                ends[place] = min(ends[place], terms.until)
                 charges[place].append((gate, terms.mark))
-        return list(zip(starts, untils, charges, strict=True))
+        return list(zip(starts, ends, charges, strict=True))
 
     def give_back(self, charges: Sequence[tuple[Gate, int]], cost: int) -> None:
         for gate, mark in charges:
@@ -142,11 +142,14 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
     memory = _memory(candidates, records)
     servers = tuple(candidates.gates)
     for place, cost in enumerate(costs):
-        server = _first_with_room(candidates, ledger, candidates.router.order(servers, memory), cost)
+        order = candidates.router.order(servers, memory)
+        server = _first_with_room(candidates, ledger, order, cost)
         if server is None:
             break
         ledger.pick(candidates.gates[server], cost, place)
-        memory = candidates.router.took(servers, memory, server)
+        # Those passed over for want of quota earn no turn by it, lest one take all the mail when its quota is back.
+        passed = set(order[: order.index(server)])
+        memory = candidates.router.took([one for one in servers if one not in passed], memory, server)
         picks.append(server)
     charged = ledger.charge(len(picks))
     fit = next(

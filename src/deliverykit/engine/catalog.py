@@ -138,7 +138,7 @@ class Catalog:
         if account == DEFAULT_ACCOUNT and self._timezone is not None and not self._zoned(config):
             # The host's code names the default account's zone; the store must know, since mail may wait by another.
             zoned = evolve(config.account, timezone=self._timezone)
-            self._storage.transact(account, (), lambda _view: Step(result=None, documents=(self._archive.account(zoned),)))
+            self._storage.transact(account, (), lambda view: Step(result=None, documents=(self._archive.account(zoned),)))
             config = self._read(account, self._storage.snapshot(account))
         with self._lock:
             self._known[account] = config

@@ -20,7 +20,7 @@ from deliverykit.records.letter import enclosures, unpack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.routers import Priority
 from deliverykit.words.clock import NEVER
-from deliverykit.words.errors import ClockError, NotFound
+from deliverykit.words.errors import ClockError, NotFound, StorageError
 from deliverykit.words.outcomes import NotSent, Rejected
 from deliverykit.words.results import DrainReport
 
@@ -64,7 +64,7 @@ class Stream:
             await self._ports.prepare()
             await self._ports.store(_look_anew, self._context.storage)
             while not self._stopping and not _past(deadline, self._context.clock.monotonic()):
-                look, claimed = await self._refill()
+                look, claimed = await self._looked(drain=drain)
                 if claimed:
                     pause = _FIRST_LOOK
                     await self._settled(0.01)
@@ -88,6 +88,18 @@ class Stream:
             in_doubt=self._tally[Next.IN_DOUBT],
             returned=self._tally[Next.AGAIN] + self._tally[Next.LATER],
         )
+
+    async def _looked(self, *, drain: bool) -> tuple[OpenLanes | None, int]:
+        """Refill. A storage that does not answer is asked again at the next look, unless somebody waits for the end."""
+        try:
+            return await self._refill()
+        except ClockError:
+            raise
+        except StorageError as error:
+            if drain:
+                raise
+            self._context.logger.warning("the outbox cannot be read, the worker looks again: %s", error)
+            return None, 0
 
     # -- claiming -----------------------------------------------------------------------------------
 

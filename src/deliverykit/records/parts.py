@@ -42,7 +42,7 @@ class Parts:
                 f"register: {part!r} is not an attrs class that inherits Provider, QuotaPolicy, RateLimiter or Router"
             )
         if getattr(part, "__abstractmethods__", None):
-            missing = ", ".join(sorted(part.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))
             raise ConfigurationError(f"register: {part.__name__} does not define {missing}")
         name = getattr(part, "name", None)
         if not isinstance(name, str) or not name:

@@ -50,7 +50,7 @@ class Connection:
         self._clock = clock
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=256 * 1024)
         self._head = False
-        self.at = 0
+        self.at: int = 0
         """When the present request's first byte came."""
 
     async def head(self) -> Request | None:

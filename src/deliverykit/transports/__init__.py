@@ -88,10 +88,7 @@ class _InThreads:
         return await loop.run_in_executor(self._threads, lambda: context.run(self._transport.send, request))
 
     async def aclose(self) -> None:
-        """End the threads once they are done, and close what the transport opened."""
+        """End the threads once they are done; the transport is the host's, and stays open."""
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
-        close = getattr(self._transport, "close", None)
-        if close is not None:
-            await asyncio.to_thread(close)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -300,6 +300,10 @@ class AsyncHttpTransport(_Settings):
     def open(self) -> None:
         """Load and make what the first ``send`` in the running loop needs, ahead of it; connects to nobody."""
         self._client()
+        with suppress(ImportError):
+            import anyio  # httpx2 is built on it, and it loads its half for asyncio at first use: 40 ms
+
+            anyio.Event()
 
     def _client(self) -> "httpx2.AsyncClient":
         if self._host is not None:

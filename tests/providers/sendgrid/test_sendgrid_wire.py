@@ -144,14 +144,19 @@ def test_metadata_cannot_be_taken_for_a_field_of_an_event(name: str) -> None:
     assert args == {f"deliverykit_{name}": "bounce", "mine": "x", "deliverykit_id": ID}
 
 
+def test_a_comma_in_a_name_travels_as_it_is() -> None:
+    mail = plain(to='"Doe, Jane" <jane@example.org>', sender=Address("us@example.org", "Example; Inc."))
+    assert sendgrid.lacks(Needs.of(mail.message)) == ()
+    sent = body(sendgrid.request(mail, NOW))
+    assert sent["personalizations"][0]["to"] == [{"email": "jane@example.org", "name": "Doe, Jane"}]
+    assert sent["from"] == {"email": "us@example.org", "name": "Example; Inc."}
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"subject": ""}, "without a subject"),
         ({"attachments": [Attachment(filename="empty.txt", content=b"")]}, "empty attachment"),
-        ({"to": '"Doe, Jane" <jane@example.org>'}, "comma or semicolon"),
-        ({"reply_to": [Address("jane@example.org", "a;b")]}, "comma or semicolon"),
-        ({"sender": Address("jane@example.org", "Example, Inc.")}, "comma or semicolon"),
         ({"sender": "jörg@example.org"}, "international"),
         ({"to": "jörg@example.org"}, "international"),
         ({"tags": [str(n) for n in range(11)]}, "10 tags"),
@@ -186,12 +191,9 @@ def test_the_edges_of_what_it_carries(described: OAS31Validator, fields: dict[st
     hold_against_description(described, mail)
 
 
-@pytest.mark.parametrize(
-    "sender", [Address("jörg@example.org"), Address("a@example.org", "Example, Inc."), Address("a@example.org", "a;b")]
-)
-def test_a_forced_sender_it_cannot_carry_is_named(sender: Address) -> None:
+def test_a_forced_sender_it_cannot_carry_is_named() -> None:
     with pytest.raises(ConfigurationError, match="sender .*SendGrid takes only"):
-        sendgrid.request(outgoing(plain().message, sender, forced=True), NOW)
+        sendgrid.request(outgoing(plain().message, Address("jörg@example.org"), forced=True), NOW)
 
 
 # -- configuration -------------------------------------------------------------------------------------

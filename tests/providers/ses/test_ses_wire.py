@@ -113,7 +113,7 @@ def test_any_message_is_what_botocore_would_send_and_what_the_host_wrote(message
 
 def test_a_message_of_every_feature() -> None:
     mail = outgoing(full())
-    elsewhere = {Feature.RAW, Feature.EMPTY_SUBJECT, Feature.EMPTY_FILES, Feature.NAME_PUNCTUATION}
+    elsewhere = {Feature.RAW, Feature.EMPTY_SUBJECT, Feature.EMPTY_FILES}
     assert Needs.of(mail.message).features >= ses.capabilities.features - elsewhere
     assert ses.lacks(Needs.of(mail.message)) == ()
     sent = hold_against_botocore(mail)

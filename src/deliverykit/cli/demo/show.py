@@ -54,7 +54,7 @@ class Screen:
     """The story's page. Markup (``[bold]…[/]``) is for our own words; what comes from files goes through ``plain``."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console: Console = console or Console(highlight=False)
         if console is None and not self.console.is_terminal:
             self.console = Console(highlight=False, width=_PLAIN_WIDTH)
         self._step = 0

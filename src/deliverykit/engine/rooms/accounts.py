@@ -8,7 +8,7 @@ from attrs import evolve
 
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.engine.catalog import Config
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_of
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of
 from deliverykit.limits.zones import zone
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
@@ -80,9 +80,7 @@ class Accounts(Room):
             old = config.account
             if old.broken and (isinstance(quota, Unset) or isinstance(pause, Unset)):
                 raise ConfigurationError(f"account {id!r}: {old.broken}; or give quota= and pause= anew")
-            quotas: Quota = tuple(limit for limit in old.limits if not limit.paces) if isinstance(quota, Unset) else quota
-            pacing = chosen(pause, next((limit for limit in old.limits if isinstance(limit, RateLimiter)), None))
-            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_of(quotas, pacing, new=False), broken="")
+            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_kept(old.limits, quota, pause), broken="")
             return Amendment(config=config, result=new, documents=(self.context.archive.account(new),))
 
         changed: Account = await self.context.decided(self.ports, id, make)

@@ -15,7 +15,7 @@ from deliverykit.engine.ports import Ports
 from deliverykit.limits import check_new, pace
 from deliverykit.words.errors import ConfigurationError
 
-__all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_of", "names"]
+__all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_kept", "limits_of", "names"]
 
 R = TypeVar("R")
 
@@ -69,6 +69,16 @@ class Room:
 def chosen(new: R | Unset, old: R) -> R:
     """The new value, or the old one where none is given."""
     return old if isinstance(new, Unset) else new
+
+
+def limits_kept(old: Iterable[Limit], quota: object, pausing: object) -> tuple[Limit, ...]:
+    """The limits after an ``update``: a new ``quota=`` replaces the quotas, a new ``pause=`` all paces."""
+    quotas = [limit for limit in old if not limit.paces]
+    paces = [limit for limit in old if limit.paces]
+    new_quotas = limits_of(quotas if isinstance(quota, Unset) else quota, None, new=False)
+    if not isinstance(pausing, Unset):
+        return limits_of([limit for limit in new_quotas if not limit.paces], pausing, new=False)
+    return new_quotas if any(limit.paces for limit in new_quotas) else (*new_quotas, *paces)
 
 
 def limits_of(quota: object, pausing: object, *, new: bool) -> tuple[Limit, ...]:

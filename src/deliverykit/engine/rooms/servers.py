@@ -14,7 +14,7 @@ from deliverykit.engine.catalog import Config
 from deliverykit.engine.decisions import brake_name
 from deliverykit.engine.gates import closings
 from deliverykit.engine.lanes import Ticket
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_of, names
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, names
 from deliverykit.engine.send import Sending
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
@@ -131,11 +131,6 @@ class Servers(Room):
             old = config.server(_id(id))
             if "limits" in old.unread and (isinstance(quota, Unset) or isinstance(pause, Unset)):
                 raise ConfigurationError(f"server {old.name!r} is BROKEN: {old.reason}; or give quota= and pause= anew")
-            if isinstance(quota, Unset):
-                quotas: Quota = tuple(limit for limit in old.limits if not limit.paces)
-            else:
-                quotas = quota
-            pacing = chosen(pause, next((limit for limit in old.limits if isinstance(limit, RateLimiter)), None))
             wanted, fresh = (old.budgets, ()) if shared is None else _budgets(config, shared)
             new = evolve(
                 old,
@@ -143,7 +138,7 @@ class Servers(Room):
                 provider=old.provider if isinstance(provider, Unset) else _provider(provider),
                 sender=chosen(new_sender, old.sender),
                 senders=chosen(new_senders, old.senders),
-                limits=limits_of(quotas, pacing, new=False),
+                limits=limits_kept(old.limits, quota, pause),
                 budgets=wanted,
                 version=old.version + 1,
             )
