@@ -1,33 +1,17 @@
-"""The decide objects: what the engine asks the storage to make true, each in one atomic step."""
+"""Asking for leave: the decide objects that admit mail, each in one atomic step."""
 
-from collections.abc import Callable, Sequence
-from zlib import crc32
+from collections.abc import Callable
 
 from attrs import evolve, field, frozen
 
-from deliverykit.contracts.limit import Record, State
-from deliverykit.contracts.storage import Change, Claim, Document, Head, LaneKey, LogLine, MailState, NewMail, Step, View
+from deliverykit.contracts.storage import Change, Claim, Head, LaneKey, MailState, NewMail, Step, View
 from deliverykit.engine.admission import Grant, Refusal, admit
 from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import ACCOUNT, Gate, closings
 from deliverykit.engine.lanes import Ticket
-from deliverykit.engine.verdicts import Next, Verdict
-from deliverykit.limits import Closed
-from deliverykit.records.documents import Archive
 from deliverykit.records.route import Route, WhenExhausted
-from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.clock import NEVER
-from deliverykit.words.outcomes import Accepted
 
-__all__ = ["BRAKE", "ClaimHeads", "Illegible", "Landing", "Peek", "Place", "Placed", "Readmit", "Settle", "brake_name"]
-
-BRAKE = 10
-"""So many different messages, rejected in a row with the same reason and none accepted between, PAUSE a server."""
-
-
-def brake_name(server: str) -> str:
-    """Where a server's run of rejections is remembered: (reason's checksum, mail, mail, …)."""
-    return f"s:{server}/brake"
+__all__ = ["ClaimHeads", "Illegible", "Peek", "Place", "Placed", "Readmit", "keeps", "waits_for"]
 
 
 @frozen(kw_only=True)
@@ -182,200 +166,6 @@ class Peek:
         self.config.current(view)
         admission = admit(self.config.candidates(self.route, self.ticket), [self.cost], view.records, view.now)
         return Step(result=Placed(grant=next(iter(admission.grants), None), refusal=admission.refusal, now=view.now))
-
-
-@frozen(kw_only=True)
-class Landing:
-    """An attempt that is over, and the verdict on it."""
-
-    uid: str
-    row: int
-    """The row's id; 0 where only the uid is known (``send()``)."""
-    token: str
-    lane: LaneKey
-    ticket: Ticket
-    server: DeliveryServer
-    grant: Grant
-    verdict: Verdict
-    held: bool = False
-    """Whether the caller goes on with it (``send()``): AGAIN then keeps the row under its token."""
-    keep: bool = True
-    """Whether a dead mail is kept in the outbox; ``send()`` has told its caller."""
-
-
-@frozen
-class Settle:
-    """What came back: rows moved, units given back, servers closed or PAUSED, the log written. One step for a batch."""
-
-    config: Config
-    landings: tuple[Landing, ...]
-    archive: Archive
-
-    def __call__(self, view: View) -> Step[None]:
-        """See :class:`~deliverykit.contracts.storage.Decide`."""
-        books = _Books(view)
-        for landing in self.landings:
-            self._land(landing, books)
-        if books.paused:
-            self.config.current(view)
-        return Step(
-            result=None,
-            records=books.records(),
-            changes=tuple(books.changes),
-            log=tuple(books.log),
-            documents=tuple(self._paused(books)),
-            wake=books.wake,
-        )
-
-    def _land(self, landing: Landing, books: "_Books") -> None:
-        verdict = landing.verdict
-        if verdict.refund:
-            for gate, mark in landing.grant.charges:
-                books.put(gate, gate.limit.give(books.get(gate), mark, gate.cost(landing.grant.cost)))
-            books.wake = True
-        if verdict.close:
-            scope, until = verdict.close
-            gate = closings(landing.server)[scope]
-            books.put(gate, _closed(gate).close(books.get(gate), books.now, until))
-        if isinstance(verdict.outcome, Accepted):
-            self._reopen(landing, books)
-        if verdict.pause:
-            books.paused.setdefault(landing.server.id, (landing.server.version, verdict.pause))
-        braked = verdict.brake and self._brake(landing, books)
-        # What send() was told is rejected stays so: its caller may have acted on it.
-        books.changes.append(_change(landing, books.now, braked=braked and landing.keep))
-        books.log.append(_line(landing))
-
-    def _reopen(self, landing: Landing, books: "_Books") -> None:
-        """An accepted mail ends a closing that named no time, and a run of rejections."""
-        for gate, _ in landing.grant.charges:
-            if isinstance(gate.limit, Closed) and books.get(gate):
-                opened = gate.limit.opened(books.get(gate), books.now)
-                if opened != books.get(gate):
-                    books.put(gate, opened)
-                    books.wake = True
-        if books.own(brake_name(landing.server.id)):
-            books.put_own(brake_name(landing.server.id), ())
-
-    def _brake(self, landing: Landing, books: "_Books") -> bool:
-        """Whether the brake holds this server: then its rejections fall on nobody."""
-        name = brake_name(landing.server.id)
-        reason = crc32(landing.verdict.reason.encode())
-        run = books.own(name)
-        if not run or run[0] != reason:
-            run = (reason,)
-        if len(run) > BRAKE:
-            return True
-        run = (*run, landing.row or -crc32(landing.uid.encode()))
-        books.put_own(name, run)
-        if len(run) <= BRAKE:
-            return False
-        words = f"{BRAKE} messages in a row were rejected with the same reason: {landing.verdict.reason}"
-        books.paused.setdefault(landing.server.id, (landing.server.version, words))
-        books.revive([row for row in run[1:-1] if row > 0])
-        books.wake = True
-        return True
-
-    def _paused(self, books: "_Books") -> list[Document]:
-        documents = []
-        for id_, (version, reason) in books.paused.items():
-            server = self.config.servers.get(id_)
-            if server is None or server.version != version or server.provider is None:
-                continue  # changed since the request was built: the verdict was about an older key
-            status = evolve(server, status=Status.PAUSED, reason=reason, paused_by="engine", version=server.version + 1)
-            documents.append(self.archive.server(status))
-        return documents
-
-
-class _Books:
-    """The states and lists that a batch of landings adds up in."""
-
-    def __init__(self, view: View) -> None:
-        self.now = view.now
-        self._states: list[dict[str, State]] = [dict(record) for record in view.records]
-        self._touched: set[int] = set()
-        self.changes: list[Change] = []
-        self.log: list[LogLine] = []
-        self.paused: dict[str, tuple[int, str]] = {}
-        self.wake = False
-
-    def get(self, gate: Gate) -> State:
-        return self._states[gate.record].get(gate.name, ())
-
-    def put(self, gate: Gate, state: State) -> None:
-        if state != self.get(gate):
-            self._states[gate.record][gate.name] = state
-            self._touched.add(gate.record)
-
-    def own(self, name: str) -> State:
-        return self._states[ACCOUNT].get(name, ())
-
-    def put_own(self, name: str, state: State) -> None:
-        self._states[ACCOUNT][name] = state
-        self._touched.add(ACCOUNT)
-
-    def records(self) -> tuple[Record | None, ...]:
-        return tuple(state if index in self._touched else None for index, state in enumerate(self._states))
-
-    def revive(self, rows: Sequence[int]) -> None:
-        """Messages of a braked run are nobody's fault of their own: back to the queue, this batch's as well."""
-        self.changes = [
-            evolve(change, state=MailState.READY, reason="") if change.id in rows and change.state is MailState.DEAD else change
-            for change in self.changes
-        ]
-        here = {change.id for change in self.changes}
-        self.changes += [Change(id=row, was=MailState.DEAD, state=MailState.READY) for row in rows if row not in here]
-
-
-def _closed(gate: Gate) -> Closed:
-    assert isinstance(gate.limit, Closed)  # noqa: S101  closings() makes nothing else
-    return gate.limit
-
-
-_STATES = {
-    Next.DONE: None,
-    Next.AGAIN: MailState.READY,
-    Next.LATER: MailState.SCHEDULED,
-    Next.DEAD: MailState.DEAD,
-    Next.IN_DOUBT: MailState.IN_DOUBT,
-}
-
-
-def _change(landing: Landing, now: int, *, braked: bool) -> Change:
-    verdict = landing.verdict
-    state = MailState.READY if braked else _STATES[verdict.next]
-    if landing.held and state is MailState.READY:
-        state = MailState.LEASED
-    if state is MailState.DEAD and not landing.keep:
-        state = None
-    lane = None
-    if verdict.pass_over is not None:
-        lane = evolve(landing.lane, key=landing.ticket.passing(landing.server.id, for_good=verdict.pass_over).encode())
-    elif state is MailState.SCHEDULED:
-        lane = evolve(landing.lane, key=landing.ticket.afresh().encode())
-    return Change(
-        id=landing.row,
-        uid="" if landing.row else landing.uid,
-        token=landing.token,
-        state=state,
-        lane=lane,
-        due=now + round(verdict.delay * 1000) if state is MailState.SCHEDULED else 0,
-        server="" if state in (MailState.READY, MailState.SCHEDULED) else landing.server.id,
-        reason=verdict.reason,
-        spend=verdict.spend,
-    )
-
-
-def _line(landing: Landing) -> LogLine:
-    outcome = landing.verdict.outcome
-    return LogLine(
-        uid=landing.uid,
-        account=landing.lane.account,
-        server=landing.server.id,
-        outcome=type(outcome).__name__.lower(),
-        detail=landing.verdict.reason,
-        provider_message_id=outcome.provider_message_id if isinstance(outcome, Accepted) else "",
-    )
 
 
 def waits_for(placed: Placed) -> int:

@@ -9,9 +9,9 @@ from attrs import evolve, frozen
 from deliverykit.contracts.storage import Change, MailState, Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import Landing, Settle
 from deliverykit.engine.journey import Flight
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.settling import Landing, Settle
 from deliverykit.words.errors import StorageError
 
 __all__ = ["Flusher"]

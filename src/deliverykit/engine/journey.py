@@ -11,10 +11,10 @@ from deliverykit.contracts.storage import LaneKey
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import Landing
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.outgoing import addressed
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.settling import Landing
 from deliverykit.engine.verdicts import Next, Situation, Verdict, judge, unequipped
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer

@@ -5,11 +5,12 @@ from attrs import define, evolve, field
 from deliverykit.contracts.storage import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import Place, Placed, Readmit, Settle, keeps, waits_for
+from deliverykit.engine.decisions import Place, Placed, Readmit, keeps, waits_for
 from deliverykit.engine.intake import checked, new_mail
 from deliverykit.engine.journey import Flight, fly
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.settling import Settle
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer, Status

@@ -72,13 +72,14 @@ def chosen(new: R | Unset, old: R) -> R:
 
 
 def limits_kept(old: Iterable[Limit], quota: object, pausing: object) -> tuple[Limit, ...]:
-    """The limits after an ``update``: a new ``quota=`` replaces the quotas, a new ``pause=`` all paces."""
-    quotas = [limit for limit in old if not limit.paces]
-    paces = [limit for limit in old if limit.paces]
-    new_quotas = limits_of(quotas if isinstance(quota, Unset) else quota, None, new=False)
+    """The limits after an ``update``: ``quota=`` replaces the quotas, and the paces if it holds some; ``pause=`` the paces."""
+    kept = list(old)
+    quotas = [limit for limit in kept if not limit.paces] if isinstance(quota, Unset) else quota
     if not isinstance(pausing, Unset):
-        return limits_of([limit for limit in new_quotas if not limit.paces], pausing, new=False)
-    return new_quotas if any(limit.paces for limit in new_quotas) else (*new_quotas, *paces)
+        return limits_of(quotas, pausing, new=False)
+    limits = limits_of(quotas, None, new=False)
+    paced = any(limit.paces for limit in limits)
+    return limits if paced else (*limits, *(limit for limit in kept if limit.paces))
 
 
 def limits_of(quota: object, pausing: object, *, new: bool) -> tuple[Limit, ...]:

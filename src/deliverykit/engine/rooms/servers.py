@@ -11,11 +11,11 @@ from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Document, LaneKey, NewMail, Step, View
 from deliverykit.engine.catalog import Config
-from deliverykit.engine.decisions import brake_name
 from deliverykit.engine.gates import closings
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, names
 from deliverykit.engine.send import Sending
+from deliverykit.engine.settling import brake_name
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
