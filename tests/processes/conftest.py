@@ -8,9 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # process_kit.py, beside the tests
 
-from process_kit import Stage  # noqa: E402
+from process_kit import Stage
 
-from deliverykit.sandbox import Sandbox  # noqa: E402
+from deliverykit.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,9 @@ def main(given: dict[str, Any]) -> object:
     if given["role"] == "enqueue":
         key = LaneKey("default", ROUTE, "", "")
         mails = [NewMail(uid=str(number), lane=key, cost=1, letter=b"") for number in numbers]
-        mailer._context.storage.enqueue(mails)  # noqa: SLF001  there is no route yet
+        mailer._context.storage.enqueue(mails)
         return [mail.uid for mail in mails]
-    worker = mailer.worker(
-        concurrency=given.get("concurrency", 20), poll=timedelta(milliseconds=given.get("poll", 100))
-    )
+    worker = mailer.worker(concurrency=given.get("concurrency", 20), poll=timedelta(milliseconds=given.get("poll", 100)))
     if given["role"] == "run":
         return asdict(worker.run())
     return asdict(worker.drain(timedelta(seconds=given.get("timeout", 60))))

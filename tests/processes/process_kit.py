@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class Stage:
     def start(self, role: str = "drain", **options: Any) -> "subprocess.Popen[str]":
         """A process of its own; it prints what it did as JSON."""
         given = {"role": role, "folder": str(self.folder), **options}
-        process = subprocess.Popen(  # noqa: S603  our own interpreter and script
+        process = subprocess.Popen(
             [sys.executable, str(SCRIPT), json.dumps(given)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.running.append(process)
@@ -149,7 +150,7 @@ class Stage:
 
     def states(self) -> dict[str, int]:
         """How many mails of the route stand where."""
-        return {state.name: count for (_, state), count in self.mailer._context.storage.counts("default").items()}  # noqa: SLF001
+        return {state.name: count for (_, state), count in self.mailer._context.storage.counts("default").items()}
 
     def used(self, id: str = "sg") -> list[int]:
         return [view.used for view in self.mailer.servers.quota(id)]
@@ -166,7 +167,7 @@ def twice(items: Iterable[str]) -> list[str]:
 
 def gaps(instants: Sequence[int]) -> list[int]:
     ordered = sorted(instants)
-    return [after - before for before, after in zip(ordered, ordered[1:], strict=False)]
+    return [after - before for before, after in pairwise(ordered)]
 
 
 def eventually(what: Any, seconds: float = 20.0) -> bool:

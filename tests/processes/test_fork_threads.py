@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from process_kit import Stage, gaps, message, messages, open_mailer
+from process_kit import Stage, eventually, gaps, message, messages, open_mailer
 
 from deliverykit import CalendarQuota, Mailer, StorageError
 
@@ -79,8 +79,7 @@ def test_what_a_child_has_acknowledged_outlives_the_parents_close(stage: Stage) 
         return len(stage.mailer.enqueue(messages(5, start=10), route="bulk"))
 
     answer = in_child(stage, child)
-    while not opened.exists():
-        time.sleep(0.005)
+    assert eventually(opened.exists, 10), answer()
     stage.mailer.close()
     closed.touch()
     assert answer() == 5

@@ -106,5 +106,5 @@ def test_kill_9_during_enqueue_leaves_all_or_nothing_and_a_sound_file(stage: Sta
         process.communicate()
         stage.running.remove(process)
         assert stage.states().get("READY", 0) % 40_000 == 0
-    (verdict,) = stage.mailer._context.storage._db.row("pragma integrity_check")  # type: ignore[attr-defined]  # noqa: SLF001
+    (verdict,) = stage.mailer._context.storage._db.row("pragma integrity_check")  # type: ignore[attr-defined]
     assert verdict == "ok"

@@ -48,9 +48,9 @@ def test_three_workers_and_a_sender_keep_every_gap_and_the_pace(stage: Stage) ->
     arrived = [mail.at for mail in stage.received()]
     assert len(arrived) == 85
     # What the wire and a busy machine add to a start they may take from the next gap, but never from the sum.
-    assert (max(arrived) - min(arrived)) >= 84 * PAUSE - 50
+    assert (max(arrived) - min(arrived)) >= 84 * PAUSE - 100
     assert (max(arrived) - min(arrived)) <= 84 * PAUSE * 1.3, "under-admitted"
-    assert sum(gap < PAUSE - 10 for gap in gaps(arrived)) <= 8
+    assert sum(gap < PAUSE - 10 for gap in gaps(arrived)) <= 12
 
 
 def test_every_mail_arrives_once_by_four_workers(stage: Stage) -> None:
@@ -63,7 +63,7 @@ def test_every_mail_arrives_once_by_four_workers(stage: Stage) -> None:
 
 
 def test_eight_processes_open_a_file_that_is_not_there_yet(stage: Stage) -> None:
-    workers = [stage.start("enqueue", gate="early", start=number, count=1) for number in range(0, 8)]
+    workers = [stage.start("enqueue", gate="early", start=number, count=1) for number in range(8)]
     stage.release(8)
     assert [len(ids) for ids in stage.finished(*workers)] == [1] * 8
     assert stage.states() == {"READY": 8}

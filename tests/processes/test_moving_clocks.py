@@ -69,6 +69,20 @@ def test_the_last_second_of_an_hour_is_left_alone_and_the_first_of_the_next_is_u
     assert by_hour(stage) == {end: 50}
 
 
+def test_mail_that_is_too_late_for_its_window_is_not_charged_to_it(stage: Stage) -> None:
+    """The hour ends while admitted mail waits for its slots: it asks again, and is counted where it leaves."""
+    stage.server(quota=CalendarQuota(hour=8), pause=timedelta(milliseconds=200))
+    stage.mailer.enqueue(messages(40), route="bulk")
+    end = stage.before_the_hour(20)
+    with runners(stage, 1):
+        assert arrived(stage, 4)  # and nothing is on the wire until the next slot
+        stage.move(timedelta(milliseconds=end + 5_000 - stage.clock.now()))
+        assert arrived(stage, 12)
+        still(stage, 12, 0.5)
+    assert by_hour(stage) == {end - HOUR: 4, end: 8}
+    assert stage.used() == [8]
+
+
 def test_many_hours_in_mid_run(stage: Stage) -> None:
     """Each jump to the last seconds of an hour and over its end: never over, and each hour used to the full."""
     stage.server(quota=CalendarQuota(hour=20))

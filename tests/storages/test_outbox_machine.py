@@ -14,7 +14,7 @@ from deliverykit.testing import ManualClock
 
 READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState
 LEASE = 1_000
-LANES = ("x", "y")
+LANES = ("x", "x", "y")
 
 
 @define
@@ -82,7 +82,7 @@ class Outbox(RuleBasedStateMachine):
             new.append(mail(f"m{order}", lane=key(lane), priority=priority, state=row.state, due=row.due, expires=row.expires))
         self.storage.enqueue(new)
 
-    @rule(lane=st.sampled_from(LANES), want=st.integers(1, 4), take=st.integers(0, 4))
+    @rule(lane=st.sampled_from(LANES), want=st.integers(1, 4), take=st.sampled_from([4, 1, 0]))
     def claim(self, lane: str, want: int, take: int) -> None:
         found = [one for one in self.storage.open_lanes().lanes if one.key == key(lane)]
         expected = sorted(
@@ -111,7 +111,8 @@ class Outbox(RuleBasedStateMachine):
             self.flights.append(Flight(one.head.uid, one.head.id, token))
 
     def flight(self, data: st.DataObject) -> Flight | None:
-        return data.draw(st.sampled_from(self.flights)) if self.flights else None
+        """One of the last few claims: most of what goes wrong is between neighbours."""
+        return data.draw(st.sampled_from(self.flights[-4:])) if self.flights else None
 
     @rule(data=st.data())
     def start(self, data: st.DataObject) -> None:
@@ -165,12 +166,9 @@ class Outbox(RuleBasedStateMachine):
                 if row.token == flight.token and row.state in (LEASED, SENDING):
                     row.lease_until = self.clock.now() + LEASE
 
-    @rule(by=st.sampled_from([100, 700, LEASE, 4_000]))
-    def later(self, by: int) -> None:
+    @rule(by=st.sampled_from([0, 300, 700, LEASE]))
+    def recover(self, by: int) -> None:
         self.clock.advance(by / 1000)
-
-    @rule()
-    def recover(self) -> None:
         self.storage.recover()
         now = self.clock.now()
         for row in self.rows.values():

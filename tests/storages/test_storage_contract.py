@@ -305,6 +305,7 @@ def test_a_lost_lease_goes_back_and_its_old_holder_changes_nothing(storage: Stor
     clock.advance(LEASE // 1000)
     storage.recover()
     assert state(storage, "a") is READY
+    assert not settled(storage, one, "old", DEAD)
     (again,) = claimed(storage, token="new")
     assert again.head.attempts == 0
     assert storage.start({one.head.id: "old"}) == frozenset()
@@ -391,6 +392,36 @@ def test_what_kills_its_workers_is_claimed_alone_and_then_buried(storage: Storag
     assert row is not None
     assert (row.state, row.reason, row.attempts) == (DEAD, "poison", 0)
     assert uids(claimed(storage)) == ["good"]
+
+
+def test_what_is_lost_while_sending_is_never_taken_for_poison(storage: Storage, clock: ManualClock) -> None:
+    storage.enqueue([mail("a")])
+    for turn in range(3):
+        (one,) = claimed(storage)
+        if turn == 2:
+            storage.start({one.head.id: "t"})
+        clock.advance(LEASE // 1000)
+        storage.recover()
+    assert state(storage, "a") is IN_DOUBT
+    assert [one.outcome for _, one in storage.log("a")] == ["in_doubt"]
+
+
+def test_what_stands_before_a_suspect_goes_first_and_without_it(storage: Storage, clock: ManualClock) -> None:
+    storage.enqueue([mail("good", priority=1), mail("bad"), mail("after")])
+    for _ in range(2):
+        claimed(storage, only=["bad"])
+        clock.advance(LEASE // 1000)
+        storage.recover()
+    assert uids(claimed(storage)) == ["good"]
+    assert uids(claimed(storage)) == ["bad"]
+    assert uids(claimed(storage)) == ["after"]
+
+
+def test_a_verdict_may_change_the_lane(storage: Storage) -> None:
+    storage.enqueue([mail("a")])
+    (one,) = claimed(storage)
+    assert settled(storage, one, state=READY, lane=key("other"))
+    assert [lane.key for lane in storage.open_lanes().lanes] == [key("other")]
 
 
 # -- time alone -----------------------------------------------------------------------------------------------
