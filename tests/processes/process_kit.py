@@ -1,5 +1,6 @@
 """Real processes on one file: a clock they all share, the script they run, and a stage with a server and a route."""
 
+import base64
 import json
 import mmap
 import os
@@ -22,7 +23,7 @@ from deliverykit.providers import SendGrid
 from deliverykit.sandbox import Sandbox
 from deliverykit.sandbox.received import Received
 
-KEY = "sR0m3mZ2p8Pk0Jb7n1xY5cV9wQ4tE6uI8oL2aS3dF4g="
+KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
 SCRIPT = Path(__file__).with_name("mail_process.py")
 HOUR = 3_600_000
 ROUTE = "bulk"

@@ -30,6 +30,9 @@ class Terms:
     slot: int = 0
     """The first email may start at ``slot``, the i-th at ``slot + i * step``."""
     step: int = 0
+    gap: int = 0
+    """The least time between the starts of two emails, in ms; 0 where a burst is allowed. Slots keep it among all
+    processes; a process that stalls and finds several slots overdue keeps it among its own starts."""
 
 
 @frozen

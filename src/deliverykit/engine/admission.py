@@ -32,6 +32,8 @@ class Grant:
     until: int
     charges: tuple[tuple[Gate, int], ...]
     """Every gate that was charged, with the mark to give it back by."""
+    gaps: tuple[tuple[Gate, int], ...] = ()
+    """The paces among them, with the least time between two starts."""
 
     def in_time(self, now: int) -> bool:
         """Whether a submission that starts at ``now`` stays inside every window it was charged to."""
@@ -97,22 +99,22 @@ class _Ledger:
             places.append(place)
             costs.append(gate.cost(cost))
 
-    def charge(self, count: int) -> list[tuple[int, int, list[tuple[Gate, int]]]]:
+    def charge(self, count: int) -> list[tuple[int, int, list[tuple[Gate, Terms]]]]:
         """Take everything picked; start, until and charges of each of ``count`` mails."""
         starts, ends = [self.now] * count, [NEVER] * count
-        charges: list[list[tuple[Gate, int]]] = [[] for _ in range(count)]
+        charges: list[list[tuple[Gate, Terms]]] = [[] for _ in range(count)]
         for gate, places, costs in self._picked.values():
             new, terms = gate.limit.take(self.state(gate), self.now, sum(costs))
             self.states[gate.record][gate.name] = new
             for turn, place in enumerate(places):
                 starts[place] = max(starts[place], _slot(terms, turn))
                 ends[place] = min(ends[place], terms.until)
-                charges[place].append((gate, terms.mark))
+                charges[place].append((gate, terms))
         return list(zip(starts, ends, charges, strict=True))
 
-    def give_back(self, charges: Sequence[tuple[Gate, int]], cost: int) -> None:
-        for gate, mark in charges:
-            self.states[gate.record][gate.name] = gate.limit.give(self.state(gate), mark, gate.cost(cost))
+    def give_back(self, charges: Sequence[tuple[Gate, Terms]], cost: int) -> None:
+        for gate, terms in charges:
+            self.states[gate.record][gate.name] = gate.limit.give(self.state(gate), terms.mark, gate.cost(cost))
 
     def when(self, gates: Sequence[Gate], cost: int) -> Refusal | None:
         """The latest instant of those gates that refuse now; ``None`` where none does."""
@@ -158,7 +160,15 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
     for place in range(len(picks) - 1, fit - 1, -1):
         ledger.give_back(charged[place][2], costs[place])
     grants = tuple(
-        Grant(server, cost, now, start, until, tuple(charges))
+        Grant(
+            server,
+            cost,
+            now,
+            start,
+            until,
+            charges=tuple((gate, terms.mark) for gate, terms in charges),
+            gaps=tuple((gate, terms.gap) for gate, terms in charges if terms.gap),
+        )
         for server, cost, (start, until, charges) in zip(picks[:fit], costs, charged, strict=False)
     )
     refusal = None

@@ -14,6 +14,7 @@ from deliverykit.engine.catalog import Catalog, Config, Stale
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.outgoing import OnUnsupported, stripped
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.spacing import Spacing
 from deliverykit.engine.verdicts import BackOff
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer
@@ -46,6 +47,7 @@ class Context:
     max_wait: int = 5_000
     """How long ``send()`` waits for a pace, in ms."""
     lease: int = 60_000
+    spacing: Spacing = field(factory=Spacing, repr=False)
 
     async def decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> R:
         """Let a decide object decide on the configuration as it stands; read that again where it has moved."""

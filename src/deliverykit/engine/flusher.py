@@ -87,11 +87,33 @@ class Flusher:
             except StorageError as error:
                 await self._postponed(error, to_start, to_settle)
                 continue
+            except Exception:  # noqa: BLE001  it is told of whatever landing raises it again
+                await self._one_by_one(account, to_start, to_settle)
+                continue
             self.failure = None
             for flight, started in to_start:
                 _resolve(started, flight.row not in late)
             for _, landed in to_settle:
                 _resolve(landed, None)
+
+    async def _one_by_one(
+        self,
+        account: str,
+        starts: list[tuple[Flight, "asyncio.Future[bool]"]],
+        landings: list[tuple[Landing, "asyncio.Future[None]"]],
+    ) -> None:
+        """A host's own limit raised while something was settled: that hurts its own mail only, whose lease then ends."""
+        for _, started in starts:
+            _resolve(started, False)
+        for landing, landed in landings:
+            try:
+                await self._written(account, [], [(landing, landed)])
+            except StorageError as error:
+                await self._postponed(error, [], [(landing, landed)])
+                continue
+            except Exception:
+                self._context.logger.exception("mail %s cannot be settled; its lease will end", landing.uid)
+            _resolve(landed, None)
 
     async def _written(
         self,

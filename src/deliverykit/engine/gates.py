@@ -26,6 +26,10 @@ class Gate:
     owner: str
     """For people: the server's name, ``budget x``, ``account``, ``host``."""
 
+    def within(self, account: str) -> str:
+        """The name among all accounts."""
+        return self.name if self.record == HOST else f"{account}/{self.name}"
+
     def cost(self, recipients: int, emails: int = 1) -> int:
         """What such mail costs here."""
         return emails if self.limit.counts == _EMAILS else recipients

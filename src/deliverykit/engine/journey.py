@@ -73,13 +73,14 @@ async def fly(
     if isinstance(ready, Verdict):
         return ready
     await _until(context, ports, flight.grant, begun, 0)
+    if not await _spaced(context, ports, flight):
+        return _missed("its slot was long past")
     now = context.latest_now(flight.grant, flight.issued)
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
     if not flight.grant.in_time(now):
-        missed = "its window ended before it could start"
-        return Verdict(next=Next.AGAIN, outcome=NotSent(missed), reason=missed, refund=True)
+        return _missed("its window ended before it could start")
     return judge(await _submitted(context, ports, ready), _situation(flight), context.back_off)
 
 
@@ -95,6 +96,25 @@ async def _until(context: Context, ports: Ports, grant: Grant, begun: float, bef
         if wait <= 0:
             return
         await ports.sleep(wait / 1000)
+
+
+async def _spaced(context: Context, ports: Ports, flight: Flight) -> bool:
+    """Keep the gap to this process's last start under the same paces; ``False`` where that takes too long.
+
+    After a stall several slots are overdue: without this they would all start in the same moment.
+    """
+    gaps = [(gate.within(flight.lane.account), gap) for gate, gap in flight.grant.gaps]
+    begun = context.clock.monotonic()
+    while wait := context.spacing.start(gaps, round(context.clock.monotonic() * 1000)):
+        if (context.clock.monotonic() - begun) * 1000 + wait > HORIZON:
+            return False
+        await ports.sleep(wait / 1000)
+    return True
+
+
+def _missed(reason: str) -> Verdict:
+    """Not started in time: the unit goes back and the mail asks again; no attempt is spent."""
+    return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True)
 
 
 @frozen

@@ -55,7 +55,8 @@ class _Slots(RateLimiter):
         due, first = self._due(state, now)
         last = max(now, due) + (n - 1) * self._interval
         step = 0 if n <= self._at_once(due, now) else self._interval
-        return (last, self._interval, n), Terms(last, slot=first, step=step)
+        gap = self._interval if self._burst == 1 else 0
+        return (last, self._interval, n), Terms(last, slot=first, step=step, gap=gap)
 
     def give(self, state: State, mark: int, n: int) -> State:
         """Issue the slots of a grant again, if they are the last that were issued and all of them come back.
