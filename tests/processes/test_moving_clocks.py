@@ -31,7 +31,7 @@ def by_hour(stage: Stage) -> dict[int, int]:
     return dict(Counter(mail.at - mail.at % HOUR for mail in stage.received()))
 
 
-def arrived(stage: Stage, count: int, seconds: float = 30) -> bool:
+def arrived(stage: Stage, count: int, seconds: float = 75) -> bool:
     return eventually(lambda: stage.sandbox.count("sendgrid") >= count, seconds)
 
 
