@@ -160,6 +160,7 @@ def test_a_worker_without_the_key_leaves_the_mail_to_one_that_has_it(live):
     mailer.enqueue([message(9)])
     keyless.worker().drain()
     assert mailer.outbox.counts()["ready"] == 1
+    assert mailer.outbox.list()[0].reason == "", "its lane is blocked for everybody"
     mailer.worker().drain()
     assert live.sandbox.count() == 4
 
