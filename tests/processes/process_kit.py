@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -118,9 +118,10 @@ class Stage:
         self.running.append(process)
         return process
 
-    def release(self, count: int) -> None:
-        """Let those begin that wait at the gate, once so many do: starting Python takes longer than the work."""
+    def release(self, count: int, first: Callable[[], object] = lambda: None) -> None:
+        """Let those begin that wait at the gate, once so many do, after ``first``: starting Python takes longer than the work."""
         assert eventually(lambda: len(list(self.folder.glob("here-*"))) >= count)
+        first()
         (self.folder / "go").touch()
 
     def finished(self, *processes: "subprocess.Popen[str]", within: float = 60) -> list[dict[str, Any]]:

@@ -114,7 +114,7 @@ async def _spaced(context: Context, ports: Ports, flight: Flight) -> bool:
 
 def _missed(reason: str) -> Verdict:
     """Not started in time: the unit goes back and the mail asks again; no attempt is spent."""
-    return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True)
+    return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True, started=False)
 
 
 @frozen

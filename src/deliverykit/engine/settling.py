@@ -88,7 +88,8 @@ class Settle:
         braked = verdict.brake and self._brake(landing, books)
         # What send() was told is rejected stays so: its caller may have acted on it.
         books.changes.append(_change(landing, books.now, braked=braked and landing.keep))
-        books.log.append(_line(landing))
+        if verdict.started:
+            books.log.append(_line(landing))
 
     def _reopen(self, landing: Landing, books: "_Books") -> None:
         """An accepted mail ends a closing that named no time, and a run of rejections."""

@@ -48,6 +48,8 @@ class Verdict:
     brake: bool = False
     """Counts towards the brake: one more rejection in a row."""
     bad_clock: bool = False
+    started: bool = True
+    """Whether it was an attempt at all: mail that missed its instant was not, and the log does not tell of it."""
 
 
 class BackOff(Protocol):

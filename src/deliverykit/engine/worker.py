@@ -185,9 +185,9 @@ class Stream:
             verdict = await fly(self._context, self._ports, flight, lambda: self._mark(flight))
         if verdict is None:
             lost = "its lease was lost before it started" if not self._stopping else "the worker stops"
-            verdict = Verdict(next=Next.AGAIN, outcome=NotSent(lost), refund=True)
+            verdict = Verdict(next=Next.AGAIN, outcome=NotSent(lost), refund=True, started=False)
         await self._flusher.settle(flight.landed(verdict))
-        self._tally[verdict.next] += 1
+        self._tally[verdict.next] += verdict.started
         if verdict.bad_clock:
             # The ESP refuses this machine's clock: no fault of the server's, and no other mail of ours will do better.
             self._clock_error = ClockError(
