@@ -36,6 +36,11 @@ class Connection:
                 self._db.close()
             self._db = None
 
+    def __del__(self) -> None:
+        # A host that let go of its Mailer without close() leaks nothing, and is not warned of our handle (Python 3.13 does).
+        if self._db is not None and self._pid == os.getpid():
+            self._db.close()
+
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:
             self._db, self._pid = self._open(), os.getpid()
