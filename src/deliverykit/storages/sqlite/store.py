@@ -243,7 +243,7 @@ class SQLiteStorage:
                     forget(db, id_)
                 db.run_many("delete from dk_mail where id=?", ids)
             else:
-                db.run_many("update dk_mail set state=0, server='', reason='', resends=resends+1 where id=?", ids)
+                db.run_many("update dk_mail set state=0, token='', server='', reason='', resends=resends+1 where id=?", ids)
                 db.run_many("update dk_lane set blocked_until=0 where id=?", [(lane,) for lane in {lane for _, lane in found}])
         return len(ids)
 
