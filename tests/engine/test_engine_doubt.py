@@ -208,6 +208,16 @@ def test_expired_mail_in_doubt_stays_listed_and_is_never_sent_again(world, life)
     assert mailer.outbox.resolve(ids=uid, as_sent=True) == 1
 
 
+def test_what_expires_before_its_slot_is_in_doubt_still(world):
+    """It was claimed in time, and its slot comes too late."""
+    mailer = hasty(world, pause=timedelta(milliseconds=200))
+    (uid,) = doubtful(world, mailer, in_doubt="resend", expires_at=NOON + timedelta(seconds=REST, milliseconds=100))
+    mailer.enqueue([message("first", priority=5)])
+    assert drained(world, mailer, REST).accepted == 1
+    assert world.got() == ["ufirst@example.org"]
+    assert [one.id for one in mailer.outbox.in_doubt(server="a")] == [uid]
+
+
 def test_send_of_mail_that_would_expire_first_is_in_doubt(world):
     mailer = hasty(world)
     world.sandbox.fault("sendgrid", "hang", seconds=2)

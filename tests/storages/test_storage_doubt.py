@@ -29,6 +29,8 @@ def test_mail_is_sent_again_twice_at_most_each_rest_twice_the_last_and_never_aft
     if found is IN_DOUBT:  # the next rest would have been too long
         assert left <= (resend << len(rests))
     assert rest_of(0, len(rests), life) == (IN_DOUBT, 0)
+    # What has expired stays listed, however often it was sent again.
+    assert rest_of(resend, len(rests), min(life, 0)) == (IN_DOUBT, 0)
 
 
 def lost(storage: Storage, clock: ManualClock, uid: str = "m", token: str = "t", **fields: object) -> int:
