@@ -1,7 +1,7 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
-from deliverykit.engine.rooms.outbox import LogEntry, Mail
+from deliverykit.engine.rooms.outbox import Doubt, LogEntry, Mail
 from deliverykit.engine.rooms.servers import QuotaView
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
 from deliverykit.furnishing import Options
@@ -27,6 +27,7 @@ from deliverykit.words.errors import (
     Unsupported,
 )
 from deliverykit.words.message import Message
+from deliverykit.words.outcomes import InDoubt
 from deliverykit.words.results import Attempt, DrainReport, Explanation, SendResult, SendStatus
 
 __all__ = [
@@ -43,10 +44,12 @@ __all__ = [
     "ConfigurationError",
     "DeliveryError",
     "DeliveryServer",
+    "Doubt",
     "DrainReport",
     "EnqueueInterrupted",
     "Env",
     "Explanation",
+    "InDoubt",
     "LogEntry",
     "Mail",
     "Mailer",

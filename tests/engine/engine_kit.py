@@ -16,6 +16,7 @@ from deliverykit import AsyncMailer, CalendarQuota, Mailer, Message
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
 from deliverykit.contracts.limit import QuotaPolicy, RateLimiter, State, Terms, Usage
 from deliverykit.contracts.router import Router
+from deliverykit.contracts.storage import Claim, Step
 from deliverykit.engine.rooms.room import Room
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
 from deliverykit.sandbox import Sandbox
@@ -189,6 +190,28 @@ def used(mailer: Any, server: str) -> dict[str, int]:
 
 def at(moment: datetime) -> int:
     return instant(moment)
+
+
+# -- a worker that dies -----------------------------------------------------------------------
+
+LEASE = 60_000
+
+
+class Take:
+    """A worker's claim of everything, by server a; then that worker dies."""
+
+    def __call__(self, view):
+        self.heads = [head.uid for head in view.heads]
+        return Step(result=Claim(leases={head.id: "a" for head in view.heads}))
+
+
+def claimed(mailer, token="gone", want=50):
+    """Lease what is there, as a worker does that dies with it; the ids."""
+    storage = (getattr(mailer, "_context", None) or mailer._inner._context).storage
+    storage.recover()
+    (lane,) = storage.open_lanes().lanes
+    decide = Take()
+    return storage, storage.claim(lane, want, ("account:default",), decide, token=token, lease=LEASE)
 
 
 # -- a host's own parts ------------------------------------------------------------------------------

@@ -3,29 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from engine_kit import World, eventually, message, messages, running, used
+from engine_kit import LEASE, World, claimed, eventually, message, messages, running, used
 
 from deliverykit import CalendarQuota, SendStatus
-from deliverykit.contracts.storage import Change, Claim, MailState, Step
-
-LEASE = 60_000
-
-
-class Take:
-    """A worker's claim of everything, by server a; then that worker dies."""
-
-    def __call__(self, view):
-        self.heads = [head.uid for head in view.heads]
-        return Step(result=Claim(leases={head.id: "a" for head in view.heads}))
-
-
-def claimed(mailer, token="gone", want=50):
-    """Lease what is there, as a worker does that dies with it; the ids."""
-    storage = (getattr(mailer, "_context", None) or mailer._inner._context).storage
-    storage.recover()
-    (lane,) = storage.open_lanes().lanes
-    decide = Take()
-    return storage, storage.claim(lane, want, ("account:default",), decide, token=token, lease=LEASE)
+from deliverykit.contracts.storage import Change, MailState, Step
 
 
 @pytest.fixture

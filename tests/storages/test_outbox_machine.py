@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, key, mail, step
 
-from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View
+from deliverykit.contracts.storage import Change, Claim, Doubted, MailState, Step, Storage, View, rest_of
 from deliverykit.testing import ManualClock
 
 READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState
@@ -31,6 +32,9 @@ class Row:
     lease_until: int = 0
     expiries: int = 0
     attempts: int = 0
+    resend: int = 0
+    resends: int = 0
+    doubted: bool = False
 
 
 @define
@@ -44,6 +48,8 @@ class Flight:
 
 class Outbox(RuleBasedStateMachine):
     kind = "sqlite"
+    rest = 0
+    """How many ms every other mail of unknown fate rests before it is sent again."""
 
     @initialize()
     def opened(self) -> None:
@@ -74,12 +80,18 @@ class Outbox(RuleBasedStateMachine):
         now, new = self.clock.now(), []
         for _ in range(count):
             order = self.number()
+            resend = self.rest * (order % 2)
             row = Row(
                 order, lane, priority, NEVER if life == NEVER else now + life,
-                SCHEDULED if due else READY, due=now + due if due else 0,
+                SCHEDULED if due else READY, due=now + due if due else 0, resend=resend,
             )  # fmt: skip
             self.rows[f"m{order}"] = row
-            new.append(mail(f"m{order}", lane=key(lane), priority=priority, state=row.state, due=row.due, expires=row.expires))
+            new.append(
+                mail(
+                    f"m{order}", lane=key(lane), priority=priority, state=row.state, due=row.due, expires=row.expires,
+                    resend=resend,
+                )
+            )  # fmt: skip
         self.storage.enqueue(new)
 
     @rule(lane=st.sampled_from(LANES), want=st.integers(1, 4), take=st.sampled_from([4, 1, 0]))
@@ -106,7 +118,7 @@ class Outbox(RuleBasedStateMachine):
         assert [one.head.uid for one in leased] == expected[:take]
         for one in leased:
             row = self.rows[one.head.uid]
-            assert one.head.attempts == row.attempts
+            assert (one.head.attempts, one.head.resend, one.head.resends) == (row.attempts, row.resend, row.resends)
             row.state, row.token, row.lease_until = LEASED, token, self.clock.now() + LEASE
             self.flights.append(Flight(one.head.uid, one.head.id, token))
 
@@ -136,8 +148,9 @@ class Outbox(RuleBasedStateMachine):
         ours = row is not None and row.token == flight.token
         due = self.clock.now() + 700 if to is SCHEDULED else 0
         change = Change(
-            id=flight.id, token=flight.token, state=to, due=due, spend=True, lane=None if lane is None else key(lane)
-        )
+            id=flight.id, token=flight.token, state=to, due=due, spend=True, lane=None if lane is None else key(lane),
+            resends=0 if to is IN_DOUBT else None,
+        )  # fmt: skip
         assert step(self.storage, changes=(change,)) == (frozenset() if ours else {flight.id})
         if row is None or not ours:
             return
@@ -147,6 +160,8 @@ class Outbox(RuleBasedStateMachine):
             return
         row.state, row.due, row.attempts, row.lane = to, due, row.attempts + 1, lane or row.lane
         row.token = row.token if to is IN_DOUBT else ""
+        if to is IN_DOUBT:
+            row.doubted, row.resends = True, 0
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
@@ -175,14 +190,16 @@ class Outbox(RuleBasedStateMachine):
             if row.state in (LEASED, SENDING) and row.lease_until <= now:
                 row.expiries += 1
                 if row.state is SENDING:
-                    row.state = IN_DOUBT
+                    row.doubted = True
+                    row.state, rest = rest_of(row.resend, row.resends, row.expires - now)
+                    row.due, row.resends = now + rest if rest else 0, row.resends + (row.state is SCHEDULED)
                 elif row.expiries >= 3:
                     row.state, row.token = DEAD, ""
                 else:
                     row.state, row.token = READY, ""
         for row in self.rows.values():
             if row.state in (READY, SCHEDULED) and row.expires <= now:
-                row.state = DEAD
+                row.state, row.token = (IN_DOUBT, row.token) if row.doubted else (DEAD, "")
             if row.state is SCHEDULED and row.due <= now:
                 row.state = READY
 
@@ -211,5 +228,30 @@ class MemoryOutbox(Outbox):
     kind = "memory"
 
 
+class DoubtfulOutbox(Outbox):
+    """The same where mail in doubt is sent again, and resolved by the host."""
+
+    rest = 400
+
+    @precondition(lambda self: any(row.state is IN_DOUBT for row in self.rows.values()))
+    @rule(data=st.data(), sent=st.booleans())
+    def resolve(self, data: st.DataObject, sent: bool) -> None:
+        """By the host: what it says was sent is gone, what it wants sent again is ready unless it has expired."""
+        doubtful = [row.uid for row in self.storage.in_doubt(ACCOUNT, Doubted())]
+        assert doubtful == [uid for uid, row in self.rows.items() if row.state is IN_DOUBT]
+        chosen = data.draw(st.lists(st.sampled_from(doubtful), unique=True))
+        now = self.clock.now()
+        fit = [uid for uid in chosen if sent or self.rows[uid].expires > now]
+        assert self.storage.resolve(ACCOUNT, Doubted(uids=tuple(chosen)), sent=sent) == len(fit)
+        for uid in fit:
+            row = self.rows[uid]
+            row.state, row.token, row.resends = READY, "", row.resends + 1
+            if sent:
+                del self.rows[uid]
+                self.done.add(uid)
+
+
 TestOutbox = Outbox.TestCase
+TestOutbox.settings = settings(max_examples=300)  # states that need a story of five steps
 TestMemoryOutbox = MemoryOutbox.TestCase
+TestDoubtfulOutbox = DoubtfulOutbox.TestCase

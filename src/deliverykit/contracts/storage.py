@@ -15,11 +15,13 @@ from deliverykit.contracts.limit import Record
 from deliverykit.words.clock import NEVER
 
 __all__ = [
+    "RESENDS",
     "Change",
     "Claim",
     "Decide",
     "DecideClaim",
     "Document",
+    "Doubted",
     "Head",
     "Lane",
     "LaneKey",
@@ -33,6 +35,7 @@ __all__ = [
     "Step",
     "Storage",
     "View",
+    "rest_of",
 ]
 
 R = TypeVar("R")
@@ -83,6 +86,8 @@ class Head:
     cost: int
     attempts: int
     expires: int
+    resend: int = 0
+    resends: int = 0
 
 
 @frozen(kw_only=True)
@@ -99,6 +104,8 @@ class NewMail:
     server: str = ""
     token: str = ""
     lease_until: int = 0
+    resend: int = 0
+    """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
     letter: bytes = field(repr=False)
     files: Mapping[str, bytes] = field(factory=dict, repr=False)
 
@@ -120,6 +127,9 @@ class Change:
     reason: str = ""
     spend: bool = False
     """Whether this was an attempt."""
+    resends: int | None = None
+    """Given where the attempt of ``server`` is of unknown fate: how often the mail will have been sent again. The
+    store notes the server and the instant with it."""
 
 
 @frozen(kw_only=True)
@@ -250,6 +260,38 @@ class MailRow:
     expires: int
     blocked_until: int
     blocked_by: str
+    doubt_at: int = 0
+    """When an attempt of it was last found to be of unknown fate; 0: none was."""
+
+
+@frozen(kw_only=True)
+class Doubted:
+    """Which mail in doubt is meant: what meets everything given."""
+
+    uids: tuple[str, ...] | None = None
+    server: str | None = None
+    """Whose attempt is of unknown fate."""
+    route: str | None = None
+    before: int = NEVER
+    """In doubt since before this instant."""
+
+
+RESENDS = 2
+"""So often mail of unknown fate is sent again by itself."""
+
+
+def rest_of(resend: int, resends: int, life: int) -> tuple[MailState, int]:
+    """Where mail goes whose fate is unknown, and how many ms it rests there before it is sent again.
+
+    ``resend`` is its first rest (0: it is held), ``resends`` how often it was sent again, ``life`` how many ms are
+    left until it expires: what would expire meanwhile is held too. Each rest is twice the one before.
+    """
+    if not resend or life <= 0:
+        return MailState.IN_DOUBT, 0
+    if resends >= RESENDS:
+        return MailState.DEAD, 0
+    rest = resend << resends
+    return (MailState.SCHEDULED, rest) if rest < life else (MailState.IN_DOUBT, 0)
 
 
 class Storage(Protocol):
@@ -318,7 +360,12 @@ class Storage(Protocol):
         ...
 
     def recover(self) -> None:
-        """Promote what is due, bury what has expired, take back lost leases. A read when there is nothing."""
+        """Promote what is due, bury what has expired, take back lost leases. A read when there is nothing.
+
+        What was lost while it was sending goes where :func:`rest_of` says and keeps its token, so that a late
+        answer still settles it until another worker claims it. Expired mail that was once of unknown fate is in doubt
+        again, at the server of that attempt, not dead.
+        """
         ...
 
     def move(self, account: str, route: str, to: str) -> None:
@@ -327,6 +374,14 @@ class Storage(Protocol):
 
     def cancel(self, account: str, route: str) -> None:
         """Bury what waits on a route, with the reason ``cancelled``."""
+        ...
+
+    def in_doubt(self, account: str, which: Doubted) -> tuple[MailRow, ...]:
+        """Mail in doubt, oldest first."""
+        ...
+
+    def resolve(self, account: str, which: Doubted, *, sent: bool) -> int:
+        """Mail in doubt is done with (``sent``), or ready again unless it has expired; how many it was."""
         ...
 
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:

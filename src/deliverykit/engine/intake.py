@@ -12,11 +12,12 @@ from deliverykit.engine.gates import Gate
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import pack
-from deliverykit.records.route import WhenExhausted
+from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant
 from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, MessageError, Unsupported
 from deliverykit.words.message import Message
+from deliverykit.words.outcomes import InDoubt
 
 __all__ = ["checked", "enqueue", "never", "new_mail"]
 
@@ -70,18 +71,19 @@ def _too_small(config: Config, server: DeliveryServer, cost: int) -> Iterator[Ga
             yield gate
 
 
-def new_mail(context: Context, message: Message, account: str, route: str, ticket: Ticket) -> NewMail:
-    """A message as it is written down."""
+def new_mail(context: Context, message: Message, account: str, route: Route, ticket: Ticket) -> NewMail:
+    """A message as it is written down, with the word on what becomes of it in doubt: its own, or its route's."""
     letter, files = pack(message)
     due = instant(message.send_at) if message.send_at else 0
     return NewMail(
         uid=context.new_id(),
-        lane=lane_of(account, route, message, ticket),
+        lane=lane_of(account, route.name, message, ticket),
         cost=len(message.recipients),
         priority=message.priority,
         state=MailState.SCHEDULED if due > context.clock.now() else MailState.READY,
         due=due,
         expires=instant(message.expires_at) if message.expires_at else NEVER,
+        resend=context.lease if (message.in_doubt or route.in_doubt) is InDoubt.RESEND else 0,
         letter=letter,
         files=files,
     )
@@ -114,9 +116,9 @@ async def enqueue(
     return ids
 
 
-def _with(context: Context, config: Config, message: Message, route: str, account: str) -> tuple[Message, str, str, Ticket]:
+def _with(context: Context, config: Config, message: Message, route: str, account: str) -> tuple[Message, str, Route, Ticket]:
     message, ticket = checked(context, config, message, route)
-    return message, account, route, ticket
+    return message, account, config.route(route), ticket
 
 
 def _batches(messages: Iterable[Message], chunk: int | None) -> Iterator[Callable[[], list[Message] | None]]:

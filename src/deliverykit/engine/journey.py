@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.outgoing import Outgoing
@@ -18,7 +18,7 @@ from deliverykit.engine.settling import Landing
 from deliverykit.engine.verdicts import Next, Situation, Verdict, judge, unequipped
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
-from deliverykit.words.clock import instant
+from deliverykit.words.clock import NEVER, instant
 from deliverykit.words.errors import ConfigurationError, MessageError, TransportError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
@@ -47,12 +47,15 @@ class Flight:
     issued: float
     """The monotonic time before the grant was asked for."""
     attempts: int = 0
+    resend: int = 0
+    """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
+    resends: int = 0
 
     def landed(self, verdict: Verdict, *, held: bool = False, keep: bool = True) -> Landing:
         """This flight with its verdict, as the books want it."""
         return Landing(
             uid=self.uid, row=self.row, token=self.token, lane=self.lane, ticket=self.ticket,
-            server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep,
+            server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep, resends=self.resends,
         )  # fmt: skip
 
 
@@ -78,10 +81,14 @@ async def fly(
     now = context.latest_now(flight.grant, flight.issued)
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
+        if flight.resends:  # it may have gone: not dead, but in doubt still, which the books see to
+            return Verdict(next=Next.AGAIN, outcome=NotSent("expired"), reason="expired", refund=True)
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
     if not flight.grant.in_time(now):
         return _missed("its window ended before it could start")
-    return judge(await _submitted(context, ports, ready), _situation(flight), context.back_off)
+    outcome = await _submitted(context, ports, ready)
+    life = NEVER if expires is None else instant(expires) - context.clock.now()
+    return judge(outcome, evolve(_situation(flight), life=life), context.back_off)
 
 
 async def _until(context: Context, ports: Ports, grant: Grant, begun: float, before: int) -> None:
@@ -179,4 +186,7 @@ def _situation(flight: Flight) -> Situation:
     now = [server for server in members if server.id != me and ticket.admits(server)]
     ever = [server for server in members if server.id != me and not ticket.refuses(server)]
     spills = flight.route.when_exhausted is not WhenExhausted.QUEUE
-    return Situation(attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever))
+    return Situation(
+        attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever),
+        resend=flight.resend, resends=flight.resends,
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
-from deliverykit.words.outcomes import Accepted, NotSent
+from deliverykit.words.outcomes import Accepted, NotSent, Unknown
 from deliverykit.words.results import Attempt, SendResult, SendStatus
 
 __all__ = ["Sending", "send"]
@@ -31,8 +31,13 @@ async def send(context: Context, ports: Ports, account: str, message: Message, r
     """Try now. See ``Mailer.send``."""
     config = await ports.store(context.catalog.fresh, account)
     message, ticket = checked(context, config, message, route_name)
-    mail = new_mail(context, message, account, route_name, ticket)
     route = config.route(route_name)
+    mail = new_mail(context, message, account, route, ticket)
+    if mail.resend and not keeps(route):
+        raise MessageError(
+            f"in_doubt: route {route_name!r} rejects what cannot go now, so nothing waits on it to be sent again; "
+            "give in_doubt='hold', or use another route"
+        )
     if mail.expires <= context.clock.now():
         raise MessageError("expires_at: lies in the past; the message would never be sent")
     if mail.state is MailState.SCHEDULED:
@@ -140,7 +145,7 @@ class Sending:
         return Flight(
             uid=self.mail.uid, row=0, token=self.mail.token, lane=self.mail.lane, ticket=self.ticket, route=self.route,
             config=config, server=config.server(placed.grant.server), message=self.message, grant=placed.grant, issued=issued,
-            attempts=len(self.attempts),
+            attempts=len(self.attempts), resend=self.mail.resend,
         )  # fmt: skip
 
     async def _land(self, flight: Flight, verdict: Verdict) -> None:
@@ -177,12 +182,13 @@ class Sending:
         if verdict.next is Next.AGAIN and self.keep:  # held, and we stop here: let the row go
             await self.ports.store(self.context.storage.release, [self.mail.token])
         later = verdict.next is Next.LATER and self.keep
+        doubtful = isinstance(verdict.outcome, Unknown)
         return SendResult(
             status=ends.get(verdict.next, waits),
             id=self.mail.uid,
             attempts=self.attempts,
             provider_message_id=verdict.outcome.provider_message_id if isinstance(verdict.outcome, Accepted) else "",
-            reason=verdict.reason,
+            reason=f"it may have gone, and is sent again: {verdict.reason}" if later and doubtful else verdict.reason,
             goes_at=moment(self.context.clock.now() + round(verdict.delay * 1000)) if later else None,
         )
 

@@ -15,7 +15,7 @@ from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.limits import Closed
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer, Status
-from deliverykit.words.outcomes import Accepted
+from deliverykit.words.outcomes import Accepted, Unknown
 
 __all__ = ["BRAKE", "Landing", "Settle", "brake_name"]
 
@@ -45,6 +45,8 @@ class Landing:
     """Whether the caller goes on with it (``send()``): AGAIN then keeps the row under its token."""
     keep: bool = True
     """Whether a dead mail is kept in the outbox; ``send()`` has told its caller."""
+    resends: int = 0
+    """How often it was sent again because its fate was unknown."""
 
 
 @frozen
@@ -193,6 +195,7 @@ def _change(landing: Landing, now: int, *, braked: bool) -> Change:
         state = MailState.LEASED
     if state is MailState.DEAD and not landing.keep:
         state = None
+    doubtful = isinstance(verdict.outcome, Unknown)
     lane = None
     if verdict.pass_over is not None:
         lane = evolve(landing.lane, key=landing.ticket.passing(landing.server.id, for_good=verdict.pass_over).encode())
@@ -205,9 +208,10 @@ def _change(landing: Landing, now: int, *, braked: bool) -> Change:
         state=state,
         lane=lane,
         due=now + round(verdict.delay * 1000) if state is MailState.SCHEDULED else 0,
-        server="" if state in (MailState.READY, MailState.SCHEDULED) else landing.server.id,
-        reason=verdict.reason,
+        server="" if state in (MailState.READY, MailState.SCHEDULED) and not doubtful else landing.server.id,
+        reason="in_doubt" if doubtful and state is MailState.DEAD else verdict.reason,
         spend=verdict.spend,
+        resends=landing.resends + (state is MailState.SCHEDULED) if doubtful else None,
     )
 
 

@@ -8,6 +8,8 @@ from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_random_e
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from deliverykit.contracts.storage import MailState, rest_of
+from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
 
 __all__ = ["BackOff", "Next", "Situation", "Verdict", "judge", "unequipped"]
@@ -87,6 +89,12 @@ class Situation:
     """Whether the route may give this mail to another ACTIVE server now (failover, reject)."""
     alternatives: bool
     """Whether any other server of the route could ever carry it."""
+    resend: int = 0
+    """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
+    resends: int = 0
+    """How often it was sent again so."""
+    life: int = NEVER
+    """How many ms are left until it expires."""
 
 
 def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
@@ -108,7 +116,11 @@ def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
                 return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, bad_clock=True)
             return _not_sent(outcome, reason, retry_after, situation, back_off)
         case Unknown(reason):
-            return Verdict(next=Next.IN_DOUBT, outcome=outcome, reason=reason, spend=True)
+            state, rest = rest_of(situation.resend, situation.resends, situation.life)
+            return Verdict(next=_DOUBTED[state], outcome=outcome, reason=reason, spend=True, delay=rest / 1000)
+
+
+_DOUBTED = {MailState.IN_DOUBT: Next.IN_DOUBT, MailState.SCHEDULED: Next.LATER, MailState.DEAD: Next.DEAD}
 
 
 _EQUIP = 60.0

@@ -165,6 +165,7 @@ class Stream:
             uid=leased.head.uid, row=leased.head.id, token=token, lane=lane.key, ticket=claim.ticket, route=claim.route,
             config=config, server=config.server(leased.server), message=message,  # type: ignore[arg-type]
             grant=claim.grants[leased.head.id], issued=issued, attempts=leased.head.attempts,
+            resend=leased.head.resend, resends=leased.head.resends,
         )  # fmt: skip
         task = asyncio.create_task(self._fly(flight))
         self._flying[task] = token

@@ -15,6 +15,7 @@ from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.records.vault import Vault
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.outcomes import InDoubt
 
 __all__ = ["Archive"]
 
@@ -44,7 +45,13 @@ class Archive:
         return _document(
             "route",
             route.name,
-            {"servers": route.servers, "strategy": strategy, "when_exhausted": route.when_exhausted, "version": route.version},
+            {
+                "servers": route.servers,
+                "strategy": strategy,
+                "when_exhausted": route.when_exhausted,
+                "in_doubt": route.in_doubt,
+                "version": route.version,
+            },
         )
 
     def server(self, server: DeliveryServer) -> Document:
@@ -98,6 +105,7 @@ class Archive:
             servers=tuple(data["servers"]),
             strategy=strategy,
             when_exhausted=WhenExhausted(data["when_exhausted"]),
+            in_doubt=InDoubt(data["in_doubt"]),
             version=data["version"],
             broken=broken,
         )

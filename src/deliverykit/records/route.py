@@ -8,6 +8,7 @@ from attrs import frozen
 
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
+from deliverykit.words.outcomes import InDoubt
 
 __all__ = ["DEFAULT_ROUTE", "NoRouter", "Route", "WhenExhausted"]
 
@@ -34,6 +35,7 @@ class Route:
     servers: tuple[str, ...]
     strategy: Router
     when_exhausted: WhenExhausted
+    in_doubt: InDoubt = InDoubt.HOLD
     version: int = 1
     broken: str = ""
     """What to mend where this process cannot read its router; then it orders nobody here. Another process may."""

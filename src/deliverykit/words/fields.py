@@ -10,6 +10,7 @@ from deliverykit.words.clock import instant
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import MessageError
 from deliverykit.words.lines import RESERVED_HEADERS, body_text, one_line
+from deliverykit.words.outcomes import InDoubt
 
 Mailboxes = str | Address | Iterable[str | Address] | None
 
@@ -145,6 +146,14 @@ def attachments(value: Attachment | Iterable[Attachment] | None) -> tuple[Attach
 def stream(value: str) -> str:
     """``Message.stream``, checked."""
     return one_line(value, "stream")
+
+
+def in_doubt(value: str | None) -> InDoubt | None:
+    """``Message.in_doubt``, checked."""
+    try:
+        return None if value is None else InDoubt(value)
+    except ValueError:
+        raise MessageError(f"in_doubt: {value!r} is none of {', '.join(InDoubt)}; leave it out for the route's") from None
 
 
 def send_at(value: datetime | None) -> datetime | None:

@@ -12,6 +12,7 @@ from deliverykit.words.addresses import Address, address
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import MessageError
 from deliverykit.words.mime import fields_of
+from deliverykit.words.outcomes import InDoubt
 from deliverykit.words.raw import begins_with_fields, header_values
 
 __all__ = ["Message"]
@@ -37,7 +38,8 @@ class Message:
     ESP's own fields by its name (``{"sendgrid": {"ip_pool_name": "bulk"}}``) and is merged last; it
     cannot touch what the library promises (From, recipients, our id). ``stream`` names a class of
     mail that queues on its own; ``priority`` (higher first) orders within it. ``send_at`` is waited
-    for in the outbox; a message not on its way by ``expires_at`` is never sent.
+    for in the outbox; a message not on its way by ``expires_at`` is never sent. ``in_doubt`` says what
+    becomes of it when nobody knows whether it has gone: ``"hold"`` or ``"resend"``; ``None`` is the route's word.
 
     Raises :class:`~deliverykit.MessageError` naming the field, what is wrong with it and the mend.
     """
@@ -62,6 +64,7 @@ class Message:
     priority: int = 0
     send_at: datetime | None = field(default=None, converter=fields.send_at)
     expires_at: datetime | None = field(default=None, converter=fields.expires_at)
+    in_doubt: InDoubt | None = field(default=None, converter=fields.in_doubt)
     extra: Mapping[str, Mapping[str, Any]] = field(factory=dict, converter=fields.extra, repr=False)
 
     def __attrs_post_init__(self) -> None:

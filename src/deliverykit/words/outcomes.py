@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 __all__ = [
     "Accepted",
+    "InDoubt",
     "NotSent",
     "Outcome",
     "Rejected",
@@ -27,6 +28,15 @@ class Scope(StrEnum):
     SERVER = "server"
     ACCOUNT = "account"
     DOMAIN = "domain"
+
+
+class InDoubt(StrEnum):
+    """What becomes of mail whose fate is unknown."""
+
+    HOLD = "hold"
+    """It is kept and not sent again, until somebody says what it was."""
+    RESEND = "resend"
+    """It is sent again after a rest, twice at most: it comes at least once, and may come twice."""
 
 
 @frozen

@@ -17,11 +17,11 @@ class SendStatus(StrEnum):
     ACCEPTED = "accepted"
     """The ESP took it."""
     QUEUED = "queued"
-    """It waits in the outbox; a worker sends it."""
+    """It waits in the outbox; a worker sends it. Also where it may have gone and is sent again (``in_doubt="resend"``)."""
     REJECTED = "rejected"
     """It was not sent and will not be."""
     IN_DOUBT = "in_doubt"
-    """It may have gone; it is kept as ``in_doubt`` and not sent again."""
+    """It may have gone; it is kept as ``in_doubt`` and not sent again until you say so."""
 
 
 @frozen(kw_only=True)

@@ -91,6 +91,14 @@ def test_a_header_cannot_touch_what_elastic_email_promises(name: str) -> None:
         ELASTIC.request(outgoing(headers={name: EVIL}), NOW)
 
 
+def test_extra_named_like_the_idempotency_key_does_not_change_it() -> None:
+    """It is a header of the request, made of what is sent; nothing of a message or a subclass's payload becomes one."""
+    extra = {"elasticemail": {"Idempotency-Key": "mine", "Content": {"Headers": {"Idempotency-Key": "mine"}}}}
+    request = ELASTIC.request(outgoing(extra=extra), NOW)
+    assert request.headers["Idempotency-Key"].startswith(f"{OUR_ID}-")
+    assert request.headers["Idempotency-Key"] != ELASTIC.request(outgoing(), NOW).headers["Idempotency-Key"]
+
+
 class PooledElasticEmail(ElasticEmail):
     """What a host writes to change one thing."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -94,9 +95,29 @@ def test_a_mail_with_everything_is_elastic_email_s_body_field_by_field() -> None
 def test_the_request_carries_the_key_in_its_own_header() -> None:
     request = ELASTIC.request(FULL, NOW)
     assert (request.method, request.url) == ("POST", "https://api.elasticemail.com/v4/emails/transactional")
-    assert request.headers == {"X-ElasticEmail-ApiKey": "key-1", "Content-Type": "application/json"}
+    assert request.headers == {
+        "X-ElasticEmail-ApiKey": "key-1",
+        "Content-Type": "application/json",
+        "Idempotency-Key": request.headers["Idempotency-Key"],
+    }
     local = ElasticEmail(api_key="k", base_url="http://127.0.0.1:9000/").request(outgoing(), NOW)
     assert local.url == "http://127.0.0.1:9000/v4/emails/transactional"
+
+
+@given(
+    first=mails(max_tags=1, metadata=False, max_reply_to=1, unsubscribe_alone=True),
+    second=mails(max_tags=1, metadata=False, max_reply_to=1, unsubscribe_alone=True),
+    later=st.integers(0, 10**10),
+)
+def test_the_same_key_for_the_same_bytes_only(first: Outgoing, second: Outgoing, later: int) -> None:
+    """Whatever the time: a resend has the key of the first attempt, another body never has it (that would be a 422)."""
+    requests = [ELASTIC.request(mail, now) for mail, now in ((first, NOW), (first, NOW + later), (second, NOW))]
+    keys = [request.headers["Idempotency-Key"] for request in requests]
+    assert keys[0] == keys[1]
+    assert (keys[0] == keys[2]) == (requests[0].body == requests[2].body)
+    assert all(key.startswith(f"{OUR_ID}-") and 1 <= len(key) <= 255 and key.isascii() for key in keys)
+    other = evolve(first, id="dk_other")
+    assert ELASTIC.request(other, NOW).headers["Idempotency-Key"] != keys[0]
 
 
 def test_the_smallest_mail_says_nothing_it_was_not_told() -> None:

@@ -1,16 +1,18 @@
-"""Looking into the outbox and the delivery log."""
+"""Looking into the outbox and the delivery log, and settling what is in doubt."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from deliverykit.contracts.storage import MailRow, MailState
+from deliverykit.contracts.storage import Doubted, MailRow, MailState
 from deliverykit.engine.rooms.room import Room
-from deliverykit.words.clock import moment
+from deliverykit.records.route import Route
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.clock import NEVER, instant, moment
 from deliverykit.words.errors import ConfigurationError, NotFound
 
-__all__ = ["LogEntry", "Mail", "Outbox"]
+__all__ = ["Doubt", "LogEntry", "Mail", "Outbox"]
 
 
 @frozen(kw_only=True)
@@ -28,6 +30,22 @@ class Mail:
     goes_at: datetime | None
     """When it can go by itself; ``None`` now, or never without a change."""
     expires_at: datetime | None
+
+
+@frozen(kw_only=True)
+class Doubt:
+    """A mail in doubt: what is known of it."""
+
+    id: str
+    server: str
+    """The id of the server whose attempt is of unknown fate."""
+    route: str
+    since: datetime | None
+    reason: str
+    attempts: int
+    """Attempts that were answered, or not in time; one whose worker was lost is not among them."""
+    expires_at: datetime | None
+    """Once this has passed it is not sent again, whatever is said."""
 
 
 @frozen(kw_only=True)
@@ -65,6 +83,50 @@ class Outbox(Room):
                 counts[state.name.lower()] += count
         return counts
 
+    async def in_doubt(
+        self,
+        *,
+        server: str | DeliveryServer | None = None,
+        route: str | Route | None = None,
+        older_than: timedelta | None = None,
+    ) -> tuple[Doubt, ...]:
+        """The mail in doubt, oldest first: of one server, of one route, in doubt for longer than ``older_than``.
+
+        Mail that is sent again by itself (``in_doubt="resend"``) is not among it until it expires.
+        """
+        before = NEVER
+        if older_than is not None:
+            if not isinstance(older_than, timedelta):
+                raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(hours=1)")
+            before = self.context.clock.now() - older_than // timedelta(milliseconds=1)
+        which = Doubted(server=_id(server), route=_name(route), before=before)
+        return tuple(_doubt(row) for row in await self.ports.store(self.context.storage.in_doubt, self.account, which))
+
+    async def resolve(
+        self,
+        *,
+        ids: str | Iterable[str] | None = None,
+        server: str | DeliveryServer | None = None,
+        route: str | Route | None = None,
+        before: datetime | None = None,
+        as_sent: bool = False,
+        resend: bool = False,
+    ) -> int:
+        """Say what the mail in doubt was; how many mails it was said of.
+
+        ``as_sent=True`` is done with it: it has left the outbox, as if it was accepted. ``resend=True`` lets it ask for
+        leave again, as new mail does; what has expired is not counted and stays in doubt. One of the two must be
+        given, and at least one of the others, which narrow the choice together: ``before`` is when it came into doubt.
+        Raises :class:`~deliverykit.ConfigurationError`.
+        """
+        if bool(as_sent) == bool(resend):
+            raise ConfigurationError("resolve: give as_sent=True or resend=True, one of the two")
+        if ids is None and server is None and route is None and before is None:
+            raise ConfigurationError("resolve: say which mail is meant by ids=, server=, route= or before=")
+        uids = None if ids is None else (ids,) if isinstance(ids, str) else tuple(ids)
+        which = Doubted(uids=uids, server=_id(server), route=_name(route), before=NEVER if before is None else _instant(before))
+        return await self.ports.store(self.context.storage.resolve, self.account, which, sent=bool(as_sent))
+
     async def history(self, id: str) -> tuple[LogEntry, ...]:
         """What happened to a mail, oldest first; empty where nothing has yet."""
         lines = await self.ports.store(self.context.storage.log, id)
@@ -79,6 +141,33 @@ class Outbox(Room):
             for at, line in lines
             if line.account == self.account
         )
+
+
+def _id(server: str | DeliveryServer | None) -> str | None:
+    return server.id if isinstance(server, DeliveryServer) else server
+
+
+def _name(route: str | Route | None) -> str | None:
+    return route.name if isinstance(route, Route) else route
+
+
+def _instant(before: datetime) -> int:
+    try:
+        return instant(before)
+    except (AttributeError, ValueError):
+        raise ConfigurationError(f"before: {before!r}; give a datetime with a time zone") from None
+
+
+def _doubt(row: MailRow) -> Doubt:
+    return Doubt(
+        id=row.uid,
+        server=row.server,
+        route=row.route,
+        since=moment(row.doubt_at),
+        reason=row.reason,
+        attempts=row.attempts,
+        expires_at=moment(row.expires),
+    )
 
 
 def _state(name: str) -> MailState:

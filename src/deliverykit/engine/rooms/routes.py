@@ -12,6 +12,7 @@ from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.routers import Priority, RoundRobin
 from deliverykit.words.errors import AlreadyExists, ConfigurationError
+from deliverykit.words.outcomes import InDoubt
 
 __all__ = ["Routes"]
 
@@ -28,12 +29,14 @@ class Routes(Room):
         servers: Iterable[str | DeliveryServer],
         strategy: Strategy = "priority",
         when_exhausted: str | WhenExhausted = WhenExhausted.FAILOVER,
+        in_doubt: str | InDoubt = InDoubt.HOLD,
     ) -> Route:
         """Add a route over servers in this order.
 
         ``strategy`` is ``"priority"``, ``"round_robin"``, ``Weighted({…})`` or your own router;
-        ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. A route of the name
-        ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with the same
+        ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. ``in_doubt`` is ``"hold"`` or
+        ``"resend"`` (not beside ``"reject"``): what becomes of mail of unknown fate whose message does not say.
+        A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with the same
         values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
         """
         given = _ids(servers)
@@ -45,11 +48,14 @@ class Routes(Room):
                 servers=_members(config, given),
                 strategy=self._strategy(strategy),
                 when_exhausted=_word(when_exhausted),
+                in_doubt=_doubt(in_doubt),
             )
+            _agree(route)
             known = config.routes.get(name)
             if known is None:
                 return Amendment(config=config, result=route, documents=(self.context.archive.route(route),))
-            differing = [one for one in ("servers", "strategy", "when_exhausted") if getattr(known, one) != getattr(route, one)]
+            compared = ("servers", "strategy", "when_exhausted", "in_doubt")
+            differing = [one for one in compared if getattr(known, one) != getattr(route, one)]
             if differing:
                 raise AlreadyExists(
                     f"route {name!r} exists with other values in {', '.join(differing)}; use routes.update()", differing
@@ -74,8 +80,12 @@ class Routes(Room):
         servers: Iterable[str | DeliveryServer] | Unset = UNSET,
         strategy: Strategy | Unset = UNSET,
         when_exhausted: str | WhenExhausted | Unset = UNSET,
+        in_doubt: str | InDoubt | Unset = UNSET,
     ) -> Route:
-        """Change what is given and keep the rest; mail that waits looks again at once."""
+        """Change what is given and keep the rest; mail that waits looks again at once.
+
+        ``in_doubt`` is for mail that is handed in from then on; what waits keeps the word it came under.
+        """
         given = servers if isinstance(servers, Unset) else _ids(servers)
 
         def make(config: Config) -> Amendment:
@@ -85,9 +95,11 @@ class Routes(Room):
                 servers=old.servers if isinstance(given, Unset) else _members(config, given),
                 strategy=old.strategy if isinstance(strategy, Unset) else self._strategy(strategy),
                 when_exhausted=old.when_exhausted if isinstance(when_exhausted, Unset) else _word(when_exhausted),
+                in_doubt=old.in_doubt if isinstance(in_doubt, Unset) else _doubt(in_doubt),
                 version=old.version + 1,
                 broken=old.broken if isinstance(strategy, Unset) else "",
             )
+            _agree(new)
             return Amendment(config=config, result=new, documents=(self.context.archive.route(new),))
 
         changed: Route = await self.amend(make)
@@ -155,3 +167,17 @@ def _word(value: str | WhenExhausted) -> WhenExhausted:
         return WhenExhausted(value)
     except ValueError:
         raise ConfigurationError(f"when_exhausted: {value!r} is none of {', '.join(WhenExhausted)}") from None
+
+
+def _doubt(value: str | InDoubt) -> InDoubt:
+    try:
+        return InDoubt(value)
+    except ValueError:
+        raise ConfigurationError(f"in_doubt: {value!r} is none of {', '.join(InDoubt)}") from None
+
+
+def _agree(route: Route) -> None:
+    if route.in_doubt is InDoubt.RESEND and route.when_exhausted is WhenExhausted.REJECT:
+        raise ConfigurationError(
+            "in_doubt: 'resend' cannot stand beside when_exhausted='reject': nothing waits on such a route to be sent again"
+        )

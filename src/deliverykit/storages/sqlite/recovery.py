@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
+from deliverykit.contracts.storage import MailState, rest_of
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.steps import overtake
 from deliverykit.words.clock import NEVER
 
-__all__ = ["bury", "needed", "recover"]
+__all__ = ["bury", "expire", "needed", "note", "recover"]
 
 _BATCH = 500
 _POISON = 3
 """A mail whose lease expired so often has killed its workers."""
+_LOST = "the worker was lost while it was sending"
+_EXPIRED = "it may have gone, and expired before it was sent again"
 
 
 def needed(db: Connection, now: int) -> bool:
@@ -26,45 +29,69 @@ def needed(db: Connection, now: int) -> bool:
 
 def recover(db: Connection, now: int) -> None:
     """One batch of each kind; a worker comes again."""
-    lost = db.rows("select id, state, expiries from dk_mail where state in (1, 2) and lease_until<=? limit ?", (now, _BATCH))
-    db.run_many("update dk_mail set expiries=expiries+1 where id=?", [(id_,) for id_, _, _ in lost])
-    poison = [id_ for id_, state, expiries in lost if state == 1 and expiries + 1 >= _POISON]
+    lost = db.rows(
+        "select id, state, expiries, resend, resends, expires from dk_mail where state in (1, 2) and lease_until<=? limit ?",
+        (now, _BATCH),
+    )
+    db.run_many("update dk_mail set expiries=expiries+1 where id=?", [(row[0],) for row in lost])
+    poison = [id_ for id_, state, expiries, *_ in lost if state == 1 and expiries + 1 >= _POISON]
     bury(db, now, poison, "poison")
     db.run_many(
         "update dk_mail set state=0, token='', server='' where id=? and state=1",
-        [(id_,) for id_, state, _ in lost if state == 1],
+        [(id_,) for id_, state, *_ in lost if state == 1],
     )
-    # The token stays: a late answer may still settle the attempt that is in doubt.
-    doubtful = [id_ for id_, state, _ in lost if state == 2]
-    db.run_many(
-        "update dk_mail set state=3, reason='the worker was lost while it was sending' where id=?", [(id_,) for id_ in doubtful]
-    )
-    _note(db, now, doubtful, "in_doubt")
+    for id_, state, _, resend, resends, expires in lost:
+        if state == 2:
+            _doubt(db, now, id_, resends, *rest_of(resend, resends, expires - now))
     expired = [
         id_
         for (id_,) in db.rows(
             f"select id from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH)
         )
     ]
-    bury(db, now, expired, "expired")
+    expire(db, now, expired)
     due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
     for id_, lane, priority in due:
         overtake(db, lane, priority)
         db.run("update dk_mail set state=0, server='' where id=?", (id_,))
 
 
-def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
-    """Mail that will not be sent, with its reason."""
-    # What blocked a lane may be among them; the mail behind it may cost less.
+def _doubt(db: Connection, now: int, id_: int, resends: int, state: MailState, rest: int) -> None:
+    """Mail whose worker was lost while it was sending. The token stays: a late answer may still settle that attempt."""
+    again, dead = state is MailState.SCHEDULED, state is MailState.DEAD
+    db.run(
+        "update dk_mail set state=?, due=?, resends=?, doubt_at=?, doubt_server=server, reason=? where id=?",
+        (state, now + rest if again else 0, resends + again, now, "in_doubt" if dead else _LOST, id_),
+    )
+    note(db, now, [id_], "dead" if dead else "in_doubt", f"in_doubt: {_LOST}" if dead else _LOST)
+
+
+def expire(db: Connection, now: int, ids: Sequence[int]) -> None:
+    """Mail whose time is over: dead, but in doubt again where it may have gone."""
+    _reopen(db, ids)
+    again = "update dk_mail set state=3, due=0, server=doubt_server, reason=? where id=? and doubt_at>0"
+    doubtful = [id_ for id_ in ids if db.run(again, (_EXPIRED, id_))]
+    note(db, now, doubtful, "in_doubt", _EXPIRED)
+    bury(db, now, [id_ for id_ in ids if id_ not in doubtful], "expired")
+
+
+def _reopen(db: Connection, ids: Sequence[int]) -> None:
+    """What blocked a lane may be among them; the mail behind it may cost less."""
     db.run_many(
         "update dk_lane set blocked_until=0 where blocked_until>0 and id in (select lane from dk_mail where id=? and state=0)",
         [(id_,) for id_ in ids],
     )
+
+
+def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
+    """Mail that will not be sent, with its reason."""
+    _reopen(db, ids)
     db.run_many("update dk_mail set state=5, token='', reason=? where id=?", [(reason, id_) for id_ in ids])
-    _note(db, now, ids, "dead", reason)
+    note(db, now, ids, "dead", reason)
 
 
-def _note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
+def note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
+    """A line of the log for each."""
     db.run_many(
         "insert into dk_log (at, uid, account, server, outcome, detail, provider_id)"
         " select ?, m.uid, l.account, m.server, ?, ?, '' from dk_mail m join dk_lane l on l.id=m.lane where m.id=?",

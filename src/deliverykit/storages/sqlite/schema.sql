@@ -50,7 +50,11 @@ create table if not exists dk_mail (
   lease_until integer not null default 0,
   token       text not null default '',
   server      text not null default '',
-  reason      text not null default ''
+  reason      text not null default '',
+  resend       integer not null default 0,  -- ms of the first rest before mail of unknown fate goes again; 0: it is held
+  resends      integer not null default 0,
+  doubt_at     integer not null default 0,  -- the last attempt of unknown fate: when, and whose
+  doubt_server text not null default ''
 );
 -- `ready` means due, so no index over it mentions a time: a blocked backlog of any size costs nothing.
 create index if not exists dk_mail_ready     on dk_mail (lane, priority desc, id) where state = 0;
@@ -59,6 +63,7 @@ create index if not exists dk_mail_token     on dk_mail (token)                 
 create index if not exists dk_mail_scheduled on dk_mail (due)                     where state = 4;
 create index if not exists dk_mail_expiring  on dk_mail (expires)                 where expires < 4611686018427387904 and state in (0, 4);
 create index if not exists dk_mail_server    on dk_mail (server)                  where state in (1, 2, 3);
+create index if not exists dk_mail_doubt     on dk_mail (doubt_at)                where state = 3;
 create index if not exists dk_mail_lane      on dk_mail (lane, state);
 
 create table if not exists dk_letter (mail integer primary key, body blob not null);

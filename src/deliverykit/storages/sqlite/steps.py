@@ -41,7 +41,7 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
                 (key, seen.now, json.dumps(record, separators=(",", ":"))),
             )
     insert_mails(db, step.inserts)
-    late = frozenset(change.id for change in step.changes if not _changed(db, change))
+    late = frozenset(change.id for change in step.changes if not _changed(db, change, seen.now))
     write_log(db, seen.now, step.log)
     if step.documents:
         write_documents(db, account, step.documents)
@@ -62,8 +62,8 @@ def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
         if mail.state is MailState.READY:
             overtake(db, lane, mail.priority)
         ((row,),) = db.rows(
-            "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
+            "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until, resend)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
             (
                 mail.uid,
                 lane,
@@ -75,6 +75,7 @@ def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
                 mail.server,
                 mail.token,
                 mail.lease_until,
+                mail.resend,
             ),
         )
         db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
@@ -103,7 +104,7 @@ def lane_id(db: Connection, key: LaneKey) -> int:
     return int(found[0])
 
 
-def _changed(db: Connection, change: Change) -> bool:
+def _changed(db: Connection, change: Change, now: int) -> bool:
     where, values = ("uid=?", [change.uid]) if change.uid else ("id=?", [change.id])
     if change.token is not None:
         where, values = where + " and token=?", [*values, change.token]
@@ -118,6 +119,8 @@ def _changed(db: Connection, change: Change) -> bool:
     sets: dict[str, Any] = {"state": change.state, "due": change.due, "server": change.server, "reason": change.reason}
     if not held:
         sets["token"] = ""
+    if change.resends is not None:
+        sets |= {"resends": change.resends, "doubt_at": now, "doubt_server": change.server}
     if change.lane is not None:
         sets["lane"] = lane_id(db, change.lane)
     assignments = ", ".join(f"{column}=?" for column in sets)

@@ -1,5 +1,6 @@
 """The storage contract on SQLite."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -7,6 +8,7 @@ from deliverykit.contracts.storage import (
     Decide,
     DecideClaim,
     Document,
+    Doubted,
     Head,
     Lane,
     LaneKey,
@@ -21,7 +23,7 @@ from deliverykit.contracts.storage import (
 )
 from deliverykit.storages.sqlite import recovery
 from deliverykit.storages.sqlite.connection import Connection
-from deliverykit.storages.sqlite.steps import applied, as_counts, insert_mails, lane_id, marks, view
+from deliverykit.storages.sqlite.steps import applied, as_counts, forget, insert_mails, lane_id, marks, view
 from deliverykit.words.clock import NEVER, Clock
 from deliverykit.words.errors import ClockError
 
@@ -35,7 +37,7 @@ _ALONE = 2
 
 _MAIL = """
     select m.uid, l.account, l.route, l.stream, m.state, m.server, m.reason, m.attempts, m.due, m.expires,
-      l.blocked_until, l.blocked_by
+      l.blocked_until, l.blocked_by, m.doubt_at
     from dk_mail m join dk_lane l on l.id = m.lane
 """
 
@@ -123,7 +125,7 @@ class SQLiteStorage:
             step = decide(View(seen.now, seen.version, seen.records, heads))
             applied(db, lane.key.account, keys, seen, step)
             claim = step.result
-            recovery.bury(db, seen.now, claim.expired, "expired")
+            recovery.expire(db, seen.now, claim.expired)
             db.run(
                 "update dk_lane set served_at=?, blocked_until=?, blocked_by=?, pacing=? where id=?",
                 (seen.now, claim.blocked_until, claim.blocked_by, claim.pacing, lane.id),
@@ -221,6 +223,31 @@ class SQLiteStorage:
             )
             recovery.bury(db, self.now(), [id_ for (id_,) in rows], "cancelled")
 
+    def in_doubt(self, account: str, which: Doubted) -> tuple[MailRow, ...]:
+        """Mail in doubt, oldest first."""
+        where, values = _doubted(account, which)
+        with self._db.reading() as db:
+            return tuple(_mail_row(row) for row in db.rows(f"{_MAIL} where {where} order by m.id", values))
+
+    def resolve(self, account: str, which: Doubted, *, sent: bool) -> int:
+        """All of it in one transaction."""
+        where, values = _doubted(account, which)
+        with self._db.writing() as db:
+            now = self.now()
+            if not sent:
+                where, values = f"{where} and m.expires>?", [*values, now]
+            found = db.rows(f"select m.id, m.lane from dk_mail m join dk_lane l on l.id=m.lane where {where}", values)
+            ids = [(id_,) for id_, _ in found]
+            recovery.note(db, now, [id_ for id_, _ in found], "resolved", "as sent" if sent else "to be sent again")
+            if sent:
+                for (id_,) in ids:
+                    forget(db, id_)
+                db.run_many("delete from dk_mail where id=?", ids)
+            else:
+                db.run_many("update dk_mail set state=0, token='', server='', reason='', resends=resends+1 where id=?", ids)
+                db.run_many("update dk_lane set blocked_until=0 where id=?", [(lane,) for lane in {lane for _, lane in found}])
+        return len(ids)
+
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """Attachments by content hash."""
         with self._db.reading() as db:
@@ -286,14 +313,27 @@ class SQLiteStorage:
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     rows = db.rows(
-        "select id, uid, cost, attempts, expires, expiries from dk_mail where lane=? and state=0"
+        "select id, uid, cost, attempts, expires, resend, resends, expiries from dk_mail where lane=? and state=0"
         " order by priority desc, id limit ?",
         (lane, want),
     )
-    suspect = next((place for place, row in enumerate(rows) if row[5] >= _ALONE), None)
+    suspect = next((place for place, row in enumerate(rows) if row[7] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple(Head(*row[:5]) for row in rows)
+    return tuple(Head(*row[:7]) for row in rows)
+
+
+def _doubted(account: str, which: Doubted) -> tuple[str, list[Any]]:
+    """The condition on ``dk_mail m`` and ``dk_lane l`` that picks mail in doubt, and its values."""
+    given = {
+        "l.account=?": account,
+        "m.server=?": which.server,
+        "l.route=?": which.route,
+        "m.uid in (select value from json_each(?))": None if which.uids is None else json.dumps(which.uids),
+        "m.doubt_at<?": which.before if which.before < NEVER else None,
+    }
+    used = {condition: value for condition, value in given.items() if value is not None}
+    return " and ".join(["m.state=3", *used]), list(used.values())
 
 
 def _mail_row(row: tuple[Any, ...]) -> MailRow:
@@ -310,6 +350,7 @@ def _mail_row(row: tuple[Any, ...]) -> MailRow:
         "expires",
         "blocked_until",
         "blocked_by",
+        "doubt_at",
     )
     values = dict(zip(names, row, strict=True))
     return MailRow(**{**values, "state": MailState(values["state"])})
