@@ -1,4 +1,4 @@
-"""The dry run: what ``send()`` would do with a message now, and why not otherwise. Asked in one step, and nothing is written."""
+"""The dry run: what ``send()`` would do with a message now, and why. Asked in one step, and nothing is written."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,6 @@ class Survey:
         self.config.current(view)
         members = self.config.members(self.route)
         lacking = {one.id: never(self.config, one, self.message, self.ticket) for one in members}
-        # A server that BROKE elsewhere is not lacking anything as far as this process can tell.
         able = [one for one in members if not lacking[one.id]]
         candidates = self.config.candidates(self.config.route(self.route), self.ticket)
         standings = Standings(candidates, view.records, view.now)
@@ -63,9 +62,7 @@ class Survey:
                 answer,
                 order=order,
                 fallback_for=self._instead(standings, able, taker) if taker else None,
-                servers=tuple(
-                    self._server(one, lacking[one.id], standings, order, grant if taker else None) for one in members
-                ),
+                servers=tuple(self._server(one, lacking[one.id], standings, grant if taker else None) for one in members),
             )
         )
 
@@ -112,12 +109,7 @@ class Survey:
         return first if first != taker else None
 
     def _server(
-        self,
-        server: DeliveryServer,
-        lacking: tuple[str, ...],
-        standings: Standings,
-        order: tuple[str, ...],
-        grant: Grant | None,
+        self, server: DeliveryServer, lacking: tuple[str, ...], standings: Standings, grant: Grant | None
     ) -> ServerView:
         view = ServerView(server=server.id, name=server.name, verdict="is passed over")
         if lacking:
@@ -129,6 +121,7 @@ class Survey:
             return evolve(view, verdict="takes it" if later else "takes it now", at=moment(grant.start) if later else None)
         if server.id not in standings.candidates.gates:
             return evolve(view, reason="; ".join(self.ticket.refuses(server)))
+        order = standings.order(self._cost)
         refusals = standings.refusals(server.id, self._cost)
         waits = tuple(Wait(one.by, moment(one.at)) for one in refusals)
         state = standings.records[0].get(circuit(server).name, ())
@@ -139,4 +132,4 @@ class Survey:
             return evolve(view, verdict="waits", reason=refusals[0].by, at=waits[0].until, waits=waits)
         if server.id not in order:
             return evolve(view, reason="the route's router leaves it out")
-        return evolve(view, reason="another comes first in the order")
+        return evolve(view, reason="another comes first in the order" if server.id != order[0] else "could take it now")

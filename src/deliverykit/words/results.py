@@ -96,7 +96,7 @@ class Explanation:
     servers: tuple[ServerView, ...]
     """Each server of the route, in the route's order."""
     status: SendStatus = SendStatus.QUEUED
-    """What ``send()`` would answer if the ESP accepts the mail: ACCEPTED, QUEUED (it waits) or REJECTED (nothing carries it)."""
+    """What ``send()`` would answer if the ESP accepts the mail: ACCEPTED, QUEUED (it waits) or REJECTED."""
     reason: str = ""
     """Why no server takes it, where that lies not in its limits."""
     order: tuple[str, ...] = ()
