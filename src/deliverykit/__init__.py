@@ -1,6 +1,7 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
+from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.outbox import Doubt, LogEntry, Mail
 from deliverykit.engine.rooms.servers import QuotaView
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
@@ -10,7 +11,7 @@ from deliverykit.mailer import Mailer
 from deliverykit.records.account import Account
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
-from deliverykit.routers import Priority, RoundRobin, Weighted
+from deliverykit.routers import By, LeastUsed, Priority, RoundRobin, Weighted
 from deliverykit.words.addresses import Address
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.enclosures import Attachment, Unsubscribe
@@ -39,6 +40,7 @@ __all__ = [
     "Attempt",
     "BackOff",
     "Budget",
+    "By",
     "CalendarQuota",
     "ClockError",
     "ConfigurationError",
@@ -49,7 +51,9 @@ __all__ = [
     "EnqueueInterrupted",
     "Env",
     "Explanation",
+    "HealthView",
     "InDoubt",
+    "LeastUsed",
     "LogEntry",
     "Mail",
     "Mailer",

@@ -21,7 +21,7 @@ from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
 from deliverykit.records.documents import Archive
 from deliverykit.records.parts import Parts
 from deliverykit.records.vault import Vault
-from deliverykit.routers import Priority, RoundRobin, Weighted
+from deliverykit.routers import By, LeastUsed, Priority, RoundRobin, Weighted
 from deliverykit.storages import Durability, open_storage
 from deliverykit.words.clock import Clock
 from deliverykit.words.errors import ConfigurationError
@@ -29,7 +29,8 @@ from deliverykit.words.errors import ConfigurationError
 __all__ = ["Options", "environment", "furnished"]
 
 OURS: tuple[type, ...] = (
-    SES, SendGrid, Mailgun, ElasticEmail, CalendarQuota, RollingQuota, Pause, Rate, Priority, RoundRobin, Weighted,
+    SES, SendGrid, Mailgun, ElasticEmail, CalendarQuota, RollingQuota, Pause, Rate,
+    Priority, RoundRobin, Weighted, LeastUsed, By,
 )  # fmt: skip
 """The parts that are registered from the start."""
 

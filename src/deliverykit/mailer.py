@@ -55,6 +55,9 @@ class ServersFace(Face[Servers]):
     @twin(Servers.quota)
     def quota(self) -> None: ...
 
+    @twin(Servers.health)
+    def health(self) -> None: ...
+
 
 class RoutesFace(Face[Routes]):
     """``mailer.routes``: the delivery routes of one account."""

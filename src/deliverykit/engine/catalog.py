@@ -109,6 +109,7 @@ class Config:
             when_exhausted=route.when_exhausted,
             memory=f"r:{route.name}/{route.strategy.name}",
             edition=route.version,
+            asked=ticket.asked,
         )
 
 

@@ -1,6 +1,6 @@
 """What every algorithm of the engine works with, and the loop around a decision."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from logging import Logger
 from typing import Any, TypeVar
 
@@ -54,11 +54,6 @@ class Context:
         result, _late = await self.decided_both(ports, account, make)
         return result
 
-    async def decided_late(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> frozenset[int]:
-        """The same; answers with the ids of changes that came too late."""
-        _result, late = await self.decided_both(ports, account, make)
-        return late
-
     async def decided_both(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> tuple[R, frozenset[int]]:
         """The same; the decision, and the ids of changes that came too late."""
         config = await ports.store(self.catalog.known, account)
@@ -68,6 +63,11 @@ class Context:
             except Stale:
                 config = await ports.store(self.catalog.fresh, account)
         raise StorageError(f"the configuration of account {account!r} changed {_PATIENCE} times while it was being used")
+
+    def tell(self, notices: Iterable[str]) -> None:
+        """Say in the host's log what became true."""
+        for notice in notices:
+            self.logger.warning("%s", notice)
 
     def provider(self, server: DeliveryServer) -> Provider:
         """A server's provider with its ``Env`` and ``Named`` credentials filled in."""
@@ -86,7 +86,7 @@ class Context:
     def ticket(self, message: Message, config: Config, route: str) -> Ticket:
         """What decides who may carry a message, without what the host lets drop."""
         wanted = message if self.on_unsupported == "error" else stripped(message, DROPPABLE)
-        return Ticket.of(wanted, config.members(route))
+        return Ticket.of(wanted, config.members(route), config.route(route).strategy)
 
     def fitted(self, message: Message, provider: Provider) -> Message:
         """The message without what this ESP cannot carry and the host lets drop."""

@@ -11,7 +11,7 @@ from deliverykit.engine.lanes import Ticket
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
 
-__all__ = ["ClaimHeads", "Illegible", "Peek", "Place", "Placed", "Readmit", "keeps", "waits_for"]
+__all__ = ["ClaimHeads", "Illegible", "Place", "Placed", "Readmit", "keeps", "waits_for"]
 
 
 @frozen(kw_only=True)
@@ -150,22 +150,6 @@ class Readmit:
             lane = evolve(self.lane, key=self.ticket.afresh().encode())
             change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)
         return Step(result=Placed(refusal=refusal, state=state, now=view.now), changes=(change,))
-
-
-@frozen(kw_only=True)
-class Peek:
-    """A dry run: the same question, and nothing is written."""
-
-    config: Config
-    route: Route
-    ticket: Ticket
-    cost: int
-
-    def __call__(self, view: View) -> Step[Placed]:
-        """See :class:`~deliverykit.contracts.storage.Decide`."""
-        self.config.current(view)
-        admission = admit(self.config.candidates(self.route, self.ticket), [self.cost], view.records, view.now)
-        return Step(result=Placed(grant=next(iter(admission.grants), None), refusal=admission.refusal, now=view.now))
 
 
 def waits_for(placed: Placed) -> int:

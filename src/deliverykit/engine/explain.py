@@ -1,64 +1,135 @@
-"""The dry run: which server would take a message now, and why not the others."""
+"""The dry run: what ``send()`` would do with a message now, and why. Asked in one step, and nothing is written."""
 
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from deliverykit.contracts.storage import Step, View
+from deliverykit.engine.admission import Admission, Grant, Refusal, Standings, admit
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import Peek, Placed, waits_for
+from deliverykit.engine.decisions import keeps
+from deliverykit.engine.gates import CIRCUIT, circuit
 from deliverykit.engine.intake import never
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
-from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
-from deliverykit.routers import Priority
-from deliverykit.words.clock import moment
+from deliverykit.words.clock import NEVER, instant, moment
 from deliverykit.words.message import Message
-from deliverykit.words.results import Explanation, ServerView
+from deliverykit.words.results import Explanation, SendStatus, ServerView, Wait
 
 __all__ = ["explain"]
 
 
 async def explain(context: Context, ports: Ports, account: str, message: Message, route: str) -> Explanation:
-    """Which server would take it now, and why not the others; spends and writes nothing."""
+    """What ``send()`` would do with it now, and why; spends and writes nothing."""
     config = await ports.store(context.catalog.fresh, account)
     config.usable(route)
-    ticket = context.ticket(message, config, route)
-    cost = len(message.recipients)
 
-    async def asked(on: Route | None) -> Placed:
-        return await context.decided(
-            ports, account, lambda config: Peek(config=config, route=on or config.route(route), ticket=ticket, cost=cost)
+    def make(config: Config) -> Survey:
+        ticket = context.ticket(message, config, route)
+        return Survey(config=config, route=route, ticket=ticket, message=message, patience=context.max_wait)
+
+    return await context.decided(ports, account, make)
+
+
+@frozen(kw_only=True)
+class Survey:
+    """The same questions as ``send()`` asks, on the same records, and what each server of the route has to say."""
+
+    config: Config
+    route: str
+    ticket: Ticket
+    message: Message
+    patience: int
+    """How many ms ``send()`` waits for a pace."""
+
+    def __call__(self, view: View) -> Step[Explanation]:
+        """See :class:`~deliverykit.contracts.storage.Decide`."""
+        self.config.current(view)
+        members = self.config.members(self.route)
+        lacking = {one.id: never(self.config, one, self.message, self.ticket) for one in members}
+        able = [one for one in members if not lacking[one.id]]
+        candidates = self.config.candidates(self.config.route(self.route), self.ticket)
+        standings = Standings(candidates, view.records, view.now)
+        order = standings.order(self._cost)
+        admission = self._admission(standings)
+        grant = next(iter(admission.grants), None)
+        answer = self._answer(view.now, able, grant, admission.refusal)
+        taker = answer.server
+        return Step(
+            result=evolve(
+                answer,
+                order=order,
+                fallback_for=self._instead(standings, able, taker) if taker else None,
+                servers=tuple(self._server(one, lacking[one.id], standings, grant if taker else None) for one in members),
+            )
         )
 
-    answer = await asked(None)
-    taker = answer.grant.server if answer.grant else None
-    views: list[ServerView] = []
-    for server in config.members(route):
-        known = _known(config, server, message, ticket, taker)
-        if known is None:
-            known = _waiting(server, await asked(_alone(account, server)))
-        views.append(known)
-    return Explanation(route=route, server=taker, goes_at=None if taker else moment(waits_for(answer)), servers=tuple(views))
+    @property
+    def _cost(self) -> int:
+        return len(self.message.recipients)
 
+    def _admission(self, standings: Standings) -> Admission:
+        """As ``send()`` would be answered; where only a pace refuses, when it asks again, as long as it does."""
+        now, patience = standings.now, self.patience
+        while True:
+            admission = admit(standings.candidates, [self._cost], standings.records, now)
+            refusal = admission.refusal
+            if refusal is None or not refusal.paces or refusal.at - now > patience:
+                return admission
+            wait = max(refusal.at - now, 1)
+            patience -= wait
+            now += wait
 
-def _alone(account: str, server: DeliveryServer) -> Route:
-    return Route(account=account, name="", servers=(server.id,), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE)
+    def _answer(self, now: int, able: Sequence[DeliveryServer], grant: Grant | None, refusal: Refusal | None) -> Explanation:
+        """The whole, without its servers."""
+        keep = keeps(self.config.route(self.route))
+        plain = Explanation(route=self.route, server=None, goes_at=None, servers=(), status=SendStatus.REJECTED)
+        if not able:
+            return evolve(plain, reason="no server of the route can ever carry it")
+        if self.message.expires_at is not None and instant(self.message.expires_at) <= now:
+            return evolve(plain, reason="its expires_at has passed")
+        if self.message.send_at is not None and instant(self.message.send_at) > now:
+            if not keep:
+                return evolve(plain, goes_at=self.message.send_at, reason="the route keeps no mail that waits for its send_at")
+            return evolve(plain, status=SendStatus.QUEUED, goes_at=self.message.send_at, reason="it waits for its send_at")
+        if grant is not None:
+            later = moment(grant.start) if grant.start > now else None
+            return evolve(plain, server=grant.server, goes_at=later, status=SendStatus.ACCEPTED)
+        at = moment(refusal.at if refusal else NEVER)
+        return evolve(plain, goes_at=at, status=SendStatus.QUEUED if keep else SendStatus.REJECTED)
 
+    def _instead(self, standings: Standings, able: Sequence[DeliveryServer], taker: str) -> str | None:
+        """Who would come first if every server were in the order and had quota; ``None`` where that is the taker."""
+        circuits = {circuit(one).name for one in able}
+        gates = {one.id: tuple(gate for gate in self.config.gates(one) if gate.name not in circuits) for one in able}
+        whole = evolve(standings, candidates=evolve(standings.candidates, gates=gates))
+        first = next(iter(whole.order(self._cost)), taker)
+        return first if first != taker else None
 
-def _known(config: Config, server: DeliveryServer, message: Message, ticket: Ticket, taker: str | None) -> ServerView | None:
-    """What can be said of a server without asking its limits."""
-    if reasons := never(config, server, message, ticket):
-        return ServerView(server=server.id, name=server.name, verdict="never", reason="; ".join(reasons))
-    if not server.active:
-        words = f"is {server.status.value.upper()}" + (f": {server.reason}" if server.reason else "")
-        return ServerView(server=server.id, name=server.name, verdict="is passed over", reason=words)
-    if server.id == taker:
-        return ServerView(server=server.id, name=server.name, verdict="takes it now")
-    return None
-
-
-def _waiting(server: DeliveryServer, answer: Placed) -> ServerView:
-    if answer.grant:
-        return ServerView(
-            server=server.id, name=server.name, verdict="is passed over", reason="another comes first in the order"
-        )
-    by = answer.refusal.by if answer.refusal else ""
-    return ServerView(server=server.id, name=server.name, verdict="waits", reason=by, at=moment(waits_for(answer)))
+    def _server(
+        self, server: DeliveryServer, lacking: tuple[str, ...], standings: Standings, grant: Grant | None
+    ) -> ServerView:
+        view = ServerView(server=server.id, name=server.name, verdict="is passed over")
+        if lacking:
+            return evolve(view, verdict="never", reason="; ".join(lacking))
+        if not server.active:
+            return evolve(view, reason=f"is {server.status.value.upper()}" + (f": {server.reason}" if server.reason else ""))
+        if grant is not None and grant.server == server.id:
+            later = grant.start > standings.now
+            return evolve(view, verdict="takes it" if later else "takes it now", at=moment(grant.start) if later else None)
+        if server.id not in standings.candidates.gates:
+            return evolve(view, reason="; ".join(self.ticket.refuses(server)))
+        order = standings.order(self._cost)
+        refusals = standings.refusals(server.id, self._cost)
+        waits = tuple(Wait(one.by, moment(one.at)) for one in refusals)
+        state = standings.records[0].get(circuit(server).name, ())
+        if CIRCUIT.is_open(state) and server.id not in order:
+            words = f"its circuit is open, after {state[0]} faults in a row"
+            return evolve(view, reason=words, at=moment(CIRCUIT.probe_at(state)), waits=waits)
+        if refusals:
+            return evolve(view, verdict="waits", reason=refusals[0].by, at=waits[0].until, waits=waits)
+        if server.id not in order:
+            return evolve(view, reason="the route's router leaves it out")
+        return evolve(view, reason="another comes first in the order" if server.id != order[0] else "could take it now")

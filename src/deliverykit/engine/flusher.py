@@ -25,12 +25,12 @@ R = TypeVar("R")
 
 @frozen
 class _SettleAndStart:
-    """One account's share of a flush; answers with nothing, the ids that came too late come beside it."""
+    """One account's share of a flush; answers with what the log should say; the ids that came too late come beside it."""
 
     settle: Settle
     starts: tuple[Flight, ...]
 
-    def __call__(self, view: View) -> Step[None]:
+    def __call__(self, view: View) -> Step[tuple[str, ...]]:
         step = self.settle(view)
         marks = tuple(
             Change(id=flight.row, token=flight.token, was=MailState.LEASED, state=MailState.SENDING, server=flight.server.id)
@@ -127,7 +127,9 @@ class Flusher:
         def make(config: Config) -> _SettleAndStart:
             return _SettleAndStart(Settle(config, settled, self._context.archive), flights)
 
-        return await self._context.decided_late(self._ports, account, make)
+        notices, late = await self._context.decided_both(self._ports, account, make)
+        self._context.tell(notices)
+        return late
 
     async def _postponed(
         self,

@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from deliverykit.contracts.limit import Counts, Limit
-from deliverykit.limits import Closed
+from deliverykit.limits import Circuit, Closed
 from deliverykit.records.account import Account
 from deliverykit.records.server import Budget, DeliveryServer
+from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Scope
 
-__all__ = ["Gate", "closings", "gates_of"]
+__all__ = ["CIRCUIT", "Gate", "circuit", "closings", "gates_of"]
 
 ACCOUNT, HOST = 0, 1
 """Which record a gate's state is in: the account's, or the one all accounts share."""
@@ -34,8 +35,21 @@ class Gate:
         """What such mail costs here."""
         return emails if self.limit.counts == _EMAILS else recipients
 
+    def too_small(self, recipients: int) -> bool:
+        """Whether it grants one mail but never so many at once; one that grants nothing at all is closed, not too small."""
+        return recipients > 1 and self.limit.when((), 0, self.cost(recipients)) >= NEVER > self.limit.when((), 0, 1)
+
 
 _EMAILS: Counts = "emails"
+
+
+CIRCUIT = Circuit()
+"""One for all servers: five faults in a row."""
+
+
+def circuit(server: DeliveryServer) -> Gate:
+    """The gate that a server's own faults close."""
+    return Gate(ACCOUNT, f"s:{server.id}/{CIRCUIT.key}", CIRCUIT, server.name)
 
 
 def closings(server: DeliveryServer) -> dict[Scope, Gate]:
@@ -49,8 +63,8 @@ def closings(server: DeliveryServer) -> dict[Scope, Gate]:
 
 
 def gates_of(server: DeliveryServer, account: Account, budgets: Iterable[Budget], host: Iterable[Limit]) -> tuple[Gate, ...]:
-    """Everything that may refuse a mail of this server: closings, its own limits, budgets, account, host."""
-    gates = {gate.name: gate for gate in closings(server).values()}
+    """Everything that may refuse a mail of this server: its circuit, closings, its own limits, budgets, account, host."""
+    gates = {gate.name: gate for gate in (circuit(server), *closings(server).values())}
     owned: list[tuple[int, str, str, Iterable[Limit]]] = [
         (ACCOUNT, f"s:{server.id}", server.name, server.limits),
         *((ACCOUNT, f"b:{budget.name}", f"budget {budget.name}", budget.limits) for budget in budgets),

@@ -8,7 +8,6 @@ from attrs import evolve
 from deliverykit.contracts.storage import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context, lane_of
-from deliverykit.engine.gates import Gate
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import pack
@@ -58,17 +57,11 @@ def never(config: Config, server: DeliveryServer, message: Message, ticket: Tick
     cost = len(message.recipients)
     capacity = [
         f"costs {cost} recipients, more than {gate.owner}'s {gate.limit.name} ever grants"
-        for gate in _too_small(config, server, cost)
+        for gate in config.gates(server)
+        if gate.too_small(cost)
     ]
     needs = evolve(ticket.needs, recipients=cost)
     return (*server.provider.lacks(needs), *filter(None, [server.may_send(message.sender)]), *capacity)
-
-
-def _too_small(config: Config, server: DeliveryServer, cost: int) -> Iterator[Gate]:
-    """Limits that grant one mail but never so many at once; one that grants nothing at all is closed, not too small."""
-    for gate in config.gates(server):
-        if gate.limit.when((), 0, gate.cost(cost)) >= NEVER > gate.limit.when((), 0, 1):
-            yield gate
 
 
 def new_mail(context: Context, message: Message, account: str, route: Route, ticket: Ticket) -> NewMail:

@@ -7,8 +7,10 @@ from typing import Self
 from attrs import asdict, evolve, field, frozen
 
 from deliverykit.contracts.capabilities import Needs
+from deliverykit.contracts.router import Router
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
+from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 
 __all__ = ["Ticket"]
@@ -24,23 +26,27 @@ class Ticket:
 
     ``sender`` is in it only where a server of the route names its senders (``"*"`` otherwise), lest
     every author have a lane of their own. ``unfit`` are servers that refused this kind of mail for
-    good, ``tried`` those passed over for this round only.
+    good, ``tried`` those passed over for this round only. ``asked`` is what the route's router goes by.
     """
 
     needs: Needs = field(factory=Needs)
     sender: str = _ANY
     unfit: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
+    asked: str = ""
 
     @classmethod
-    def of(cls, message: Message, servers: Iterable[DeliveryServer]) -> Self:
-        """The ticket of a message on a route of these servers."""
+    def of(cls, message: Message, servers: Iterable[DeliveryServer], router: Router | None = None) -> Self:
+        """The ticket of a message on a route of these servers, ordered by this router."""
         servers = tuple(servers)
         named = any(server.sender is None and server.allowed_senders is not None for server in servers)
         needs = _as_of_one(Needs.of(message), servers)
+        asked = router.asks(message) if router is not None else ""
+        if not isinstance(asked, str):
+            raise ConfigurationError(f"{type(router).__name__}.asks() gave {type(asked).__name__}; it must give a short text")
         if message.sender is None:
-            return cls(needs=needs, sender="")
-        return cls(needs=needs, sender=message.sender.ascii if named else _ANY)
+            return cls(needs=needs, sender="", asked=asked)
+        return cls(needs=needs, sender=message.sender.ascii if named else _ANY, asked=asked)
 
     def encode(self) -> str:
         """As a lane key; ``""`` for plain mail."""
@@ -50,6 +56,7 @@ class Ticket:
             "sender": "" if self.sender == _ANY else f"<{self.sender}>",
             "unfit": sorted(self.unfit),
             "tried": sorted(self.tried),
+            "asked": self.asked,
         }
         used = {name: value for name, value in data.items() if value}
         return json.dumps(used, separators=(",", ":")) if used else ""
@@ -64,6 +71,7 @@ class Ticket:
             sender=_ANY if sender is None else sender[1:-1],
             unfit=tuple(data.get("unfit", ())),
             tried=tuple(data.get("tried", ())),
+            asked=data.get("asked", ""),
         )
 
     def passing(self, server: str, *, for_good: bool) -> Self:

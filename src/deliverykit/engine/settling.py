@@ -9,8 +9,9 @@ from deliverykit.contracts.limit import Record, State
 from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, Step, View
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import ACCOUNT, Gate, closings
+from deliverykit.engine.gates import ACCOUNT, CIRCUIT, Gate, circuit, closings
 from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.notices import Notices
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.limits import Closed
 from deliverykit.records.documents import Archive
@@ -51,25 +52,29 @@ class Landing:
 
 @frozen
 class Settle:
-    """What came back: rows moved, units given back, servers closed or PAUSED, the log written. One step for a batch."""
+    """What came back: rows moved, units given back, servers closed or PAUSED, the log written. One step for a batch.
+
+    Its result is what the host's log should say once it is true.
+    """
 
     config: Config
     landings: tuple[Landing, ...]
     archive: Archive
 
-    def __call__(self, view: View) -> Step[None]:
+    def __call__(self, view: View) -> Step[tuple[str, ...]]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
-        books = _Books(view)
+        books = _Books(view, Notices(self.config))
         for landing in self.landings:
             self._land(landing, books)
         if books.paused:
             self.config.current(view)
+        documents = tuple(self._paused(books))
         return Step(
-            result=None,
+            result=books.notices.words(books.own),
             records=books.records(),
             changes=tuple(books.changes),
             log=tuple(books.log),
-            documents=tuple(self._paused(books)),
+            documents=documents,
             wake=books.wake,
         )
 
@@ -85,6 +90,7 @@ class Settle:
             books.put(gate, _closed(gate).close(books.get(gate), books.now, until))
         if isinstance(verdict.outcome, Accepted):
             self._reopen(landing, books)
+        self._circuit(landing, books)
         if verdict.pause:
             books.paused.setdefault(landing.server.id, (landing.server.version, verdict.pause))
         braked = verdict.brake and self._brake(landing, books)
@@ -103,6 +109,27 @@ class Settle:
                     books.wake = True
         if books.own(brake_name(landing.server.id)):
             books.put_own(brake_name(landing.server.id), ())
+
+    def _circuit(self, landing: Landing, books: "_Books") -> None:
+        """A fault of the server, or an accepted mail; every other answer says nothing about its health."""
+        server, verdict, granted = landing.server, landing.verdict, landing.grant.now
+        gate = circuit(server)
+        was = books.get(gate)
+        if verdict.fault:
+            now = CIRCUIT.failed(was, books.now, granted)
+        elif isinstance(verdict.outcome, Accepted):
+            now = CIRCUIT.accepted(was, granted)
+        else:
+            return
+        books.put(gate, now)
+        if CIRCUIT.is_open(was) == CIRCUIT.is_open(now):
+            return
+        # Either way another server may be the first in the order now.
+        books.wake = True
+        if CIRCUIT.is_open(now):
+            books.notices.opened(server, now[0], verdict.reason, CIRCUIT.probe_at(now))
+        else:
+            books.notices.closed(server)
 
     def _brake(self, landing: Landing, books: "_Books") -> bool:
         """Whether the brake holds this server: then its rejections fall on nobody."""
@@ -131,14 +158,16 @@ class Settle:
                 continue  # changed since the request was built: the verdict was about an older key
             status = evolve(server, status=Status.PAUSED, reason=reason, paused_by="engine", version=server.version + 1)
             documents.append(self.archive.server(status))
+            books.notices.paused(server, reason)
         return documents
 
 
 class _Books:
     """The states and lists that a batch of landings adds up in."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, notices: Notices) -> None:
         self.now = view.now
+        self.notices = notices
         self._states: list[dict[str, State]] = [dict(record) for record in view.records]
         self._touched: set[int] = set()
         self.changes: list[Change] = []

@@ -49,6 +49,8 @@ class Verdict:
     """The server is to be PAUSED, with this reason."""
     brake: bool = False
     """Counts towards the brake: one more rejection in a row."""
+    fault: bool = False
+    """Counts towards the server's circuit: it could not be reached, or did not answer as it should."""
     bad_clock: bool = False
     started: bool = True
     """Whether it was an attempt at all: mail that missed its instant was not, and the log does not tell of it."""
@@ -117,7 +119,7 @@ def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
             return _not_sent(outcome, reason, retry_after, situation, back_off)
         case Unknown(reason):
             state, rest = rest_of(situation.resend, situation.resends, situation.life)
-            return Verdict(next=_DOUBTED[state], outcome=outcome, reason=reason, spend=True, delay=rest / 1000)
+            return Verdict(next=_DOUBTED[state], outcome=outcome, reason=reason, spend=True, delay=rest / 1000, fault=True)
 
 
 _DOUBTED = {MailState.IN_DOUBT: Next.IN_DOUBT, MailState.SCHEDULED: Next.LATER, MailState.DEAD: Next.DEAD}
@@ -137,7 +139,8 @@ def _not_sent(outcome: Outcome, reason: str, retry_after: float, situation: Situ
     wait = back_off.seconds(situation.attempts + 1)
     if wait is None:
         gave_up = f"gave up after {situation.attempts + 1} attempts: {reason}"
-        return Verdict(next=Next.DEAD, outcome=outcome, reason=gave_up, refund=True, spend=True)
+        return Verdict(next=Next.DEAD, outcome=outcome, reason=gave_up, refund=True, spend=True, fault=True)
     if situation.others:
-        return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, spend=True, pass_over=False)
-    return Verdict(next=Next.LATER, outcome=outcome, reason=reason, refund=True, spend=True, delay=max(wait, retry_after))
+        return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, spend=True, pass_over=False, fault=True)
+    delay = max(wait, retry_after)
+    return Verdict(next=Next.LATER, outcome=outcome, reason=reason, refund=True, spend=True, delay=delay, fault=True)

@@ -2,8 +2,9 @@
 
 from deliverykit.limits.calendar import CalendarQuota
 from deliverykit.limits.checks import check_new
+from deliverykit.limits.circuit import Circuit
 from deliverykit.limits.closed import Closed
 from deliverykit.limits.pace import Pause, Rate, pace
 from deliverykit.limits.rolling import RollingQuota
 
-__all__ = ["CalendarQuota", "Closed", "Pause", "Rate", "RollingQuota", "check_new", "pace"]
+__all__ = ["CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "check_new", "pace"]

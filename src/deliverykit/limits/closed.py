@@ -17,7 +17,7 @@ _PROBE: Final = 60_000
 
 @frozen
 class Closed(Limit):
-    """The limit that a ``Throttled`` answer sets, and a circuit: closed until an instant.
+    """The limit that a ``Throttled`` answer sets: closed until an instant.
 
     Where the ESP names the instant, it opens fully then. Where it does not, it opens after 1 minute
     by one email in 60 seconds, until one of them is accepted; if that email meets a closed door

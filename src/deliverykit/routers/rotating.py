@@ -15,7 +15,7 @@ from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
 from deliverykit.words.errors import ConfigurationError
 
-__all__ = ["RoundRobin", "Weighted"]
+__all__ = ["RoundRobin", "Weighted", "checked_weights"]
 
 
 class _Turns(Router):
@@ -51,11 +51,17 @@ class RoundRobin(_Turns):
         return 1
 
 
-def _weights(value: Mapping[str, int]) -> dict[str, int]:
+def checked_weights(router: str, value: Mapping[str, int]) -> dict[str, int]:
+    """Weights by server id, each a whole number from 1. Raises ``ConfigurationError`` naming the server."""
     weights = dict(value)
     for server, weight in weights.items():
         if not isinstance(weight, int) or isinstance(weight, bool) or weight < 1:
-            raise ConfigurationError(f"Weighted: the weight of {server!r} is {weight!r}; give a whole number from 1")
+            raise ConfigurationError(f"{router}: the weight of {server!r} is {weight!r}; give a whole number from 1")
+    return weights
+
+
+def _weights(value: Mapping[str, int]) -> dict[str, int]:
+    weights = checked_weights("Weighted", value)
     if not weights:
         raise ConfigurationError("Weighted: no weights; give one by server id, as in Weighted({'ses': 3, 'sendgrid': 1})")
     return weights

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from deliverykit.words.outcomes import Outcome
 
-__all__ = ["Attempt", "DrainReport", "Explanation", "SendResult", "SendStatus", "ServerView"]
+__all__ = ["Attempt", "DrainReport", "Explanation", "SendResult", "SendStatus", "ServerView", "Wait"]
 
 
 class SendStatus(StrEnum):
@@ -59,6 +59,16 @@ class SendResult:
         return self.status in (SendStatus.ACCEPTED, SendStatus.QUEUED)
 
 
+@frozen
+class Wait:
+    """One limit that refuses a mail now."""
+
+    by: str
+    """Whose limit, and which: ``SES Mumbai: calendar``."""
+    until: datetime | None
+    """When it grants such a mail, if nothing else is taken; ``None`` where only a change will help."""
+
+
 @frozen(kw_only=True)
 class ServerView:
     """One server's line of an explanation."""
@@ -66,34 +76,59 @@ class ServerView:
     server: str
     name: str
     verdict: str
-    """``takes it now``, ``is passed over``, ``waits``, ``never``."""
+    """``takes it now``, ``takes it`` (at ``at``, once its pace allows), ``waits`` (until ``at``), ``is passed over``,
+    ``never``."""
     reason: str = ""
     at: datetime | None = None
+    waits: tuple[Wait, ...] = ()
+    """Every limit that refuses it now, the one that does so longest at the front."""
 
 
 @frozen(kw_only=True)
 class Explanation:
-    """A dry run: which server would take a message now, and why not the others. ``str()`` says it in words."""
+    """A dry run: what ``send()`` would do with a message now, and why not otherwise. ``str()`` says it in words."""
 
     route: str
     server: str | None
-    """The id of the server that would take it now."""
+    """The id of the server that would take it now, or after as long as ``send()`` waits for its pace."""
     goes_at: datetime | None
-    """When it could go, where none takes it now; ``None`` where only a change will help."""
+    """When it goes, or could go, where that is not now; ``None`` where only a change will help."""
     servers: tuple[ServerView, ...]
+    """Each server of the route, in the route's order."""
+    status: SendStatus = SendStatus.QUEUED
+    """What ``send()`` would answer if the ESP accepts the mail: ACCEPTED, QUEUED (it waits) or REJECTED."""
+    reason: str = ""
+    """Why no server takes it, where that lies not in its limits."""
+    order: tuple[str, ...] = ()
+    """The ids of those that can carry it now but for their limits, as the route's router puts them for this mail."""
+    fallback_for: str | None = None
+    """The id of the server that would have come first, were it not paused, its circuit open, or its quota used up."""
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterable[str]:
+        at = self.goes_at.isoformat() if self.goes_at else ""
         if self.server is not None:
-            yield f"route {self.route}: {self.server} would take it now"
+            fallback = f", as the fallback for {self.fallback_for}" if self.fallback_for else ""
+            yield f"route {self.route}: {self.server} would take it {f'at {at}' if at else 'now'}{fallback}"
+        elif self.status is SendStatus.REJECTED:
+            yield f"route {self.route}: it would be refused{f'; it could go at {at}' if at else ''}{_because(self.reason)}"
         else:
-            yield f"route {self.route}: it would wait until {self.goes_at.isoformat() if self.goes_at else 'something changes'}"
+            yield f"route {self.route}: it would wait until {at or 'something changes'}{_because(self.reason)}"
         for view in self.servers:
-            until = f" until {view.at.isoformat()}" if view.at else ""
-            reason = f": {view.reason}" if view.reason else ""
-            yield f"  {view.name} ({view.server}) {view.verdict}{until}{reason}"
+            word = " at" if view.verdict.startswith("takes") else " until"
+            until = f"{word} {view.at.isoformat()}" if view.at else ""
+            also = "".join(f", and {one.by}{_until(one.until)}" for one in view.waits[1:])
+            yield f"  {view.name} ({view.server}) {view.verdict}{until}{_because(view.reason)}{also}"
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _until(at: datetime | None) -> str:
+    return f" until {at.isoformat()}" if at else ""
 
 
 @frozen(kw_only=True)

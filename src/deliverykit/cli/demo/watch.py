@@ -106,9 +106,9 @@ def _words(server: Server, view: ServerView, now: int) -> str:
             return f"hour full until {_clock(view.at, server.branch)}"
         if view.reason.endswith(": closed"):
             return f"throttled for {max(0, instant(view.at) - now) / 1000:.1f} s"
-    if server.rule.pause and view.verdict in {"waits", "takes it now"}:
+    if server.rule.pause and view.verdict in {"waits", "takes it", "takes it now"}:
         return f"one every {server.rule.pause} ms"
-    return "sending" if view.verdict == "takes it now" else "in reserve"
+    return "sending" if view.verdict.startswith("takes") else "in reserve"
 
 
 def _clock(at: datetime, branch: Branch) -> str:

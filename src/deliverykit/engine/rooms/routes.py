@@ -10,14 +10,14 @@ from deliverykit.engine.catalog import Config
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
-from deliverykit.routers import Priority, RoundRobin
+from deliverykit.routers import LeastUsed, Priority, RoundRobin
 from deliverykit.words.errors import AlreadyExists, ConfigurationError
 from deliverykit.words.outcomes import InDoubt
 
 __all__ = ["Routes"]
 
 Strategy = Router | str
-_STRATEGIES: dict[str, Router] = {"priority": Priority(), "round_robin": RoundRobin()}
+_STRATEGIES: dict[str, Router] = {"priority": Priority(), "round_robin": RoundRobin(), "least_used": LeastUsed()}
 
 
 class Routes(Room):
@@ -33,11 +33,11 @@ class Routes(Room):
     ) -> Route:
         """Add a route over servers in this order.
 
-        ``strategy`` is ``"priority"``, ``"round_robin"``, ``Weighted({…})`` or your own router;
-        ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. ``in_doubt`` is ``"hold"`` or
-        ``"resend"`` (not beside ``"reject"``): what becomes of mail of unknown fate whose message does not say.
-        A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with the same
-        values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
+        ``strategy`` is ``"priority"``, ``"round_robin"``, ``"least_used"``, ``Weighted({…})``, ``By("domain")``
+        or your own router; ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. ``in_doubt`` is
+        ``"hold"`` or ``"resend"`` (not beside ``"reject"``): what becomes of mail of unknown fate whose message does
+        not say. A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with
+        the same values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
         """
         given = _ids(servers)
 

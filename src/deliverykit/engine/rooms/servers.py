@@ -11,8 +11,9 @@ from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Document, LaneKey, NewMail, Step, View
 from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import closings
+from deliverykit.engine.gates import circuit, closings
 from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.rooms.health import Health, HealthView
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, names
 from deliverykit.engine.send import Sending
 from deliverykit.engine.settling import brake_name
@@ -185,7 +186,9 @@ class Servers(Room):
                     f"call servers.send_test({old.id!r}, to=an address you read) first"
                 )
             new = evolve(old, status=Status.ACTIVE, paused_by="", reason="", version=old.version + (0 if old.active else 1))
-            forget = () if old.active else (brake_name(old.id), *(gate.name for gate in closings(old).values()))
+            forget = (
+                () if old.active else (brake_name(old.id), *(gate.name for gate in (circuit(old), *closings(old).values())))
+            )
             return Amendment(config=config, result=new, documents=(self.context.archive.server(new),), forget=forget)
 
         active: DeliveryServer = await self.amend(make)
@@ -276,6 +279,15 @@ class Servers(Room):
 
         def make(config: Config) -> "_Usage":
             return _Usage(config, config.server(_id(id)))
+
+        await self.config()
+        return await self.context.decided(self.ports, self.account, make)
+
+    async def health(self, id: ServerId) -> HealthView:
+        """How a server does: its run of faults, its circuit, and until when its ESP takes nothing."""
+
+        def make(config: Config) -> Health:
+            return Health(config, config.server(_id(id)))
 
         await self.config()
         return await self.context.decided(self.ports, self.account, make)

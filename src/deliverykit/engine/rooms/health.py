@@ -1,0 +1,55 @@
+"""How a server does at the moment: its circuit, and what its ESP said."""
+
+from datetime import datetime
+from typing import Literal
+
+from attrs import frozen
+
+from deliverykit.contracts.storage import Step, View
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.gates import ACCOUNT, CIRCUIT, circuit, closings
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.clock import moment
+
+__all__ = ["Health", "HealthView"]
+
+
+@frozen(kw_only=True)
+class HealthView:
+    """How a server does. Its status (ACTIVE, PAUSED, BROKEN) stands on the server itself."""
+
+    circuit: Literal["closed", "open", "half-open"]
+    """``open``: it is out of the order of its routes; ``half-open``: one email tries it, or may do so now."""
+    faults: int
+    """Faults in a row, none accepted between."""
+    opened_at: datetime | None
+    """Since when the circuit is open, or when the last probe failed."""
+    probe_at: datetime | None
+    """When the next email may try it."""
+    throttled_until: datetime | None
+    """Until when the ESP takes nothing, as it said; later of the server's own, its ESP account's and its domain's."""
+
+
+@frozen
+class Health:
+    """Reads a server's health; writes nothing."""
+
+    config: Config
+    server: DeliveryServer
+
+    def __call__(self, view: View) -> Step[HealthView]:
+        """See :class:`~deliverykit.contracts.storage.Decide`."""
+        record, now = view.records[ACCOUNT], view.now
+        state = record.get(circuit(self.server).name, ())
+        is_open = CIRCUIT.is_open(state)
+        half = is_open and (state[3] > 0 or CIRCUIT.room(state, now) > 0)
+        closed = [gate.limit.when(record.get(gate.name, ()), now, 1) for gate in closings(self.server).values()]
+        return Step(
+            result=HealthView(
+                circuit="half-open" if half else "open" if is_open else "closed",
+                faults=state[0] if state else 0,
+                opened_at=moment(state[1]) if is_open else None,
+                probe_at=moment(CIRCUIT.probe_at(state)) if is_open else None,
+                throttled_until=moment(max(closed)) if max(closed) > now else None,
+            )
+        )
