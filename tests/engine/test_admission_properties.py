@@ -61,7 +61,10 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 def expected(world: World) -> list[str]:
-    """By hand: for each mail the first server whose hour, day and budget all have room; the first that has none ends it."""
+    """By hand: for each mail the first server whose hour, day and budget all have room; the first that has none ends it.
+
+    A server whose limits are too small for a mail at any time is not in its order.
+    """
     hour, day, plan = list(world.hourly), list(world.daily), world.budget
     picks: list[str] = []
     for cost in world.costs:
@@ -72,7 +75,8 @@ def expected(world: World) -> list[str]:
                 plan -= cost if world.shares[place] else 0
                 picks.append(server)
                 break
-            if world.word is WhenExhausted.QUEUE:
+            never = cost > min(world.hourly[place], world.daily[place], *[world.budget] * world.shares[place])
+            if world.word is WhenExhausted.QUEUE and not never:
                 return picks
         else:
             return picks
