@@ -390,3 +390,15 @@ def test_a_mixed_thousand_is_settled_each_by_its_own(plain):
     assert sorted(left.values()).count("in_doubt") == report.in_doubt
     assert {left.get(ids[7]), left.get(ids[77])} <= {"dead", "in_doubt"}
     assert plain.sandbox.count() == report.accepted
+
+
+def test_a_refused_submission_has_used_its_slot(plain, sandbox):
+    """A pause runs from start to start, whatever came of the first."""
+    mailer = plain.mailer()
+    plain.server(mailer, "a", pause=timedelta(seconds=2))
+    sandbox.fault("sendgrid", "rejected", text="no such mailbox", times=1)
+    first = mailer.send(message())
+    asked = plain.clock.now()
+    second = mailer.send(message(1))
+    assert (first.status, second.status) == (SendStatus.REJECTED, SendStatus.ACCEPTED)
+    assert plain.clock.now() - asked >= 2_000

@@ -82,6 +82,8 @@ class Settle:
         verdict = landing.verdict
         if verdict.refund:
             for gate, mark in landing.grant.charges:
+                if gate.limit.paces and verdict.started:
+                    continue  # a pause runs from start to start: what the ESP refused has used its slot as well
                 books.put(gate, gate.limit.give(books.get(gate), mark, gate.cost(landing.grant.cost)))
             books.wake = True
         if verdict.close:
