@@ -21,6 +21,8 @@ class Outgoing:
     sender: Address
     reply_to: tuple[Address, ...] = ()
     forced: bool = False
+    retries: int = 0
+    """How many attempts of it surely did not go. The same number means: this may be the same email once more."""
 
     @property
     def to(self) -> tuple[Address, ...]:

@@ -154,7 +154,7 @@ def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | O
         return Unfit("; ".join(lacking))
     stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
     try:
-        mail = addressed(message, server, stamp)
+        mail = evolve(addressed(message, server, stamp), retries=flight.attempts - flight.resends)
         return _Ready(provider, mail, provider.request(mail, context.latest_now(flight.grant, flight.issued)))
     except MessageError as error:
         return Unfit(str(error))

@@ -112,3 +112,13 @@ def test_every_answer_to_elastic_email_is_exactly_one_outcome(responses: list[Ht
             assert outcome.until is None or isinstance(outcome.until, int)
         if isinstance(outcome, Accepted):
             assert outcome.provider_message_id
+
+
+@pytest.mark.parametrize("status", [400, 412, 413, 429])
+def test_an_old_refusal_that_is_only_repeated_closes_nothing(status: int) -> None:
+    """Were refusals kept under their idempotency key, one 412 would otherwise close the account for 24 hours."""
+    answer = HttpResponse(status=status, headers={"Idempotency-Replayed": "true"}, body=b'{"Error": "Daily limit reached"}')
+    outcome = ElasticEmail(api_key="k").outcome(answer, outgoing(), NOW)
+    assert isinstance(outcome, NotSent)
+    fresh = HttpResponse(status=status, body=b'{"Error": "Daily limit reached"}')
+    assert not isinstance(ElasticEmail(api_key="k").outcome(fresh, outgoing(), NOW), NotSent)

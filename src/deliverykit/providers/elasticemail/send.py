@@ -14,7 +14,7 @@ from attrs import frozen
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
-from deliverykit.providers.elasticemail.table import TABLE
+from deliverykit.providers.elasticemail.table import REPLAYED, TABLE
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
@@ -102,7 +102,8 @@ class ElasticEmail(Provider):
         """A JSON POST with the key in its own header.
 
         The same mail in the same bytes has the same ``Idempotency-Key``: sent again within 24 hours, it is answered as
-        the first time and not sent twice. Other bytes are another key, for Elastic Email refuses those (422).
+        the first time and not sent twice. Other bytes are another key, for Elastic Email refuses those (422), and so
+        is a retry after what surely did not go: nobody says whether a refusal is kept for the 24 hours as well.
         """
         path = "/v4/emails" if mail.message.unsubscribe else "/v4/emails/transactional"
         body = json_body(payload, self.esp)
@@ -111,7 +112,7 @@ class ElasticEmail(Provider):
             headers={
                 "X-ElasticEmail-ApiKey": revealed(self.api_key),
                 "Content-Type": "application/json",
-                "Idempotency-Key": f"{mail.id}-{hashlib.sha256(body).hexdigest()[:32]}",
+                "Idempotency-Key": f"{mail.id}-{hashlib.sha256(body).hexdigest()[:32]}-{mail.retries}",
             },
             body=body,
         )
@@ -123,10 +124,12 @@ class ElasticEmail(Provider):
         return found if isinstance(found, str) and found else None
 
     def error(self, response: HttpResponse) -> str | None:
-        """``{"Error": "…"}``."""
+        """``{"Error": "…"}``; one that is only repeated for the idempotency key says so in a header."""
         body = response.json()
         text = body.get("Error") if isinstance(body, Mapping) else None
-        return text[:1000] if isinstance(text, str) else None
+        if not isinstance(text, str):
+            return None
+        return f"{REPLAYED if response.header('idempotency-replayed').lower() == 'true' else ''}{text[:1000]}"
 
     def scope_key(self, scope: Scope) -> str:
         """The key's fingerprint for the account; nothing is throttled by domain here."""

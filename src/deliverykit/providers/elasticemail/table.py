@@ -8,7 +8,7 @@ are documented nowhere; the patterns for them are guesses, and what they miss is
 from deliverykit.contracts.answers import Row, fault, not_sent, rejected, sender_refused, throttled, unknown
 from deliverykit.words.outcomes import Scope
 
-__all__ = ["TABLE"]
+__all__ = ["REPLAYED", "TABLE"]
 
 _UNVERIFIED = (
     r"(from|sender|domain)\b.*\b(not|isn'?t|never)\b.*\b(verified|validated|registered)"
@@ -19,7 +19,12 @@ _UNVERIFIED = (
 _SIZE = r"\b(size|length|long|large|characters?|bytes|[km]b|attachments?|headers?)\b"
 _OWN_LIMIT = rf"{_SIZE}.*\blimit|\blimit.*{_SIZE}"
 
+REPLAYED = "replayed: "
+"""How the text of an old answer begins. It speaks of an earlier call, and closes nothing now."""
+
 TABLE: tuple[Row, ...] = (
+    # The mail did not go then and does not now; its next try has another key.
+    Row(range(400, 500), f"^{REPLAYED}", not_sent()),
     # Wrong, missing and expired keys all read so.
     Row(400, r"api\s?key", fault),
     # The key lacks an access level, or the account is disabled.
