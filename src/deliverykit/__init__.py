@@ -1,7 +1,8 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
-from deliverykit.engine.rooms.outbox import LogEntry, Mail
+from deliverykit.engine.erasing import Erased
+from deliverykit.engine.rooms.outbox import LaneView, LogEntry, Mail, Pruned
 from deliverykit.engine.rooms.servers import QuotaView
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
 from deliverykit.furnishing import Options
@@ -46,7 +47,9 @@ __all__ = [
     "DrainReport",
     "EnqueueInterrupted",
     "Env",
+    "Erased",
     "Explanation",
+    "LaneView",
     "LogEntry",
     "Mail",
     "Mailer",
@@ -58,6 +61,7 @@ __all__ = [
     "Options",
     "Pause",
     "Priority",
+    "Pruned",
     "QuotaView",
     "Rate",
     "RollingQuota",

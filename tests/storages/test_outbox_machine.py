@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, key, mail, step
 
-from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View
+from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View, Wanted
 from deliverykit.testing import ManualClock
 
 READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState
@@ -196,7 +196,7 @@ class Outbox(RuleBasedStateMachine):
     def every_mail_stands_where_the_model_has_it(self) -> None:
         if not hasattr(self, "storage"):
             return
-        rows = self.storage.mails(ACCOUNT, None, 10_000)
+        rows = self.storage.mails(ACCOUNT, Wanted(), 10_000)
         assert [row.uid for row in rows] == sorted(self.rows, key=lambda uid: self.rows[uid].order)
         found: dict[str, Any] = {row.uid: (row.state, row.attempts) for row in rows}
         assert found == {uid: (row.state, row.attempts) for uid, row in self.rows.items()}

@@ -1,6 +1,6 @@
 """What every algorithm of the engine works with, and the loop around a decision."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from logging import Logger
 from typing import Any, TypeVar
 
@@ -81,10 +81,10 @@ class Context:
         value = source[reference.name]
         return value() if callable(value) else value
 
-    def ticket(self, message: Message, config: Config, route: str) -> Ticket:
-        """What decides who may carry a message, without what the host lets drop."""
+    def ticket(self, message: Message, members: Iterable[DeliveryServer]) -> Ticket:
+        """What decides who of these may carry a message, without what the host lets drop."""
         wanted = message if self.on_unsupported == "error" else stripped(message, DROPPABLE)
-        return Ticket.of(wanted, config.members(route))
+        return Ticket.of(wanted, members)
 
     def fitted(self, message: Message, provider: Provider) -> Message:
         """The message without what this ESP cannot carry and the host lets drop."""

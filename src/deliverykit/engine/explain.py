@@ -20,7 +20,7 @@ async def explain(context: Context, ports: Ports, account: str, message: Message
     """Which server would take it now, and why not the others; spends and writes nothing."""
     config = await ports.store(context.catalog.fresh, account)
     config.usable(route)
-    ticket = context.ticket(message, config, route)
+    ticket = context.ticket(message, config.members(route))
     cost = len(message.recipients)
 
     async def asked(on: Route | None) -> Placed:

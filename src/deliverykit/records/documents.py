@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from deliverykit.contracts.limit import Limit
@@ -32,6 +33,14 @@ class Archive:
             raise ConfigurationError(f"account {account.id!r} is BROKEN and cannot be written: {account.broken}")
         return _document("account", account.id, {"timezone": account.timezone, "limits": self._limits(account.limits)})
 
+    def brake(self, reason: str) -> Document:
+        """Why nothing of an account is admitted; ``""`` takes it away. Apart, so that a BROKEN account can have one."""
+        return _document("brake", "account", {"reason": reason}) if reason else Document(kind="brake", id="account", data=None)
+
+    def read_brake(self, document: Document) -> str:
+        """The reason again."""
+        return str(_data(document)["reason"])
+
     def budget(self, budget: Budget) -> Document:
         """A budget as a document."""
         return _document("budget", budget.name, {"limits": self._limits(budget.limits)})
@@ -44,7 +53,13 @@ class Archive:
         return _document(
             "route",
             route.name,
-            {"servers": route.servers, "strategy": strategy, "when_exhausted": route.when_exhausted, "version": route.version},
+            {
+                "servers": route.servers,
+                "strategy": strategy,
+                "when_exhausted": route.when_exhausted,
+                "max_lateness": None if route.max_lateness is None else route.max_lateness // timedelta(milliseconds=1),
+                "version": route.version,
+            },
         )
 
     def server(self, server: DeliveryServer) -> Document:
@@ -98,6 +113,7 @@ class Archive:
             servers=tuple(data["servers"]),
             strategy=strategy,
             when_exhausted=WhenExhausted(data["when_exhausted"]),
+            max_lateness=None if data["max_lateness"] is None else timedelta(milliseconds=data["max_lateness"]),
             version=data["version"],
             broken=broken,
         )

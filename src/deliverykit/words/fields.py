@@ -147,6 +147,13 @@ def stream(value: str) -> str:
     return one_line(value, "stream")
 
 
+def idempotency_key(value: str) -> str:
+    """``Message.idempotency_key``, checked."""
+    if len(key := one_line(value, "idempotency_key")) > 255:
+        raise MessageError(f"idempotency_key: {len(key)} characters; at most 255")
+    return key
+
+
 def send_at(value: datetime | None) -> datetime | None:
     """``Message.send_at``, checked."""
     return _instant(value, "send_at")

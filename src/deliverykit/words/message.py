@@ -37,7 +37,8 @@ class Message:
     ESP's own fields by its name (``{"sendgrid": {"ip_pool_name": "bulk"}}``) and is merged last; it
     cannot touch what the library promises (From, recipients, our id). ``stream`` names a class of
     mail that queues on its own; ``priority`` (higher first) orders within it. ``send_at`` is waited
-    for in the outbox; a message not on its way by ``expires_at`` is never sent.
+    for in the outbox; a message not on its way by ``expires_at`` is never sent. A message handed in again
+    with the ``idempotency_key`` it was handed in with in the last 24 hours is not written down a second time.
 
     Raises :class:`~deliverykit.MessageError` naming the field, what is wrong with it and the mend.
     """
@@ -62,6 +63,7 @@ class Message:
     priority: int = 0
     send_at: datetime | None = field(default=None, converter=fields.send_at)
     expires_at: datetime | None = field(default=None, converter=fields.expires_at)
+    idempotency_key: str = field(default="", converter=fields.idempotency_key)
     extra: Mapping[str, Mapping[str, Any]] = field(factory=dict, converter=fields.extra, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -6,7 +6,7 @@ from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.steps import overtake
 from deliverykit.words.clock import NEVER
 
-__all__ = ["bury", "needed", "recover"]
+__all__ = ["bury", "needed", "note", "recover"]
 
 _BATCH = 500
 _POISON = 3
@@ -37,9 +37,10 @@ def recover(db: Connection, now: int) -> None:
     # The token stays: a late answer may still settle the attempt that is in doubt.
     doubtful = [id_ for id_, state, _ in lost if state == 2]
     db.run_many(
-        "update dk_mail set state=3, reason='the worker was lost while it was sending' where id=?", [(id_,) for id_ in doubtful]
+        "update dk_mail set state=3, since=?, reason='the worker was lost while it was sending' where id=?",
+        [(now, id_) for id_ in doubtful],
     )
-    _note(db, now, doubtful, "in_doubt")
+    note(db, now, doubtful, "in_doubt")
     expired = [
         id_
         for (id_,) in db.rows(
@@ -50,7 +51,7 @@ def recover(db: Connection, now: int) -> None:
     due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
     for id_, lane, priority in due:
         overtake(db, lane, priority)
-        db.run("update dk_mail set state=0, server='' where id=?", (id_,))
+        db.run("update dk_mail set state=0, server='', since=? where id=?", (now, id_))
 
 
 def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
@@ -60,11 +61,12 @@ def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
         "update dk_lane set blocked_until=0 where blocked_until>0 and id in (select lane from dk_mail where id=? and state=0)",
         [(id_,) for id_ in ids],
     )
-    db.run_many("update dk_mail set state=5, token='', reason=? where id=?", [(reason, id_) for id_ in ids])
-    _note(db, now, ids, "dead", reason)
+    db.run_many("update dk_mail set state=5, token='', reason=?, since=? where id=?", [(reason, now, id_) for id_ in ids])
+    note(db, now, ids, "dead", reason)
 
 
-def _note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
+def note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
+    """A line of the log for each of these mails."""
     db.run_many(
         "insert into dk_log (at, uid, account, server, outcome, detail, provider_id)"
         " select ?, m.uid, l.account, m.server, ?, ?, '' from dk_mail m join dk_lane l on l.id=m.lane where m.id=?",

@@ -31,6 +31,7 @@ create table if not exists dk_lane (
   key           text not null,
   blocked_until integer not null default 0,
   blocked_by    text not null default '',
+  blocked_since integer not null default 0,
   pacing        integer not null default 0,
   served_at     integer not null default 0,
   unique (account, route, stream, key)
@@ -50,7 +51,8 @@ create table if not exists dk_mail (
   lease_until integer not null default 0,
   token       text not null default '',
   server      text not null default '',
-  reason      text not null default ''
+  reason      text not null default '',
+  since       integer not null default 0     -- waits, is in doubt or dead since
 );
 -- `ready` means due, so no index over it mentions a time: a blocked backlog of any size costs nothing.
 create index if not exists dk_mail_ready     on dk_mail (lane, priority desc, id) where state = 0;
@@ -65,6 +67,19 @@ create table if not exists dk_letter (mail integer primary key, body blob not nu
 create table if not exists dk_file (hash text primary key, content blob not null);
 create table if not exists dk_enclosed (mail integer not null, hash text not null, primary key (mail, hash)) without rowid;
 create index if not exists dk_enclosed_hash on dk_enclosed (hash);
+
+-- Idempotency keys, hashed, each for a day.
+create table if not exists dk_once (
+  id      integer primary key,
+  account text not null,
+  key     text not null,
+  at      integer not null,
+  uid     text not null,
+  print   text not null,
+  unique (account, key)
+);
+create index if not exists dk_once_at  on dk_once (at);
+create index if not exists dk_once_uid on dk_once (uid);
 
 create table if not exists dk_log (
   id          integer primary key,

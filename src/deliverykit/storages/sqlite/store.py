@@ -1,7 +1,8 @@
 """The storage contract on SQLite."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deliverykit.contracts.storage import (
     Decide,
@@ -10,6 +11,7 @@ from deliverykit.contracts.storage import (
     Head,
     Lane,
     LaneKey,
+    LaneRow,
     Leased,
     LogLine,
     MailRow,
@@ -18,10 +20,12 @@ from deliverykit.contracts.storage import (
     OpenLanes,
     Snapshot,
     View,
+    Wanted,
 )
-from deliverykit.storages.sqlite import recovery
+from deliverykit.storages.sqlite import keeping, recovery
 from deliverykit.storages.sqlite.connection import Connection
-from deliverykit.storages.sqlite.steps import applied, as_counts, insert_mails, lane_id, marks, view
+from deliverykit.storages.sqlite.keeping import mail_row
+from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, insert_mails, lane_id, marks, view
 from deliverykit.words.clock import NEVER, Clock
 from deliverykit.words.errors import ClockError
 
@@ -32,12 +36,6 @@ R = TypeVar("R")
 _HOUR = 3_600_000
 _ALONE = 2
 """A mail whose lease expired so often is claimed alone: it may be what kills its workers."""
-
-_MAIL = """
-    select m.uid, l.account, l.route, l.stream, m.state, m.server, m.reason, m.attempts, m.due, m.expires,
-      l.blocked_until, l.blocked_by
-    from dk_mail m join dk_lane l on l.id = m.lane
-"""
 
 
 class SQLiteStorage:
@@ -124,10 +122,8 @@ class SQLiteStorage:
             applied(db, lane.key.account, keys, seen, step)
             claim = step.result
             recovery.bury(db, seen.now, claim.expired, "expired")
-            db.run(
-                "update dk_lane set served_at=?, blocked_until=?, blocked_by=?, pacing=? where id=?",
-                (seen.now, claim.blocked_until, claim.blocked_by, claim.pacing, lane.id),
-            )
+            recovery.bury(db, seen.now, claim.late, "late")
+            keeping.served(db, seen.now, lane.id, claim)
             db.run_many(
                 "update dk_mail set state=1, lease_until=?, token=?, server=? where id=?",
                 [(seen.now + lease, token, server, id_) for id_, server in claim.leases.items()],
@@ -145,7 +141,16 @@ class SQLiteStorage:
     def enqueue(self, mails: Sequence[NewMail]) -> None:
         """All in one transaction."""
         with self._db.writing() as db:
-            insert_mails(db, mails)
+            insert_mails(db, mails, self.now())
+
+    def taken(self, account: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """The known ones of these keys."""
+        with self._db.reading() as db:
+            rows = db.rows(
+                "select key, uid, print from dk_once where account=? and at>? and key in (select value from json_each(?))",
+                (account, self.now() - REMEMBERED, json.dumps(keys)),
+            )
+        return {key: (uid, print_) for key, uid, print_ in rows}
 
     def open_lanes(self) -> OpenLanes:
         """Lanes to claim from, or when to look again."""
@@ -187,7 +192,7 @@ class SQLiteStorage:
         """Give up leases that were not started."""
         with self._db.writing() as db:
             db.run_many(
-                "update dk_mail set state=0, token='', server='' where token=? and state in (1, 2) and state=1",  # so: its index
+                "update dk_mail set state=0, token='', server='' where token=? and state in (1, 2) and state=1",  # its index
                 [(token,) for token in tokens],
             )
 
@@ -210,15 +215,33 @@ class SQLiteStorage:
                 db.run("update dk_mail set lane=? where lane=? and state in (0, 4, 5)", (target, id_))
             db.run("update dk_lane set blocked_until=0 where account=? and route=?", (account, to))
 
-    def cancel(self, account: str, route: str) -> None:
+    def cancel(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[int, ...]:
         """Bury what waits."""
+        where, values = keeping.condition(account, wanted)
         with self._db.writing() as db:
             rows = db.rows(
                 "select m.id from dk_mail m join dk_lane l on l.id=m.lane"
-                " where l.account=? and l.route=? and m.state in (0, 4)",
-                (account, route),
+                f" where {where} and m.state in (0, 4) and m.id>? order by m.id limit ?",
+                [*values, after, limit],
             )
-            recovery.bury(db, self.now(), [id_ for (id_,) in rows], "cancelled")
+            ids = tuple(id_ for (id_,) in rows)
+            recovery.bury(db, self.now(), ids, "cancelled")
+        return ids
+
+    def prune(self, account: str, before: int, limit: int) -> int:
+        """Drop old dead mail."""
+        with self._db.writing() as db:
+            return keeping.prune(db, self.now(), account, before, limit)
+
+    def prune_log(self, account: str, before: int, limit: int, after: int = 0) -> tuple[int, int]:
+        """Drop old lines of the log."""
+        with self._db.writing() as db:
+            return keeping.prune_log(db, self.now(), account, before, limit, after)
+
+    def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
+        """Blank lines of the log."""
+        with self._db.writing() as db:
+            return keeping.scrub(db, account, words, uids, limit, after)
 
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """Attachments by content hash."""
@@ -230,15 +253,25 @@ class SQLiteStorage:
     def mail(self, uid: str) -> MailRow | None:
         """One mail."""
         with self._db.reading() as db:
-            found = db.row(f"{_MAIL} where m.uid=?", (uid,))
-        return _mail_row(found) if found else None
+            found = db.row(f"{keeping.MAIL} where m.uid=?", (uid,))
+        return mail_row(found) if found else None
 
-    def mails(self, account: str, state: MailState | None, limit: int) -> tuple[MailRow, ...]:
+    def mails(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[MailRow, ...]:
         """Mails, oldest first."""
-        where, values = ("", []) if state is None else (" and m.state=?", [state])
+        where, values = keeping.condition(account, wanted)
         with self._db.reading() as db:
-            rows = db.rows(f"{_MAIL} where l.account=?{where} order by m.id limit ?", [account, *values, limit])
-        return tuple(_mail_row(row) for row in rows)
+            rows = db.rows(f"{keeping.MAIL} where {where} and m.id>? order by m.id limit ?", [*values, after, limit])
+        return tuple(mail_row(row) for row in rows)
+
+    def letters(self, account: str, limit: int, after: int = 0) -> tuple[tuple[MailRow, bytes], ...]:
+        """Mails with their letters, oldest first."""
+        with self._db.reading() as db:
+            return keeping.letters(db, account, limit, after)
+
+    def lanes(self, account: str) -> tuple[LaneRow, ...]:
+        """Lanes with mail."""
+        with self._db.reading() as db:
+            return keeping.lanes(db, account)
 
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
         """Mail by route and state."""
@@ -285,30 +318,12 @@ class SQLiteStorage:
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     rows = db.rows(
-        "select id, uid, cost, attempts, expires, expiries from dk_mail where lane=? and state=0"
+        "select id, uid, cost, attempts, expires, case when due>0 then since-due else 0 end, expiries"
+        " from dk_mail where lane=? and state=0"
         " order by priority desc, id limit ?",
         (lane, want),
     )
-    suspect = next((place for place, row in enumerate(rows) if row[5] >= _ALONE), None)
+    suspect = next((place for place, row in enumerate(rows) if row[6] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple(Head(*row[:5]) for row in rows)
-
-
-def _mail_row(row: tuple[Any, ...]) -> MailRow:
-    names = (
-        "uid",
-        "account",
-        "route",
-        "stream",
-        "state",
-        "server",
-        "reason",
-        "attempts",
-        "due",
-        "expires",
-        "blocked_until",
-        "blocked_by",
-    )
-    values = dict(zip(names, row, strict=True))
-    return MailRow(**{**values, "state": MailState(values["state"])})
+    return tuple(Head(*row[:6]) for row in rows)
