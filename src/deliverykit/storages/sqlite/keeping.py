@@ -10,7 +10,7 @@ from deliverykit.storages.sqlite.recovery import note
 from deliverykit.storages.sqlite.steps import REMEMBERED, forget
 from deliverykit.words.clock import NEVER
 
-__all__ = ["MAIL", "condition", "lanes", "letters", "mail_row", "prune", "prune_log", "scrub", "served"]
+__all__ = ["COLUMNS", "MAIL", "lanes", "letters", "mail_row", "matching", "prune", "prune_log", "scrub", "served"]
 
 _COLUMNS = {
     "uid": "m.uid", "account": "l.account", "route": "l.route", "stream": "l.stream", "state": "m.state", "server": "m.server",
@@ -18,7 +18,8 @@ _COLUMNS = {
     "blocked_until": "l.blocked_until", "blocked_by": "l.blocked_by", "since": "m.since", "id": "m.id", "key": "l.key",
 }  # fmt: skip
 _FROM = "from dk_mail m join dk_lane l on l.id=m.lane"
-MAIL = f"select {', '.join(_COLUMNS.values())} {_FROM}"
+COLUMNS = ", ".join(_COLUMNS.values())
+MAIL = f"select {COLUMNS} {_FROM}"
 """What :func:`mail_row` reads, but for its condition."""
 
 
@@ -28,8 +29,15 @@ def mail_row(row: Sequence[Any]) -> MailRow:
     return MailRow(**{**values, "state": MailState(values["state"])})
 
 
-def condition(account: str, wanted: Wanted) -> tuple[str, list[Any]]:
-    """A filter as a condition on :data:`MAIL`, with its values."""
+def matching(columns: str, account: str, wanted: Wanted, limit: int, after: int, *, more: str = "") -> tuple[str, list[Any]]:
+    """The statement for a page of mails that are wanted, oldest first, with its values."""
+    where, values = _condition(account, wanted)
+    # Ids are looked up one by one; all else goes by the account's lanes, whose index tells the states.
+    source = _FROM if wanted.uids is None else _FROM.replace("join", "cross join")
+    return f"select {columns} {source} where {where}{more} and m.id>? order by m.id limit ?", [*values, after, limit]
+
+
+def _condition(account: str, wanted: Wanted) -> tuple[str, list[Any]]:
     parts: list[tuple[str, Any]] = [("l.account=?", account)]
     if wanted.uids is not None:
         parts.append(("m.uid in (select value from json_each(?))", json.dumps(wanted.uids)))
@@ -46,8 +54,7 @@ def condition(account: str, wanted: Wanted) -> tuple[str, list[Any]]:
 def letters(db: Connection, account: str, limit: int, after: int) -> tuple[tuple[MailRow, bytes], ...]:
     """A page of mails with what was written."""
     rows = db.rows(
-        f"select {', '.join(_COLUMNS.values())}, b.body {_FROM} join dk_letter b on b.mail=m.id"
-        " where l.account=? and m.id>? order by m.id limit ?",
+        f"select {COLUMNS}, b.body {_FROM} join dk_letter b on b.mail=m.id where l.account=? and m.id>? order by m.id limit ?",
         (account, after, limit),
     )
     return tuple((mail_row(row[:-1]), row[-1]) for row in rows)

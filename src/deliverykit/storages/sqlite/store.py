@@ -217,13 +217,8 @@ class SQLiteStorage:
 
     def cancel(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[int, ...]:
         """Bury what waits."""
-        where, values = keeping.condition(account, wanted)
         with self._db.writing() as db:
-            rows = db.rows(
-                "select m.id from dk_mail m join dk_lane l on l.id=m.lane"
-                f" where {where} and m.state in (0, 4) and m.id>? order by m.id limit ?",
-                [*values, after, limit],
-            )
+            rows = db.rows(*keeping.matching("m.id", account, wanted, limit, after, more=" and m.state in (0, 4)"))
             ids = tuple(id_ for (id_,) in rows)
             recovery.bury(db, self.now(), ids, "cancelled")
         return ids
@@ -258,9 +253,8 @@ class SQLiteStorage:
 
     def mails(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[MailRow, ...]:
         """Mails, oldest first."""
-        where, values = keeping.condition(account, wanted)
         with self._db.reading() as db:
-            rows = db.rows(f"{keeping.MAIL} where {where} and m.id>? order by m.id limit ?", [*values, after, limit])
+            rows = db.rows(*keeping.matching(keeping.COLUMNS, account, wanted, limit, after))
         return tuple(mail_row(row) for row in rows)
 
     def letters(self, account: str, limit: int, after: int = 0) -> tuple[tuple[MailRow, bytes], ...]:
