@@ -1,8 +1,9 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
+from deliverykit.engine.erasing import Erased
 from deliverykit.engine.rooms.health import HealthView
-from deliverykit.engine.rooms.outbox import Doubt, LogEntry, Mail
+from deliverykit.engine.rooms.outbox import Doubt, LaneView, LogEntry, Mail, Pruned
 from deliverykit.engine.rooms.servers import QuotaView
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
 from deliverykit.furnishing import Options
@@ -50,9 +51,11 @@ __all__ = [
     "DrainReport",
     "EnqueueInterrupted",
     "Env",
+    "Erased",
     "Explanation",
     "HealthView",
     "InDoubt",
+    "LaneView",
     "LeastUsed",
     "LogEntry",
     "Mail",
@@ -65,6 +68,7 @@ __all__ = [
     "Options",
     "Pause",
     "Priority",
+    "Pruned",
     "QuotaView",
     "Rate",
     "RollingQuota",

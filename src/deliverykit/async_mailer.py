@@ -10,10 +10,11 @@ from weakref import WeakSet
 from deliverykit.colours import AwaitingPorts
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
+from deliverykit.engine.erasing import Erased, erase
 from deliverykit.engine.explain import explain
 from deliverykit.engine.intake import enqueue
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.rooms.accounts import Accounts, Budgets
+from deliverykit.engine.rooms.accounts import Accounts, Brake, Budgets
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
@@ -22,6 +23,8 @@ from deliverykit.engine.worker import Stream
 from deliverykit.furnishing import Options, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.route import DEFAULT_ROUTE
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 from deliverykit.words.results import DrainReport, Explanation, SendResult
@@ -42,27 +45,56 @@ class AsyncAccountMailer:
         self.budgets: Budgets = Budgets(context, ports, account)
         self.outbox: Outbox = Outbox(context, ports, account)
 
-    async def send(self, message: Message, *, route: str = DEFAULT_ROUTE) -> SendResult:
+    async def send(
+        self, message: Message, *, route: str = DEFAULT_ROUTE, server: str | DeliveryServer | None = None
+    ) -> SendResult:
         """Try to send now; the result tells of every attempt.
 
         It waits for a pace up to ``max_wait``, never for quota: mail that cannot go now is queued
-        (or refused, on a route that rejects). Raises :class:`~deliverykit.MessageError`,
+        (or refused, on a route that rejects). With ``server=`` it goes through exactly this one, which must be
+        ACTIVE: its quota, pace and forced sender hold, and mail that cannot go now is refused, never
+        queued. Handed in again with the ``idempotency_key`` of the last 24 hours nothing is done, and the
+        result tells how the first mail stands (``repeated``, and no attempts). Raises :class:`~deliverykit.MessageError`,
         :class:`~deliverykit.ConfigurationError` or :class:`~deliverykit.NotFound` for what the caller
         can mend and :class:`~deliverykit.StorageError`; what an ESP or a limit says is in the result.
         """
-        return await send(self._context, self._ports, self._account, message, route)
+        only = server.id if isinstance(server, DeliveryServer) else server
+        return await send(self._context, self._ports, self._account, message, route, only)
 
     async def enqueue(self, messages: Iterable[Message], *, route: str = DEFAULT_ROUTE, chunk: int | None = None) -> list[str]:
         """Write messages down for a worker; durable on return. Their ids, in order.
 
         All or none; with ``chunk=`` it commits by so many, so that an endless source needs no memory,
         and :class:`~deliverykit.EnqueueInterrupted` says how far it came. A message that no server of
-        the route can ever carry is refused by name.
+        the route can ever carry is refused by name. One whose ``idempotency_key`` was handed in within the
+        last 24 hours is not written down again; its id is that of the first.
         """
         ids = await enqueue(self._context, self._ports, self._account, messages, route, chunk)
         for worker in list(self._workers):
             worker.nudge()
         return ids
+
+    async def pause_all(self, reason: str) -> None:
+        """Stop the whole account. Nothing more is admitted once this has returned, in any process; tests neither.
+
+        What is on its way finishes, mail is still taken in, and servers keep the status they have. It lasts,
+        through restarts too, until :meth:`resume_all`; ``explain`` and ``send`` say the reason.
+        """
+        await Brake(self._context, self._ports, self._account).pull(reason)
+
+    async def resume_all(self) -> None:
+        """End what :meth:`pause_all` began; what waits looks again at once. Repeatable."""
+        await Brake(self._context, self._ports, self._account).release()
+
+    async def erase(self, address: str | Address) -> Erased:
+        """Remove a person from mail that waits, is dead or in doubt, and from the delivery log.
+
+        Mail to this person alone is gone, mail to others as well goes to those only; where only blind copies
+        are left, each of them gets a mail of their own (dead mail and mail in doubt is dropped then). It does not stop new
+        mail: that is for the host. What may be on the wire is named, not touched. A line of the log
+        (``erased``) tells of each mail, and names nobody.
+        """
+        return await erase(self._context, self._ports, self._account, address)
 
     async def explain(self, message: Message, *, route: str = DEFAULT_ROUTE) -> Explanation:
         """Which server would take it now, when it could go, and why not the others. Spends and writes nothing."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, key, mail, step
 
-from deliverykit.contracts.storage import Change, Claim, Doubted, MailState, Step, Storage, View, rest_of
+from deliverykit.contracts.storage import Change, Claim, Doubted, MailState, Step, Storage, View, Wanted, rest_of
 from deliverykit.testing import ManualClock
 
 READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState
@@ -191,6 +191,7 @@ class Outbox(RuleBasedStateMachine):
                 row.expiries += 1
                 if row.state is SENDING:
                     row.doubted = True
+                    row.attempts += 1
                     row.state, rest = rest_of(row.resend, row.resends, row.expires - now)
                     row.due, row.resends = now + rest if rest else 0, row.resends + (row.state is SCHEDULED)
                 elif row.expiries >= 3:
@@ -213,7 +214,7 @@ class Outbox(RuleBasedStateMachine):
     def every_mail_stands_where_the_model_has_it(self) -> None:
         if not hasattr(self, "storage"):
             return
-        rows = self.storage.mails(ACCOUNT, None, 10_000)
+        rows = self.storage.mails(ACCOUNT, Wanted(), 10_000)
         assert [row.uid for row in rows] == sorted(self.rows, key=lambda uid: self.rows[uid].order)
         found: dict[str, Any] = {row.uid: (row.state, row.attempts) for row in rows}
         assert found == {uid: (row.state, row.attempts) for uid, row in self.rows.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from storage_kit import KEY, claimed, key, lane_of, mail, step, uids
 
-from deliverykit.contracts.storage import Claim, Step, Storage
+from deliverykit.contracts.storage import Claim, Step, Storage, Wanted
 from deliverykit.storages import open_storage
 from deliverykit.storages.sqlite import SQLiteStorage, recovery
 from deliverykit.storages.sqlite.connection import Connection
@@ -98,7 +98,7 @@ def test_a_full_disk_loses_nothing_and_acknowledges_nothing(tmp_path: Path) -> N
     storage._db.run(f"pragma max_page_count={pages[0] + 4}")  # type: ignore[index]
     with pytest.raises(StorageError, match="full"):
         storage.enqueue([mail("b"), mail("c", letter=bytes(1_000_000))])
-    assert [row.uid for row in storage.mails("default", None, 9)] == ["a"]
+    assert [row.uid for row in storage.mails("default", Wanted(), 9)] == ["a"]
     storage._db.run("pragma max_page_count=1000000")
     storage.enqueue([mail("b")])
     storage.close()

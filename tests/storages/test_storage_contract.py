@@ -25,7 +25,7 @@ from storage_kit import (
     uids,
 )  # fmt: skip
 
-from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View
+from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View, Wanted
 from deliverykit.testing import ManualClock
 from deliverykit.words.errors import ClockError
 
@@ -114,9 +114,9 @@ def test_accounts_are_apart(storage: Storage) -> None:
     assert storage.accounts() == (ACCOUNT, "acme")
     assert [one.id for one in storage.snapshot("acme").documents] == ["two"]
     assert looked(storage).records == ({},)
-    assert [row.uid for row in storage.mails("acme", None, 10)] == ["b"]
+    assert [row.uid for row in storage.mails("acme", Wanted(), 10)] == ["b"]
     assert storage.counts(ACCOUNT) == {("news", READY): 1}
-    storage.cancel("acme", "news")
+    storage.cancel("acme", Wanted(route="news"), 99)
     assert state(storage, "a") is READY
 
 
@@ -472,22 +472,22 @@ def test_a_route_is_moved_or_cancelled_but_for_what_flies(storage: Storage, cloc
     claimed(storage, lane_of(storage, "a"))
     assert (storage.waiting(ACCOUNT, "news"), storage.waiting(ACCOUNT, "other")) == (True, False)
     storage.move(ACCOUNT, "news", "other")
-    assert {row.uid: row.route for row in storage.mails(ACCOUNT, None, 9)} == {
+    assert {row.uid: row.route for row in storage.mails(ACCOUNT, Wanted(), 9)} == {
         "a": "news",
         "b": "other",
         "c": "other",
         "d": "other",
     }
     assert storage.counts(ACCOUNT) == {("news", LEASED): 1, ("other", READY): 2, ("other", SCHEDULED): 1}
-    storage.cancel(ACCOUNT, "other")
-    assert {(row.uid, row.state, row.reason) for row in storage.mails(ACCOUNT, DEAD, 9)} == {
+    storage.cancel(ACCOUNT, Wanted(route="other"), 99)
+    assert {(row.uid, row.state, row.reason) for row in storage.mails(ACCOUNT, Wanted(states=(DEAD,)), 9)} == {
         (u, DEAD, "cancelled") for u in "bcd"
     }
     assert storage.waiting(ACCOUNT, "news")
     assert not storage.waiting(ACCOUNT, "other")
     assert storage.carried(ACCOUNT, "s")
     assert not storage.carried("acme", "s")
-    assert [row.uid for row in storage.mails(ACCOUNT, None, 2)] == ["a", "b"]
+    assert [row.uid for row in storage.mails(ACCOUNT, Wanted(), 2)] == ["a", "b"]
 
 
 # -- restart ------------------------------------------------------------------------------------------------------
@@ -500,11 +500,11 @@ def test_everything_outlives_a_restart(kind: str, tmp_path: Path, clock: ManualC
     first.enqueue([mail("a", files={"h": b"x"}), mail("b"), mail("c", state=SCHEDULED, due=clock.now() + 9)])
     step(first, documents=(document("one"),), log=(line("b"),))
     claimed(first, want=1)
-    before = (first.mails(ACCOUNT, None, 9), looked(first), first.snapshot(ACCOUNT), first.log("b"), first.open_lanes())
+    before = (first.mails(ACCOUNT, Wanted(), 9), looked(first), first.snapshot(ACCOUNT), first.log("b"), first.open_lanes())
     first.close()
     second = OPENERS[kind](tmp_path, clock)
     assert (
-        second.mails(ACCOUNT, None, 9),
+        second.mails(ACCOUNT, Wanted(), 9),
         looked(second),
         second.snapshot(ACCOUNT),
         second.log("b"),

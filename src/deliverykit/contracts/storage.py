@@ -25,16 +25,21 @@ __all__ = [
     "Head",
     "Lane",
     "LaneKey",
+    "LaneRow",
     "Leased",
     "LogLine",
     "MailRow",
     "MailState",
     "NewMail",
+    "Once",
     "OpenLanes",
+    "Overtaken",
     "Snapshot",
     "Step",
     "Storage",
+    "Taken",
     "View",
+    "Wanted",
     "rest_of",
 ]
 
@@ -88,6 +93,24 @@ class Head:
     expires: int
     resend: int = 0
     resends: int = 0
+    late: int = 0
+    """How many ms after its own time (``send_at``, a retry) it came due; waiting for quota is not in it."""
+
+
+@frozen
+class Once:
+    """What keeps a mail from being written down twice: a key (hashed), and what tells its message from another."""
+
+    key: str
+    print: str
+
+
+class Taken(Exception):
+    """A mail's ``once`` key was written down within the last 24 hours: nothing of this step or batch becomes true."""
+
+
+class Overtaken(Exception):
+    """A change of a strict step came too late: nothing of the step becomes true."""
 
 
 @frozen(kw_only=True)
@@ -108,6 +131,8 @@ class NewMail:
     """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
     letter: bytes = field(repr=False)
     files: Mapping[str, bytes] = field(factory=dict, repr=False)
+    once: Once | None = None
+    """Remembered for 24 hours in its account, whatever becomes of the mail; :class:`Taken` where it is there already."""
 
 
 @frozen(kw_only=True)
@@ -130,6 +155,11 @@ class Change:
     resends: int | None = None
     """Given where the attempt of ``server`` is of unknown fate: how often the mail will have been sent again. The
     store notes the server and the instant with it."""
+    afresh: bool = False
+    """Whether attempts and lost leases are counted from nought again."""
+    letter: bytes | None = field(default=None, repr=False)
+    """Another letter in place of the old one, which encloses the same files; ``cost`` is what it costs."""
+    cost: int = 0
 
 
 @frozen(kw_only=True)
@@ -190,6 +220,8 @@ class Step(Generic[R_co]):
     documents: tuple[Document, ...] = ()
     wake: bool = False
     """Quota may have come back: the account's lanes are looked at again; with more than one key, every account's."""
+    strict: bool = False
+    """Whether nothing becomes true, and :class:`Overtaken` is raised, where a change comes too late."""
 
 
 class Decide(Protocol[R_co]):
@@ -207,6 +239,8 @@ class Claim:
     leases: Mapping[int, str] = field(factory=dict)
     """Server by mail id."""
     expired: tuple[int, ...] = ()
+    late: tuple[int, ...] = ()
+    """To be buried with the reason ``late``."""
     blocked_until: int = 0
     """0: the lane stays open."""
     blocked_by: str = ""
@@ -260,8 +294,46 @@ class MailRow:
     expires: int
     blocked_until: int
     blocked_by: str
+    since: int
+    """Since when it waits (written down, or scheduled anew), is in doubt, or dead."""
+    id: int
+    key: str
+    """Its lane's."""
     doubt_at: int = 0
     """When an attempt of it was last found to be of unknown fate; 0: none was."""
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """Which mails of an account. Each field that is given narrows it."""
+
+    uids: tuple[str, ...] | None = None
+    states: tuple[MailState, ...] = ()
+    route: str | None = None
+    stream: str | None = None
+    server: str | None = None
+    reason: str | None = None
+    """Contained in the mail's; the case of ASCII letters does not count."""
+    since: int | None = None
+    """Those that have stood as they stand since this instant, or later."""
+    before: int | None = None
+    """Those that have stood as they stand since before this instant."""
+
+
+@frozen(kw_only=True)
+class LaneRow:
+    """A lane with mail, as the last look of a worker left it."""
+
+    key: LaneKey
+    counts: Mapping[MailState, int]
+    blocked_by: str
+    """What stopped its head; counts only while ``blocked_until`` lies ahead."""
+    blocked_until: int
+    blocked_since: int
+    """Since when nothing of what is ready in it could go."""
+    pacing: bool
+    due: int
+    """The earliest time of its scheduled mail; NEVER where there is none."""
 
 
 @frozen(kw_only=True)
@@ -329,7 +401,10 @@ class Storage(Protocol):
 
     # -- the primitive and its sibling ------------------------------------------------------------
     def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, frozenset[int]]:
-        """Let ``decide`` look at ``keys`` and make its step true; also the ids of changes that came too late."""
+        """Let ``decide`` look at ``keys`` and make its step true; also the ids of changes that came too late.
+
+        Raises :class:`Taken`, and nothing becomes true, where an insert's ``once`` key is there already.
+        """
         ...
 
     def claim(
@@ -340,7 +415,11 @@ class Storage(Protocol):
 
     # -- the outbox -------------------------------------------------------------------------------
     def enqueue(self, mails: Sequence[NewMail]) -> None:
-        """Write them all down, or none; durable on return."""
+        """Write them all down, or none; durable on return. Raises :class:`Taken` as :meth:`transact` does."""
+        ...
+
+    def taken(self, account: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Of these ``once`` keys those written down within the last 24 hours: the first mail's uid, and its print."""
         ...
 
     def open_lanes(self) -> OpenLanes:
@@ -372,8 +451,23 @@ class Storage(Protocol):
         """Let what waits on a route wait on another."""
         ...
 
-    def cancel(self, account: str, route: str) -> None:
-        """Bury what waits on a route, with the reason ``cancelled``."""
+    def cancel(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[int, ...]:
+        """Bury the first ``limit`` that are wanted and wait, of ids above ``after``, as ``cancelled``; their ids."""
+        ...
+
+    def prune(self, account: str, before: int, limit: int) -> int:
+        """Drop up to ``limit`` mails that have been dead since before this instant, a line of the log each; how many."""
+        ...
+
+    def prune_log(self, account: str, before: int, limit: int, after: int = 0) -> tuple[int, int]:
+        """Drop lines older than this instant among the ``limit`` behind line ``after``; how many, and where to go on (0: done).
+
+        Lines of mail that is still here, and of mail whose ``once`` key is remembered, stay.
+        """
+        ...
+
+    def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
+        """Blank what the log tells of these mails, and lines with one of these words, as :meth:`prune_log` goes through it."""
         ...
 
     def in_doubt(self, account: str, which: Doubted) -> tuple[MailRow, ...]:
@@ -393,8 +487,16 @@ class Storage(Protocol):
         """One mail of the outbox; ``None`` once it is done with."""
         ...
 
-    def mails(self, account: str, state: MailState | None, limit: int) -> tuple[MailRow, ...]:
-        """Mails of the outbox, oldest first."""
+    def mails(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[MailRow, ...]:
+        """The first ``limit`` mails that are wanted, of ids above ``after``, oldest first."""
+        ...
+
+    def letters(self, account: str, limit: int, after: int = 0) -> tuple[tuple[MailRow, bytes], ...]:
+        """The first ``limit`` mails of ids above ``after`` with their letters, oldest first."""
+        ...
+
+    def lanes(self, account: str) -> tuple[LaneRow, ...]:
+        """The lanes that have mail, in order of making."""
         ...
 
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:

@@ -49,6 +49,8 @@ class Refusal:
     at: int
     by: str
     paces: bool = False
+    braked: bool = False
+    """Whether the whole account is paused, whatever its quotas."""
 
 
 @frozen

@@ -155,7 +155,7 @@ class Catalog:
         return config.version > 0 and config.account.timezone == self._timezone
 
     def _read(self, account: str, snapshot: Snapshot) -> Config:
-        by_kind: dict[str, list[Document]] = {"account": [], "server": [], "route": [], "budget": [], "removed": []}
+        by_kind: dict[str, list[Document]] = {kind: [] for kind in ("account", "server", "route", "budget", "removed", "brake")}
         for document in snapshot.documents:
             by_kind[document.kind].append(document)
         accounts = [self._archive.read_account(document) for document in by_kind["account"]]
@@ -163,6 +163,7 @@ class Catalog:
         routes = [self._archive.read_route(account, document) for document in by_kind["route"]]
         budgets = {document.id: self._archive.read_budget(document) for document in by_kind["budget"]}
         owner = accounts[0] if accounts else Account(id=account, timezone=self._timezone or UTC)
+        owner = evolve(owner, paused="".join(self._archive.read_brake(document) for document in by_kind["brake"]))
         return Config(
             version=snapshot.version,
             account=owner,

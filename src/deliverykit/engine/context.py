@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
 from deliverykit.contracts.provider import Provider
+from deliverykit.contracts.router import Router
 from deliverykit.contracts.storage import Decide, LaneKey, Storage
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Catalog, Config, Stale
@@ -83,10 +84,10 @@ class Context:
         value = source[reference.name]
         return value() if callable(value) else value
 
-    def ticket(self, message: Message, config: Config, route: str) -> Ticket:
-        """What decides who may carry a message, without what the host lets drop."""
+    def ticket(self, message: Message, members: Iterable[DeliveryServer], router: Router | None = None) -> Ticket:
+        """What decides who of these may carry a message, ordered by this router, without what the host lets drop."""
         wanted = message if self.on_unsupported == "error" else stripped(message, DROPPABLE)
-        return Ticket.of(wanted, config.members(route), config.route(route).strategy)
+        return Ticket.of(wanted, members, router)
 
     def fitted(self, message: Message, provider: Provider) -> Message:
         """The message without what this ESP cannot carry and the host lets drop."""

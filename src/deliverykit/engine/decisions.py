@@ -1,17 +1,19 @@
 """Asking for leave: the decide objects that admit mail, each in one atomic step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Protocol
 
 from attrs import evolve, field, frozen
 
 from deliverykit.contracts.storage import Change, Claim, Head, LaneKey, MailState, NewMail, Step, View
-from deliverykit.engine.admission import Grant, Refusal, admit
+from deliverykit.engine.admission import Admission, Grant, Refusal, admit
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.lanes import Ticket
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
 
-__all__ = ["ClaimHeads", "Illegible", "Place", "Placed", "Readmit", "keeps", "waits_for"]
+__all__ = ["ClaimHeads", "Illegible", "Place", "Placed", "Readmit", "braked", "keeps", "waits_for"]
 
 
 @frozen(kw_only=True)
@@ -47,23 +49,26 @@ class ClaimHeads:
         self.config.current(view)
         self.grants.clear()
         expired = tuple(head.id for head in view.heads if head.expires <= view.now)
-        heads = [head for head in view.heads if head.expires > view.now]
+        late = tuple(head.id for head in view.heads if head.expires > view.now and self._late(head))
+        gone = Claim(expired=expired, late=late)
+        heads = [head for head in view.heads if head.id not in (*expired, *late)]
         if not heads:
-            return Step(result=Claim(expired=expired))
-        candidates = self.config.candidates(self.route, self.ticket)
-        admission = admit(candidates, [head.cost for head in heads], view.records, view.now)
+            return Step(result=gone)
+        admission = _asked(self, [head.cost for head in heads], view)
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
         refusal = admission.refusal
+        if refusal is not None and refusal.braked:
+            return Step(result=evolve(gone, blocked_until=refusal.at, blocked_by=refusal.by))
         if refusal is not None and not refusal.paces and self.ticket.tried and not admission.grants:
-            return Step(result=Claim(expired=expired), changes=tuple(self._afresh(head, refusal, view.now) for head in heads))
+            return Step(result=gone, changes=tuple(self._afresh(head, refusal, view.now) for head in heads))
         if refusal is not None and not refusal.paces and not self.config.legible(self.route):
             if not admission.grants:
                 raise Illegible
             refusal = None
         return Step(
-            result=Claim(
+            result=evolve(
+                gone,
                 leases={id_: grant.server for id_, grant in self.grants.items()},
-                expired=expired,
                 blocked_until=refusal.at if refusal else 0,
                 blocked_by=refusal.by if refusal else "",
                 pacing=refusal.paces if refusal else False,
@@ -71,11 +76,44 @@ class ClaimHeads:
             records=admission.records,
         )
 
+    def _late(self, head: Head) -> bool:
+        """Whether it came due after all that its route waits for mail whose time has passed."""
+        most = self.route.max_lateness
+        if head.resends:
+            return False  # it may have gone already: it is in doubt, or resent as it was told, and never just dead
+        return most is not None and head.late > most // timedelta(milliseconds=1)
+
     def _afresh(self, head: Head, refusal: Refusal, now: int) -> Change:
         """Those not passed over in this round have no quota: another round after a back-off, not after their window."""
         lane = evolve(self.lane, key=self.ticket.afresh().encode())
         return Change(id=head.id, was=MailState.READY, state=MailState.SCHEDULED, lane=lane,
                       due=_back(now, self.wait(head.attempts), refusal), reason=refusal.by)  # fmt: skip
+
+
+class _Question(Protocol):
+    """What every question for leave names."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def route(self) -> Route: ...
+
+    @property
+    def ticket(self) -> Ticket: ...
+
+
+def braked(config: Config) -> Refusal | None:
+    """Why nobody may go while the account is paused as a whole."""
+    return Refusal(NEVER, f"the account is paused: {config.account.paused}", braked=True) if config.account.paused else None
+
+
+def _asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
+    """Who may go; nobody while the account is paused as a whole."""
+    config = question.config
+    if (refusal := braked(config)) is not None:
+        return Admission((), refusal, (None,) * len(view.records))
+    return admit(config.candidates(question.route, question.ticket), costs, view.records, view.now)
 
 
 def _back(now: int, wait: float, refusal: Refusal) -> int:
@@ -100,7 +138,7 @@ class Place:
     def __call__(self, view: View) -> Step[Placed]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         self.config.current(view)
-        admission = admit(self.config.candidates(self.route, self.ticket), [self.mail.cost], view.records, view.now)
+        admission = _asked(self, [self.mail.cost], view)
         if admission.grants:
             grant = admission.grants[0]
             row = evolve(self.mail, state=MailState.SENDING, server=grant.server, lease_until=view.now + self.lease)
@@ -134,7 +172,7 @@ class Readmit:
     def __call__(self, view: View) -> Step[Placed]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         self.config.current(view)
-        admission = admit(self.config.candidates(self.route, self.ticket), [self.cost], view.records, view.now)
+        admission = _asked(self, [self.cost], view)
         if admission.grants:
             grant = admission.grants[0]
             change = Change(uid=self.uid, token=self.token, state=MailState.SENDING, server=grant.server)
@@ -145,7 +183,7 @@ class Readmit:
             return Step(result=Placed(refusal=refusal, now=view.now))
         state = MailState.READY if self.keep else None
         change = Change(uid=self.uid, token=self.token, state=state, lane=self.lane, reason=refusal.by)
-        if self.keep and self.ticket.tried:
+        if self.keep and self.ticket.tried and not refusal.braked:
             refusal = Refusal(_back(view.now, self.wait, refusal), refusal.by)
             lane = evolve(self.lane, key=self.ticket.afresh().encode())
             change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)

@@ -8,7 +8,7 @@ from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission import Admission, Grant, Refusal, Standings, admit
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import keeps
+from deliverykit.engine.decisions import braked, keeps
 from deliverykit.engine.gates import CIRCUIT, circuit
 from deliverykit.engine.intake import never
 from deliverykit.engine.lanes import Ticket
@@ -27,7 +27,7 @@ async def explain(context: Context, ports: Ports, account: str, message: Message
     config.usable(route)
 
     def make(config: Config) -> Survey:
-        ticket = context.ticket(message, config, route)
+        ticket = context.ticket(message, config.members(route), config.route(route).strategy)
         return Survey(config=config, route=route, ticket=ticket, message=message, patience=context.max_wait)
 
     return await context.decided(ports, account, make)
@@ -72,6 +72,8 @@ class Survey:
 
     def _admission(self, standings: Standings) -> Admission:
         """As ``send()`` would be answered; where only a pace refuses, when it asks again, as long as it does."""
+        if (refusal := braked(self.config)) is not None:
+            return Admission((), refusal, (None,) * len(standings.records))
         now, patience = standings.now, self.patience
         while True:
             admission = admit(standings.candidates, [self._cost], standings.records, now)
@@ -98,7 +100,8 @@ class Survey:
             later = moment(grant.start) if grant.start > now else None
             return evolve(plain, server=grant.server, goes_at=later, status=SendStatus.ACCEPTED)
         at = moment(refusal.at if refusal else NEVER)
-        return evolve(plain, goes_at=at, status=SendStatus.QUEUED if keep else SendStatus.REJECTED)
+        words = refusal.by if refusal is not None and refusal.braked else ""
+        return evolve(plain, goes_at=at, status=SendStatus.QUEUED if keep else SendStatus.REJECTED, reason=words)
 
     def _instead(self, standings: Standings, able: Sequence[DeliveryServer], taker: str) -> str | None:
         """Who would come first if every server were in the order and had quota; ``None`` where that is the taker."""
@@ -119,6 +122,8 @@ class Survey:
         if grant is not None and grant.server == server.id:
             later = grant.start > standings.now
             return evolve(view, verdict="takes it" if later else "takes it now", at=moment(grant.start) if later else None)
+        if (refusal := braked(self.config)) is not None:
+            return evolve(view, verdict="waits", reason=refusal.by)
         if server.id not in standings.candidates.gates:
             return evolve(view, reason="; ".join(self.ticket.refuses(server)))
         order = standings.order(self._cost)

@@ -9,6 +9,7 @@ from deliverykit.contracts.storage import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context, lane_of
 from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.once import once_of, write_down
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
@@ -21,8 +22,10 @@ from deliverykit.words.outcomes import InDoubt
 __all__ = ["checked", "enqueue", "never", "new_mail"]
 
 
-def checked(context: Context, config: Config, message: object, route: str) -> tuple[Message, Ticket]:
-    """The message and its ticket, or the error that says what to mend: at the earliest moment."""
+def checked(
+    context: Context, config: Config, message: object, route: str, only: DeliveryServer | None = None
+) -> tuple[Message, Ticket]:
+    """The message and its ticket, or the error that says what to mend: at the earliest moment. ``only``: by this server."""
     if not isinstance(message, Message):
         raise MessageError(
             f"expected a Message, got {type(message).__name__}; Message.from_email() takes the standard library's"
@@ -33,15 +36,17 @@ def checked(context: Context, config: Config, message: object, route: str) -> tu
             f"to: {visible} people would see each other's addresses "
             f"(max_visible_recipients is {context.max_visible_recipients}); enqueue one message each"
         )
-    config.usable(route)
-    members = config.members(route)
+    router = config.usable(route).strategy if only is None else None
+    members = config.members(route) if only is None else (only,)
     if not members:
         raise ConfigurationError(f"route {route!r} has no delivery server; add one with mailer.servers.add(…)")
-    ticket = context.ticket(message, config, route)
+    ticket = context.ticket(message, members, router)
     refusals = {server.name: never(config, server, message, ticket) for server in members}
     if all(refusals.values()):
         reasons = {name: "; ".join(why) for name, why in refusals.items()}
         listed = ". ".join(f"{name}: {why}" for name, why in reasons.items())
+        if only is not None:
+            raise Unsupported(f"server {only.name!r} can never carry this message: {reasons[only.name]}", reasons)
         if message.sender is None and all(server.sender is None for server in members):
             raise Unsupported(
                 f"sender: the message has none and no server of route {route!r} forces one; give sender=", reasons
@@ -68,17 +73,19 @@ def new_mail(context: Context, message: Message, account: str, route: Route, tic
     """A message as it is written down, with the word on what becomes of it in doubt: its own, or its route's."""
     letter, files = pack(message)
     due = instant(message.send_at) if message.send_at else 0
+    waits = due > context.clock.now()
     return NewMail(
         uid=context.new_id(),
         lane=lane_of(account, route.name, message, ticket),
         cost=len(message.recipients),
         priority=message.priority,
-        state=MailState.SCHEDULED if due > context.clock.now() else MailState.READY,
-        due=due,
+        state=MailState.SCHEDULED if waits else MailState.READY,
+        due=due if waits else 0,
         expires=instant(message.expires_at) if message.expires_at else NEVER,
         resend=context.lease if (message.in_doubt or route.in_doubt) is InDoubt.RESEND else 0,
         letter=letter,
         files=files,
+        once=once_of(message, letter),
     )
 
 
@@ -100,12 +107,12 @@ async def enqueue(
             if taken is None:
                 break
             rows = [new_mail(context, *_with(context, config, one, route, account)) for one in taken]
-            await ports.store(context.storage.enqueue, rows)
+            written = await write_down(context, ports, account, taken, rows)
         except Exception as error:
             if chunk is None:
                 raise
             raise EnqueueInterrupted(f"enqueue stopped after {len(ids)} messages: {error}", ids) from error
-        ids += [row.uid for row in rows]
+        ids += written
     return ids
 
 

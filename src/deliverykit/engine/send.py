@@ -10,13 +10,15 @@ from deliverykit.engine.gates import circuit
 from deliverykit.engine.intake import checked, new_mail
 from deliverykit.engine.journey import Flight, fly
 from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.once import once
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling import Settle
 from deliverykit.engine.verdicts import Next, Verdict
-from deliverykit.records.route import Route
+from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer, Status
+from deliverykit.routers import Priority
 from deliverykit.words.clock import moment
-from deliverykit.words.errors import MessageError
+from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Unknown
 from deliverykit.words.results import Attempt, SendResult, SendStatus
@@ -28,27 +30,55 @@ _ROUNDS = 20
 """Each round closes, pauses or passes over a server, so this many are never needed; it only ends what a bug would spin."""
 
 
-async def send(context: Context, ports: Ports, account: str, message: Message, route_name: str) -> SendResult:
+async def send(
+    context: Context, ports: Ports, account: str, message: Message, route_name: str, only: str | None = None
+) -> SendResult:
     """Try now. See ``Mailer.send``."""
     config = await ports.store(context.catalog.fresh, account)
-    message, ticket = checked(context, config, message, route_name)
-    route = config.route(route_name)
+    server = None if only is None else _chosen(config, only, route_name)
+    message, ticket = checked(context, config, message, route_name, server)
+    route = config.route(route_name) if server is None else _through(server)
     mail = new_mail(context, message, account, route, ticket)
     if mail.resend and not keeps(route):
         raise MessageError(
-            f"in_doubt: route {route_name!r} rejects what cannot go now, so nothing waits on it to be sent again; "
+            f"in_doubt: {_named(route_name, server)} what cannot go now, so nothing waits on it to be sent again; "
             "give in_doubt='hold', or use another route"
         )
-    if mail.expires <= context.clock.now():
-        raise MessageError("expires_at: lies in the past; the message would never be sent")
-    if mail.state is MailState.SCHEDULED:
-        if not keeps(route):
-            raise MessageError(
-                f"send_at: route {route_name!r} rejects what cannot go now; leave send_at out, or use another route"
-            )
-        await ports.store(context.storage.enqueue, [mail])
-        return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
-    return await Sending(context, ports, account, message, mail, ticket, route=route).run()
+
+    async def first() -> SendResult:
+        if mail.expires <= context.clock.now():
+            raise MessageError("expires_at: lies in the past; the message would never be sent")
+        if mail.state is MailState.SCHEDULED:
+            if not keeps(route):
+                words = _named(route_name, server)
+                raise MessageError(f"send_at: {words} what cannot go now; leave send_at out, or use another route")
+            await ports.store(context.storage.enqueue, [mail])
+            return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
+        return await Sending(context, ports, account, message, mail, ticket, route=route).run()
+
+    return await once(context, ports, account, message, mail, first)
+
+
+def _named(route: str, server: DeliveryServer | None) -> str:
+    return f"route {route!r} rejects" if server is None else "send(server=…) refuses"
+
+
+def _chosen(config: Config, id_: str, route: str) -> DeliveryServer:
+    """The one server that ``send(server=…)`` names."""
+    if route != DEFAULT_ROUTE:
+        raise ConfigurationError(f"server: give server={id_!r} or route={route!r}, not both")
+    server = config.server(id_)
+    if not server.active:
+        why = f": {server.reason}" if server.reason else ""
+        raise ConfigurationError(f"server {server.name!r} is {server.status.value.upper()}{why}; only an ACTIVE one sends")
+    return server
+
+
+def _through(server: DeliveryServer) -> Route:
+    """A route of this server alone, on which nothing is kept to wait. It has no name: no lane of it has a worker."""
+    return Route(
+        account=server.account, name="", servers=(server.id,), strategy=Priority(), when_exhausted=WhenExhausted.REJECT
+    )
 
 
 @define
@@ -75,6 +105,11 @@ class Sending:
         self.patience = self.context.max_wait
 
     @property
+    def single(self) -> bool:
+        """Whether one server alone may send it: then there is one attempt."""
+        return not self.route.name
+
+    @property
     def keep(self) -> bool:
         """Whether the outbox takes it over when it cannot go now."""
         return self.test is None and keeps(self.route)
@@ -94,7 +129,7 @@ class Sending:
             verdict = await fly(self.context, self.ports, flight)
             assert verdict is not None  # noqa: S101  nobody else can hold a row that was born under our token
             await self._land(flight, verdict)
-            if verdict.next is not Next.AGAIN or self.test is not None:
+            if verdict.next is not Next.AGAIN or self.single:
                 break
             if verdict.pass_over is not None:
                 self.ticket = self.ticket.passing(flight.server.id, for_good=verdict.pass_over)
@@ -126,7 +161,7 @@ class Sending:
         route = self.route
         if self.test is not None:
             config = _on_trial(config, self.test)
-        else:
+        elif not self.single:
             route = config.route(self.route.name)
         if first:
             return Place(
@@ -162,7 +197,7 @@ class Sending:
         """A test's row always goes; a mail whose route rejects is not scheduled."""
         if self.test is not None and verdict.next is not Next.DONE:
             return evolve(verdict, next=Next.DEAD, brake=False)
-        if not self.keep and verdict.next is Next.LATER:
+        if not self.keep and (verdict.next is Next.LATER or (self.single and verdict.next is Next.AGAIN)):
             return evolve(verdict, next=Next.DEAD)
         return verdict
 
@@ -173,7 +208,7 @@ class Sending:
             status=SendStatus.QUEUED if self.keep else SendStatus.REJECTED,
             id=self.mail.uid,
             attempts=self.attempts,
-            reason=f"no quota: {placed.refusal.by}" if placed.refusal else "",
+            reason=_words(placed),
             goes_at=moment(waits_for(placed)),
         )
 
@@ -192,6 +227,12 @@ class Sending:
             reason=f"it may have gone, and is sent again: {verdict.reason}" if later and doubtful else verdict.reason,
             goes_at=moment(self.context.clock.now() + round(verdict.delay * 1000)) if later else None,
         )
+
+
+def _words(placed: Placed) -> str:
+    """Why a mail did not get leave."""
+    refusal = placed.refusal
+    return "" if refusal is None else refusal.by if refusal.braked else f"no quota: {refusal.by}"
 
 
 def _on_trial(config: Config, server: DeliveryServer) -> Config:

@@ -18,3 +18,5 @@ class Account:
     limits: tuple[Limit, ...] = ()
     broken: str = ""
     """What to mend where this process cannot read its limits; then none of its servers carries mail here."""
+    paused: str = ""
+    """The reason given to ``pause_all``, until ``resume_all``: nothing of it is admitted."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from deliverykit.contracts.limit import Limit
@@ -33,6 +34,14 @@ class Archive:
             raise ConfigurationError(f"account {account.id!r} is BROKEN and cannot be written: {account.broken}")
         return _document("account", account.id, {"timezone": account.timezone, "limits": self._limits(account.limits)})
 
+    def brake(self, reason: str) -> Document:
+        """Why nothing of an account is admitted; ``""`` takes it away. Apart, so that a BROKEN account can have one."""
+        return _document("brake", "account", {"reason": reason}) if reason else Document(kind="brake", id="account", data=None)
+
+    def read_brake(self, document: Document) -> str:
+        """The reason again."""
+        return str(_data(document)["reason"])
+
     def budget(self, budget: Budget) -> Document:
         """A budget as a document."""
         return _document("budget", budget.name, {"limits": self._limits(budget.limits)})
@@ -50,6 +59,7 @@ class Archive:
                 "strategy": strategy,
                 "when_exhausted": route.when_exhausted,
                 "in_doubt": route.in_doubt,
+                "max_lateness": None if route.max_lateness is None else route.max_lateness // timedelta(milliseconds=1),
                 "version": route.version,
             },
         )
@@ -106,6 +116,7 @@ class Archive:
             strategy=strategy,
             when_exhausted=WhenExhausted(data["when_exhausted"]),
             in_doubt=InDoubt(data["in_doubt"]),
+            max_lateness=None if data["max_lateness"] is None else timedelta(milliseconds=data["max_lateness"]),
             version=data["version"],
             broken=broken,
         )

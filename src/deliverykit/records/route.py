@@ -1,6 +1,7 @@
 """A delivery route: its servers, who orders them, and what happens when the first has no quota left."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -36,6 +37,8 @@ class Route:
     strategy: Router
     when_exhausted: WhenExhausted
     in_doubt: InDoubt = InDoubt.HOLD
+    max_lateness: timedelta | None = None
+    """Mail that comes due (its ``send_at``, a retry) later than this after its time is dead with the reason ``late``."""
     version: int = 1
     broken: str = ""
     """What to mend where this process cannot read its router; then it orders nobody here. Another process may."""

@@ -156,6 +156,13 @@ def in_doubt(value: str | None) -> InDoubt | None:
         raise MessageError(f"in_doubt: {value!r} is none of {', '.join(InDoubt)}; leave it out for the route's") from None
 
 
+def idempotency_key(value: str) -> str:
+    """``Message.idempotency_key``, checked."""
+    if len(key := one_line(value, "idempotency_key")) > 255:
+        raise MessageError(f"idempotency_key: {len(key)} characters; at most 255")
+    return key
+
+
 def send_at(value: datetime | None) -> datetime | None:
     """``Message.send_at``, checked."""
     return _instant(value, "send_at")

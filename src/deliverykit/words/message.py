@@ -40,6 +40,8 @@ class Message:
     mail that queues on its own; ``priority`` (higher first) orders within it. ``send_at`` is waited
     for in the outbox; a message not on its way by ``expires_at`` is never sent. ``in_doubt`` says what
     becomes of it when nobody knows whether it has gone: ``"hold"`` or ``"resend"``; ``None`` is the route's word.
+    A message handed in again with the ``idempotency_key`` it was handed in with in the last 24 hours is not written
+    down a second time.
 
     Raises :class:`~deliverykit.MessageError` naming the field, what is wrong with it and the mend.
     """
@@ -65,6 +67,7 @@ class Message:
     send_at: datetime | None = field(default=None, converter=fields.send_at)
     expires_at: datetime | None = field(default=None, converter=fields.expires_at)
     in_doubt: InDoubt | None = field(default=None, converter=fields.in_doubt)
+    idempotency_key: str = field(default="", converter=fields.idempotency_key)
     extra: Mapping[str, Mapping[str, Any]] = field(factory=dict, converter=fields.extra, repr=False)
 
     def __attrs_post_init__(self) -> None:

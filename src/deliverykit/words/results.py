@@ -54,6 +54,8 @@ class SendResult:
     goes_at: datetime | None = None
     proof: bool = False
     """Of ``send_test`` only: whether the server may now be activated."""
+    repeated: bool = False
+    """Whether nothing was done, and this tells how the first mail with the same ``idempotency_key`` stands now."""
 
     def __bool__(self) -> bool:
         return self.status in (SendStatus.ACCEPTED, SendStatus.QUEUED)

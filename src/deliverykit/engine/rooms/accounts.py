@@ -14,7 +14,7 @@ from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, NotFound
 
-__all__ = ["Accounts", "Budgets"]
+__all__ = ["Accounts", "Brake", "Budgets"]
 
 Quota = Limit | Sequence[Limit] | None
 Pausing = timedelta | RateLimiter | None
@@ -85,6 +85,29 @@ class Accounts(Room):
 
         changed: Account = await self.context.decided(self.ports, id, make)
         return changed
+
+
+class Brake(Room):
+    """``mailer.pause_all`` and ``resume_all``: one account, as a whole."""
+
+    async def pull(self, reason: str) -> None:
+        """Admit nothing more."""
+        if not isinstance(reason, str) or not reason.strip():
+            raise ConfigurationError(f"reason: {reason!r}; say why, for explain() and send() tell it")
+
+        def make(config: Config) -> Amendment:
+            return Amendment(config=config, result=None, documents=(self.context.archive.brake(reason),))
+
+        await self.amend(make)
+
+    async def release(self) -> None:
+        """Admit again."""
+
+        def make(config: Config) -> Amendment:
+            gone = (self.context.archive.brake(""),) if config.account.paused else ()
+            return Amendment(config=config, result=None, documents=gone)
+
+        await self.amend(make)
 
 
 class Budgets(Room):

@@ -1,18 +1,38 @@
-"""Looking into the outbox and the delivery log, and settling what is in doubt."""
+"""Looking into the outbox and the delivery log, putting the outbox in order, and settling what is in doubt."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from deliverykit.contracts.storage import Doubted, MailRow, MailState
+from deliverykit.contracts.storage import (
+    Change,
+    Doubted,
+    LaneKey,
+    LaneRow,
+    LogLine,
+    MailRow,
+    MailState,
+    Overtaken,
+    Step,
+    View,
+    Wanted,
+)
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.rooms.room import Room
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant, moment
 from deliverykit.words.errors import ConfigurationError, NotFound
 
-__all__ = ["Doubt", "LogEntry", "Mail", "Outbox"]
+__all__ = ["Doubt", "LaneView", "LogEntry", "Mail", "Outbox", "Pruned", "cancelled"]
+
+R = TypeVar("R")
+_PAGE = 500
+"""So many mails at a time: whoever sends meanwhile hardly waits."""
 
 
 @frozen(kw_only=True)
@@ -30,6 +50,46 @@ class Mail:
     goes_at: datetime | None
     """When it can go by itself; ``None`` now, or never without a change."""
     expires_at: datetime | None
+    since: datetime | None
+    """Since when it waits (handed in, or scheduled anew), is in doubt, or dead."""
+
+
+@frozen(kw_only=True)
+class LaneView:
+    """Mail of one route and stream that the same servers may carry: how much, and what it waits for.
+
+    As the last look of a worker left it: mail that no worker has looked at yet is not blocked.
+    """
+
+    route: str
+    stream: str
+    key: str
+    """What decides who may carry it, beside its route; ``""`` for plain mail."""
+    counts: Mapping[str, int]
+    """How many are in each state; every state is named."""
+    blocked: bool
+    """Whether what is ready must wait."""
+    blocked_by: str
+    """The limit it waits for, or what else keeps it; ``""`` where it is not blocked."""
+    blocked_since: datetime | None
+    """Since when nothing of it could go."""
+    goes_at: datetime | None
+    """When the next of it can go by itself, or comes due; ``None`` now, or never without a change (then ``blocked``)."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait: ready or scheduled."""
+        return self.counts["ready"] + self.counts["scheduled"]
+
+
+@frozen(kw_only=True)
+class Pruned:
+    """What ``outbox.prune`` dropped."""
+
+    dead: int
+    """Dead mails."""
+    log: int
+    """Lines of the delivery log."""
 
 
 @frozen(kw_only=True)
@@ -43,7 +103,7 @@ class Doubt:
     since: datetime | None
     reason: str
     attempts: int
-    """Attempts that were answered, or not in time; one whose worker was lost is not among them."""
+    """Attempts so far, the one of unknown fate among them."""
     expires_at: datetime | None
     """Once this has passed it is not sent again, whatever is said."""
 
@@ -69,10 +129,117 @@ class Outbox(Room):
             raise NotFound(f"no mail {id!r} in the outbox; what was accepted has left it, history({id!r}) tells")
         return _mail(row)
 
-    async def list(self, *, state: str | None = None, limit: int = 100) -> tuple[Mail, ...]:
-        """Mails, oldest first; of one state where given."""
-        wanted = None if state is None else _state(state)
+    async def list(
+        self,
+        *,
+        state: str | None = None,
+        ids: Iterable[str] | None = None,
+        route: str | None = None,
+        stream: str | None = None,
+        server: str | DeliveryServer | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        limit: int = 100,
+    ) -> tuple[Mail, ...]:
+        """Mails, oldest first; of what is given, those that fit all of it.
+
+        ``reason`` is contained in theirs. ``since`` and ``before`` are about :attr:`Mail.since`.
+        """
+        wanted = _wanted(ids, route, stream, server, reason, since, before)
+        if state is not None:
+            wanted = evolve(wanted, states=(_state(state),))
         return tuple(_mail(row) for row in await self.ports.store(self.context.storage.mails, self.account, wanted, limit))
+
+    async def lanes(self, *, route: str | None = None) -> tuple[LaneView, ...]:
+        """What waits where, by route, stream and who may carry it: how many, blocked since when, by what, until when."""
+        rows = await self.ports.store(self.context.storage.lanes, self.account)
+        now = await self.ports.store(self.context.storage.now)
+        return tuple(_lane(row, now) for row in rows if route is None or row.key.route == route)
+
+    async def cancel(
+        self,
+        *,
+        ids: Iterable[str] | None = None,
+        route: str | None = None,
+        stream: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+    ) -> int:
+        """Cancel what waits (ready or scheduled) and fits all that is given; how many.
+
+        They are dead with the reason ``cancelled``, which their history tells, and can be requeued. What a
+        worker has in its hands is not touched. Raises ``ConfigurationError`` where nothing is given.
+        """
+        wanted = _some(ids=ids, route=route, stream=stream, since=since, before=before)
+        return await cancelled(self, wanted)
+
+    async def requeue(
+        self,
+        *,
+        ids: Iterable[str] | None = None,
+        route: str | None = None,
+        stream: str | None = None,
+        server: str | DeliveryServer | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+    ) -> int:
+        """Put dead mail that fits all that is given back into the queue, as if it were new; how many.
+
+        Its attempts count from nought, and every server of its route is asked again. Mail whose
+        ``expires_at`` has passed stays dead. Raises ``ConfigurationError`` where nothing is given, or where
+        the route of such a mail is no longer there; nothing is requeued then.
+        """
+        given = _some(ids=ids, route=route, stream=stream, server=server, reason=reason, since=since, before=before)
+        wanted = evolve(given, states=(MailState.DEAD,))
+        config = await self.config()
+        for way in {row.key.route for row in await self.ports.store(self.context.storage.lanes, self.account)}:
+            if wanted.route in (None, way) and not _exists(config, way):
+                lost = await self.ports.store(self.context.storage.mails, self.account, evolve(wanted, route=way), 1)
+                if lost:
+                    raise ConfigurationError(f"requeue: route {way!r} of mail {lost[0].uid} is not there; add it first")
+        done = after = 0
+        while rows := await self.ports.store(self.context.storage.mails, self.account, wanted, _PAGE, after):
+            now = await self.ports.store(self.context.storage.now)
+            dead = [row for row in rows if row.expires > now]
+            with suppress(Overtaken):  # one of them is no longer dead: read this page again
+                await self._revived(dead)
+                done, after = done + len(dead), rows[-1].id
+        return done
+
+    async def _revived(self, rows: Sequence[MailRow]) -> None:
+        """Back in the queue, all or none; the servers they were kept from are asked again."""
+        changes = tuple(
+            Change(
+                id=row.id, was=MailState.DEAD, state=MailState.READY, afresh=True,
+                lane=LaneKey(row.account, row.route, row.stream, evolve(Ticket.decode(row.key), unfit=(), tried=()).encode()),
+            )
+            for row in rows
+        )  # fmt: skip
+        log = tuple(
+            LogLine(uid=row.uid, account=row.account, server=row.server, outcome="requeued", detail=row.reason) for row in rows
+        )
+        await self.context.decided(self.ports, self.account, lambda _: _Requeue(changes, log))
+
+    async def prune(self, *, older_than: timedelta) -> Pruned:
+        """Drop dead mail that has been dead for longer, with its letter, and older lines of the delivery log.
+
+        A line of the log tells of each mail dropped. The history of mail that is still in the outbox
+        stays, and that of mail whose ``idempotency_key`` is still known.
+        """
+        if not isinstance(older_than, timedelta) or older_than <= timedelta():
+            raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(days=30)")
+        store, storage = self.ports.store, self.context.storage
+        before = await store(storage.now) - older_than // timedelta(milliseconds=1)
+        dead = log = after = 0
+        while count := await store(storage.prune, self.account, before, _PAGE):
+            dead += count
+        while True:
+            count, after = await store(storage.prune_log, self.account, before, 10 * _PAGE, after)
+            log += count
+            if not after:
+                return Pruned(dead=dead, log=log)
 
     async def counts(self, *, route: str | None = None) -> Mapping[str, int]:
         """How many mails are in each state; every state is named."""
@@ -124,7 +291,7 @@ class Outbox(Room):
         if ids is None and server is None and route is None and before is None:
             raise ConfigurationError("resolve: say which mail is meant by ids=, server=, route= or before=")
         uids = None if ids is None else (ids,) if isinstance(ids, str) else tuple(ids)
-        which = Doubted(uids=uids, server=_id(server), route=_name(route), before=NEVER if before is None else _instant(before))
+        which = Doubted(uids=uids, server=_id(server), route=_name(route), before=_before(before))
         return await self.ports.store(self.context.storage.resolve, self.account, which, sent=bool(as_sent))
 
     async def history(self, id: str) -> tuple[LogEntry, ...]:
@@ -143,6 +310,79 @@ class Outbox(Room):
         )
 
 
+async def cancelled(room: Room, wanted: Wanted) -> int:
+    """Cancel what waits and is wanted, page by page; how many."""
+    done = after = 0
+    while ids := await room.ports.store(room.context.storage.cancel, room.account, wanted, _PAGE, after):
+        done, after = done + len(ids), ids[-1]
+    return done
+
+
+@frozen
+class _Requeue:
+    """Rows moved and lines written, all or none; what waits looks again."""
+
+    changes: tuple[Change, ...]
+    log: tuple[LogLine, ...]
+
+    def __call__(self, view: View) -> Step[None]:
+        return Step(result=None, changes=self.changes, log=self.log, wake=True, strict=True)
+
+
+def _exists(config: Config, route: str) -> bool:
+    try:
+        config.route(route)
+    except NotFound:
+        return False
+    return True
+
+
+def _some(**given: object) -> Wanted:
+    """A filter of which something is given: what acts on all mail must say so."""
+    if all(value is None for value in given.values()):
+        raise ConfigurationError(f"a filter is needed: give {', '.join(f'{name}=' for name in given)}")
+    fields = ("ids", "route", "stream", "server", "reason", "since", "before")
+    return _wanted(*(given.get(name) for name in fields))
+
+
+def _wanted(
+    ids: object, route: object, stream: object, server: object, reason: object, since: object, before: object
+) -> Wanted:
+    """A filter, each value of exactly its type: what filters by something else than was meant must not act."""
+    return Wanted(
+        uids=_given("ids", ids, _ids, "the ids of mails, such as ['…']"),
+        route=_given("route", route, _text, "the name of a route"),
+        stream=_given("stream", stream, _text, "the name of a stream"),
+        server=_given("server", server.id if isinstance(server, DeliveryServer) else server, _text, "a server, or its id"),
+        reason=_given("reason", reason, _text, "a part of the reason"),
+        since=_given("since", since, _instant, "an aware datetime"),
+        before=_given("before", before, _instant, "an aware datetime"),
+    )
+
+
+def _given(name: str, value: object, read: Callable[[object], R | None], hint: str) -> R | None:
+    if value is None:
+        return None
+    if (known := read(value)) is None:
+        raise ConfigurationError(f"{name}: {value!r}; give {hint}")
+    return known
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _ids(value: object) -> tuple[str, ...] | None:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return None
+    ids = tuple(value)
+    return ids if all(isinstance(one, str) for one in ids) else None
+
+
+def _instant(value: object) -> int | None:
+    return instant(value) if isinstance(value, datetime) and value.tzinfo is not None else None
+
+
 def _id(server: str | DeliveryServer | None) -> str | None:
     return server.id if isinstance(server, DeliveryServer) else server
 
@@ -151,11 +391,12 @@ def _name(route: str | Route | None) -> str | None:
     return route.name if isinstance(route, Route) else route
 
 
-def _instant(before: datetime) -> int:
-    try:
-        return instant(before)
-    except (AttributeError, ValueError):
-        raise ConfigurationError(f"before: {before!r}; give a datetime with a time zone") from None
+def _before(before: datetime | None) -> int:
+    if before is None:
+        return NEVER
+    if (at := _instant(before)) is None:
+        raise ConfigurationError(f"before: {before!r}; give a datetime with a time zone")
+    return at
 
 
 def _doubt(row: MailRow) -> Doubt:
@@ -190,4 +431,21 @@ def _mail(row: MailRow) -> Mail:
         attempts=row.attempts,
         goes_at=moment(at) if at else None,
         expires_at=moment(row.expires),
+        since=moment(row.since),
+    )
+
+
+def _lane(row: LaneRow, now: int) -> LaneView:
+    ready = row.counts.get(MailState.READY, 0)
+    blocked = ready > 0 and row.blocked_until > now
+    goes_at = NEVER if ready and not blocked else min(row.blocked_until if blocked else NEVER, row.due)
+    return LaneView(
+        route=row.key.route,
+        stream=row.key.stream,
+        key=row.key.key,
+        counts={state.name.lower(): row.counts.get(state, 0) for state in MailState},
+        blocked=blocked,
+        blocked_by=row.blocked_by if blocked else "",
+        blocked_since=moment(row.blocked_since) if blocked else None,
+        goes_at=moment(goes_at),
     )

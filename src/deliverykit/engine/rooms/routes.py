@@ -1,12 +1,14 @@
 """Delivery routes: added, changed, removed without losing what waits on them."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from attrs import evolve
 
 from deliverykit.contracts.router import Router
-from deliverykit.contracts.storage import Document
+from deliverykit.contracts.storage import Document, Wanted
 from deliverykit.engine.catalog import Config
+from deliverykit.engine.rooms.outbox import cancelled
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
@@ -17,6 +19,7 @@ from deliverykit.words.outcomes import InDoubt
 __all__ = ["Routes"]
 
 Strategy = Router | str
+_FIELDS = ("servers", "strategy", "when_exhausted", "in_doubt", "max_lateness")
 _STRATEGIES: dict[str, Router] = {"priority": Priority(), "round_robin": RoundRobin(), "least_used": LeastUsed()}
 
 
@@ -30,14 +33,17 @@ class Routes(Room):
         strategy: Strategy = "priority",
         when_exhausted: str | WhenExhausted = WhenExhausted.FAILOVER,
         in_doubt: str | InDoubt = InDoubt.HOLD,
+        max_lateness: timedelta | None = None,
     ) -> Route:
         """Add a route over servers in this order.
 
         ``strategy`` is ``"priority"``, ``"round_robin"``, ``"least_used"``, ``Weighted({…})``, ``By("domain")``
         or your own router; ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. ``in_doubt`` is
         ``"hold"`` or ``"resend"`` (not beside ``"reject"``): what becomes of mail of unknown fate whose message does
-        not say. A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with
-        the same values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
+        not say. With ``max_lateness`` mail that comes due (its ``send_at``, a retry) more than so long after its time,
+        because nobody worked then, is dead with the reason ``late``; waiting for quota is not lateness. A route of the
+        name ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with the same values
+        returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
         """
         given = _ids(servers)
 
@@ -49,13 +55,13 @@ class Routes(Room):
                 strategy=self._strategy(strategy),
                 when_exhausted=_word(when_exhausted),
                 in_doubt=_doubt(in_doubt),
+                max_lateness=_lateness(max_lateness),
             )
             _agree(route)
             known = config.routes.get(name)
             if known is None:
                 return Amendment(config=config, result=route, documents=(self.context.archive.route(route),))
-            compared = ("servers", "strategy", "when_exhausted", "in_doubt")
-            differing = [one for one in compared if getattr(known, one) != getattr(route, one)]
+            differing = [one for one in _FIELDS if getattr(known, one) != getattr(route, one)]
             if differing:
                 raise AlreadyExists(
                     f"route {name!r} exists with other values in {', '.join(differing)}; use routes.update()", differing
@@ -81,6 +87,7 @@ class Routes(Room):
         strategy: Strategy | Unset = UNSET,
         when_exhausted: str | WhenExhausted | Unset = UNSET,
         in_doubt: str | InDoubt | Unset = UNSET,
+        max_lateness: timedelta | Unset | None = UNSET,
     ) -> Route:
         """Change what is given and keep the rest; mail that waits looks again at once.
 
@@ -96,6 +103,7 @@ class Routes(Room):
                 strategy=old.strategy if isinstance(strategy, Unset) else self._strategy(strategy),
                 when_exhausted=old.when_exhausted if isinstance(when_exhausted, Unset) else _word(when_exhausted),
                 in_doubt=old.in_doubt if isinstance(in_doubt, Unset) else _doubt(in_doubt),
+                max_lateness=old.max_lateness if isinstance(max_lateness, Unset) else _lateness(max_lateness),
                 version=old.version + 1,
                 broken=old.broken if isinstance(strategy, Unset) else "",
             )
@@ -118,7 +126,7 @@ class Routes(Room):
                 raise ConfigurationError(f"move_to: {name!r} is the route that is being removed")
             await self.ports.store(self.context.storage.move, self.account, name, move_to)
         elif cancel:
-            await self.ports.store(self.context.storage.cancel, self.account, name)
+            await cancelled(self, Wanted(route=name))
         if await self.ports.store(self.context.storage.waiting, self.account, name):
             raise ConfigurationError(
                 f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies"
@@ -160,6 +168,12 @@ def _members(config: Config, ids: tuple[str, ...]) -> tuple[str, ...]:
     if not ids:
         raise ConfigurationError("servers: a route needs at least one delivery server")
     return names(ids, "servers", config.servers)
+
+
+def _lateness(value: timedelta | None) -> timedelta | None:
+    if value is not None and (not isinstance(value, timedelta) or value <= timedelta()):
+        raise ConfigurationError(f"max_lateness: {value!r}; give a timedelta such as timedelta(hours=6), or None")
+    return value
 
 
 def _word(value: str | WhenExhausted) -> WhenExhausted:

@@ -53,15 +53,16 @@ def recover(db: Connection, now: int) -> None:
     due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
     for id_, lane, priority in due:
         overtake(db, lane, priority)
-        db.run("update dk_mail set state=0, server='' where id=?", (id_,))
+        db.run("update dk_mail set state=0, server='', since=? where id=?", (now, id_))
 
 
 def _doubt(db: Connection, now: int, id_: int, resends: int, state: MailState, rest: int) -> None:
     """Mail whose worker was lost while it was sending. The token stays: a late answer may still settle that attempt."""
     again, dead = state is MailState.SCHEDULED, state is MailState.DEAD
     db.run(
-        "update dk_mail set state=?, due=?, resends=?, doubt_at=?, doubt_server=server, reason=? where id=?",
-        (state, now + rest if again else 0, resends + again, now, "in_doubt" if dead else _LOST, id_),
+        "update dk_mail set state=?, due=?, resends=?, doubt_at=?, doubt_server=server, reason=?, since=?,"
+        " attempts=attempts+1 where id=?",
+        (state, now + rest if again else 0, resends + again, now, "in_doubt" if dead else _LOST, now, id_),
     )
     note(db, now, [id_], "dead" if dead else "in_doubt", f"in_doubt: {_LOST}" if dead else _LOST)
 
@@ -69,8 +70,8 @@ def _doubt(db: Connection, now: int, id_: int, resends: int, state: MailState, r
 def expire(db: Connection, now: int, ids: Sequence[int]) -> None:
     """Mail whose time is over: dead, but in doubt again where it may have gone."""
     _reopen(db, ids)
-    again = "update dk_mail set state=3, due=0, server=doubt_server, reason=? where id=? and doubt_at>0"
-    doubtful = [id_ for id_ in ids if db.run(again, (_EXPIRED, id_))]
+    again = "update dk_mail set state=3, due=0, server=doubt_server, reason=?, since=? where id=? and doubt_at>0"
+    doubtful = [id_ for id_ in ids if db.run(again, (_EXPIRED, now, id_))]
     note(db, now, doubtful, "in_doubt", _EXPIRED)
     bury(db, now, [id_ for id_ in ids if id_ not in doubtful], "expired")
 
@@ -86,12 +87,12 @@ def _reopen(db: Connection, ids: Sequence[int]) -> None:
 def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
     """Mail that will not be sent, with its reason."""
     _reopen(db, ids)
-    db.run_many("update dk_mail set state=5, token='', reason=? where id=?", [(reason, id_) for id_ in ids])
+    db.run_many("update dk_mail set state=5, token='', reason=?, since=? where id=?", [(reason, now, id_) for id_ in ids])
     note(db, now, ids, "dead", reason)
 
 
 def note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
-    """A line of the log for each."""
+    """A line of the log for each of these mails."""
     db.run_many(
         "insert into dk_log (at, uid, account, server, outcome, detail, provider_id)"
         " select ?, m.uid, l.account, m.server, ?, ?, '' from dk_mail m join dk_lane l on l.id=m.lane where m.id=?",

@@ -31,6 +31,7 @@ create table if not exists dk_lane (
   key           text not null,
   blocked_until integer not null default 0,
   blocked_by    text not null default '',
+  blocked_since integer not null default 0,
   pacing        integer not null default 0,
   served_at     integer not null default 0,
   unique (account, route, stream, key)
@@ -51,6 +52,7 @@ create table if not exists dk_mail (
   token       text not null default '',
   server      text not null default '',
   reason      text not null default '',
+  since       integer not null default 0,    -- waits, is in doubt or dead since
   resend       integer not null default 0,  -- ms of the first rest before mail of unknown fate goes again; 0: it is held
   resends      integer not null default 0,
   doubt_at     integer not null default 0,  -- the last attempt of unknown fate: when, and whose
@@ -70,6 +72,19 @@ create table if not exists dk_letter (mail integer primary key, body blob not nu
 create table if not exists dk_file (hash text primary key, content blob not null);
 create table if not exists dk_enclosed (mail integer not null, hash text not null, primary key (mail, hash)) without rowid;
 create index if not exists dk_enclosed_hash on dk_enclosed (hash);
+
+-- Idempotency keys, hashed, each for a day.
+create table if not exists dk_once (
+  id      integer primary key,
+  account text not null,
+  key     text not null,
+  at      integer not null,
+  uid     text not null,
+  print   text not null,
+  unique (account, key)
+);
+create index if not exists dk_once_at  on dk_once (at);
+create index if not exists dk_once_uid on dk_once (uid);
 
 create table if not exists dk_log (
   id          integer primary key,

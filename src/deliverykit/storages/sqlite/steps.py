@@ -5,10 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, NewMail, Step, View
+from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, NewMail, Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
 
-__all__ = ["applied", "insert_mails", "lane_id", "overtake", "view"]
+__all__ = ["REMEMBERED", "applied", "insert_mails", "lane_id", "overtake", "view"]
+
+REMEMBERED = 24 * 3_600_000
+"""How long, in ms, a ``once`` key is known."""
+_SWEPT = 10
+"""So many keys that are no longer known go with each new one: their number stays that of a day."""
 
 
 def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
@@ -40,8 +45,10 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
                 " on conflict (key) do update set seen=excluded.seen, record=excluded.record",
                 (key, seen.now, json.dumps(record, separators=(",", ":"))),
             )
-    insert_mails(db, step.inserts)
+    insert_mails(db, step.inserts, seen.now)
     late = frozenset(change.id for change in step.changes if not _changed(db, change, seen.now))
+    if late and step.strict:
+        raise Overtaken
     write_log(db, seen.now, step.log)
     if step.documents:
         write_documents(db, account, step.documents)
@@ -52,18 +59,20 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
     return late
 
 
-def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
+def insert_mails(db: Connection, mails: Iterable[NewMail], now: int) -> None:
     """New rows with their letters and files; a file that is there already is not stored again."""
     lanes: dict[LaneKey, int] = {}
     for mail in mails:
+        if mail.once is not None:
+            _remember(db, mail, now)
         if mail.lane not in lanes:
             lanes[mail.lane] = lane_id(db, mail.lane)
         lane = lanes[mail.lane]
         if mail.state is MailState.READY:
             overtake(db, lane, mail.priority)
         ((row,),) = db.rows(
-            "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until, resend)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
+            "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until, resend, since)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
             (
                 mail.uid,
                 lane,
@@ -76,12 +85,27 @@ def insert_mails(db: Connection, mails: Iterable[NewMail]) -> None:
                 mail.token,
                 mail.lease_until,
                 mail.resend,
+                now,
             ),
         )
         db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
         for digest, content in mail.files.items():
             db.run("insert into dk_file (hash, content) values (?, ?) on conflict do nothing", (digest, content))
             db.run("insert into dk_enclosed (mail, hash) values (?, ?) on conflict do nothing", (row, digest))
+
+
+def _remember(db: Connection, mail: NewMail, now: int) -> None:
+    """Bind a mail's ``once`` key to it for a day; :class:`Taken` undoes the whole transaction."""
+    assert mail.once is not None  # noqa: S101  asked for those that have one
+    account, key = mail.lane.account, mail.once.key
+    if db.row("select 1 from dk_once where account=? and key=? and at>?", (account, key, now - REMEMBERED)):
+        raise Taken(key)
+    db.run("delete from dk_once where id in (select id from dk_once where at<=? limit ?)", (now - REMEMBERED, _SWEPT))
+    db.run(
+        "insert into dk_once (account, key, at, uid, print) values (?, ?, ?, ?, ?)"
+        " on conflict (account, key) do update set at=excluded.at, uid=excluded.uid, print=excluded.print",
+        (account, key, now, mail.uid, mail.once.print),
+    )
 
 
 def overtake(db: Connection, lane: int, priority: int) -> None:
@@ -121,15 +145,20 @@ def _changed(db: Connection, change: Change, now: int) -> bool:
         sets["token"] = ""
     if change.resends is not None:
         sets |= {"resends": change.resends, "doubt_at": now, "doubt_server": change.server}
+    if change.state in (MailState.SCHEDULED, MailState.IN_DOUBT, MailState.DEAD) or change.afresh:
+        sets["since"] = now
+    if change.letter is not None:
+        sets["cost"] = change.cost
     if change.lane is not None:
         sets["lane"] = lane_id(db, change.lane)
     assignments = ", ".join(f"{column}=?" for column in sets)
-    return bool(
-        db.run(
-            f"update dk_mail set {assignments}, attempts=attempts+? where {where}",
-            [*sets.values(), int(change.spend), *values],
-        )
+    counts = "attempts=?, expiries=0" if change.afresh else "attempts=attempts+?"
+    done = db.rows(
+        f"update dk_mail set {assignments}, {counts} where {where} returning id", [*sets.values(), int(change.spend), *values]
     )
+    if change.letter is not None:
+        db.run_many("update dk_letter set body=? where mail=?", [(change.letter, row) for (row,) in done])
+    return bool(done)
 
 
 def forget(db: Connection, row: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deliverykit.contracts.storage import (
     Decide,
@@ -12,6 +12,7 @@ from deliverykit.contracts.storage import (
     Head,
     Lane,
     LaneKey,
+    LaneRow,
     Leased,
     LogLine,
     MailRow,
@@ -20,10 +21,12 @@ from deliverykit.contracts.storage import (
     OpenLanes,
     Snapshot,
     View,
+    Wanted,
 )
-from deliverykit.storages.sqlite import recovery
+from deliverykit.storages.sqlite import keeping, recovery
 from deliverykit.storages.sqlite.connection import Connection
-from deliverykit.storages.sqlite.steps import applied, as_counts, forget, insert_mails, lane_id, marks, view
+from deliverykit.storages.sqlite.keeping import MAIL, mail_row
+from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, forget, insert_mails, lane_id, marks, view
 from deliverykit.words.clock import NEVER, Clock
 from deliverykit.words.errors import ClockError
 
@@ -34,12 +37,6 @@ R = TypeVar("R")
 _HOUR = 3_600_000
 _ALONE = 2
 """A mail whose lease expired so often is claimed alone: it may be what kills its workers."""
-
-_MAIL = """
-    select m.uid, l.account, l.route, l.stream, m.state, m.server, m.reason, m.attempts, m.due, m.expires,
-      l.blocked_until, l.blocked_by, m.doubt_at
-    from dk_mail m join dk_lane l on l.id = m.lane
-"""
 
 
 class SQLiteStorage:
@@ -126,10 +123,8 @@ class SQLiteStorage:
             applied(db, lane.key.account, keys, seen, step)
             claim = step.result
             recovery.expire(db, seen.now, claim.expired)
-            db.run(
-                "update dk_lane set served_at=?, blocked_until=?, blocked_by=?, pacing=? where id=?",
-                (seen.now, claim.blocked_until, claim.blocked_by, claim.pacing, lane.id),
-            )
+            recovery.bury(db, seen.now, claim.late, "late")
+            keeping.served(db, seen.now, lane.id, claim)
             db.run_many(
                 "update dk_mail set state=1, lease_until=?, token=?, server=? where id=?",
                 [(seen.now + lease, token, server, id_) for id_, server in claim.leases.items()],
@@ -147,7 +142,16 @@ class SQLiteStorage:
     def enqueue(self, mails: Sequence[NewMail]) -> None:
         """All in one transaction."""
         with self._db.writing() as db:
-            insert_mails(db, mails)
+            insert_mails(db, mails, self.now())
+
+    def taken(self, account: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """The known ones of these keys."""
+        with self._db.reading() as db:
+            rows = db.rows(
+                "select key, uid, print from dk_once where account=? and at>? and key in (select value from json_each(?))",
+                (account, self.now() - REMEMBERED, json.dumps(keys)),
+            )
+        return {key: (uid, print_) for key, uid, print_ in rows}
 
     def open_lanes(self) -> OpenLanes:
         """Lanes to claim from, or when to look again."""
@@ -213,21 +217,34 @@ class SQLiteStorage:
                 db.run("update dk_mail set lane=? where lane=? and state in (0, 4, 5)", (target, id_))
             db.run("update dk_lane set blocked_until=0 where account=? and route=?", (account, to))
 
-    def cancel(self, account: str, route: str) -> None:
+    def cancel(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[int, ...]:
         """Bury what waits."""
         with self._db.writing() as db:
-            rows = db.rows(
-                "select m.id from dk_mail m join dk_lane l on l.id=m.lane"
-                " where l.account=? and l.route=? and m.state in (0, 4)",
-                (account, route),
-            )
-            recovery.bury(db, self.now(), [id_ for (id_,) in rows], "cancelled")
+            rows = db.rows(*keeping.matching("m.id", account, wanted, limit, after, more=" and m.state in (0, 4)"))
+            ids = tuple(id_ for (id_,) in rows)
+            recovery.bury(db, self.now(), ids, "cancelled")
+        return ids
+
+    def prune(self, account: str, before: int, limit: int) -> int:
+        """Drop old dead mail."""
+        with self._db.writing() as db:
+            return keeping.prune(db, self.now(), account, before, limit)
+
+    def prune_log(self, account: str, before: int, limit: int, after: int = 0) -> tuple[int, int]:
+        """Drop old lines of the log."""
+        with self._db.writing() as db:
+            return keeping.prune_log(db, self.now(), account, before, limit, after)
+
+    def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
+        """Blank lines of the log."""
+        with self._db.writing() as db:
+            return keeping.scrub(db, account, words, uids, limit, after)
 
     def in_doubt(self, account: str, which: Doubted) -> tuple[MailRow, ...]:
         """Mail in doubt, oldest first."""
         where, values = _doubted(account, which)
         with self._db.reading() as db:
-            return tuple(_mail_row(row) for row in db.rows(f"{_MAIL} where {where} order by m.id", values))
+            return tuple(mail_row(row) for row in db.rows(f"{MAIL} where {where} order by m.id", values))
 
     def resolve(self, account: str, which: Doubted, *, sent: bool) -> int:
         """All of it in one transaction."""
@@ -244,7 +261,10 @@ class SQLiteStorage:
                     forget(db, id_)
                 db.run_many("delete from dk_mail where id=?", ids)
             else:
-                db.run_many("update dk_mail set state=0, token='', server='', reason='', resends=resends+1 where id=?", ids)
+                db.run_many(
+                    "update dk_mail set state=0, token='', server='', reason='', resends=resends+1, since=? where id=?",
+                    [(now, id_) for (id_,) in ids],
+                )
                 db.run_many("update dk_lane set blocked_until=0 where id=?", [(lane,) for lane in {lane for _, lane in found}])
         return len(ids)
 
@@ -258,15 +278,24 @@ class SQLiteStorage:
     def mail(self, uid: str) -> MailRow | None:
         """One mail."""
         with self._db.reading() as db:
-            found = db.row(f"{_MAIL} where m.uid=?", (uid,))
-        return _mail_row(found) if found else None
+            found = db.row(f"{keeping.MAIL} where m.uid=?", (uid,))
+        return mail_row(found) if found else None
 
-    def mails(self, account: str, state: MailState | None, limit: int) -> tuple[MailRow, ...]:
+    def mails(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[MailRow, ...]:
         """Mails, oldest first."""
-        where, values = ("", []) if state is None else (" and m.state=?", [state])
         with self._db.reading() as db:
-            rows = db.rows(f"{_MAIL} where l.account=?{where} order by m.id limit ?", [account, *values, limit])
-        return tuple(_mail_row(row) for row in rows)
+            rows = db.rows(*keeping.matching(keeping.COLUMNS, account, wanted, limit, after))
+        return tuple(mail_row(row) for row in rows)
+
+    def letters(self, account: str, limit: int, after: int = 0) -> tuple[tuple[MailRow, bytes], ...]:
+        """Mails with their letters, oldest first."""
+        with self._db.reading() as db:
+            return keeping.letters(db, account, limit, after)
+
+    def lanes(self, account: str) -> tuple[LaneRow, ...]:
+        """Lanes with mail."""
+        with self._db.reading() as db:
+            return keeping.lanes(db, account)
 
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
         """Mail by route and state."""
@@ -313,17 +342,17 @@ class SQLiteStorage:
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     rows = db.rows(
-        "select id, uid, cost, attempts, expires, resend, resends, expiries from dk_mail where lane=? and state=0"
-        " order by priority desc, id limit ?",
+        "select id, uid, cost, attempts, expires, resend, resends, case when due>0 then since-due else 0 end, expiries"
+        " from dk_mail where lane=? and state=0 order by priority desc, id limit ?",
         (lane, want),
     )
-    suspect = next((place for place, row in enumerate(rows) if row[7] >= _ALONE), None)
+    suspect = next((place for place, row in enumerate(rows) if row[8] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple(Head(*row[:7]) for row in rows)
+    return tuple(Head(*row[:8]) for row in rows)
 
 
-def _doubted(account: str, which: Doubted) -> tuple[str, list[Any]]:
+def _doubted(account: str, which: Doubted) -> tuple[str, list[object]]:
     """The condition on ``dk_mail m`` and ``dk_lane l`` that picks mail in doubt, and its values."""
     given = {
         "l.account=?": account,
@@ -334,23 +363,3 @@ def _doubted(account: str, which: Doubted) -> tuple[str, list[Any]]:
     }
     used = {condition: value for condition, value in given.items() if value is not None}
     return " and ".join(["m.state=3", *used]), list(used.values())
-
-
-def _mail_row(row: tuple[Any, ...]) -> MailRow:
-    names = (
-        "uid",
-        "account",
-        "route",
-        "stream",
-        "state",
-        "server",
-        "reason",
-        "attempts",
-        "due",
-        "expires",
-        "blocked_until",
-        "blocked_by",
-        "doubt_at",
-    )
-    values = dict(zip(names, row, strict=True))
-    return MailRow(**{**values, "state": MailState(values["state"])})

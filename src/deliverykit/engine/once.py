@@ -1,0 +1,91 @@
+"""The same message handed in again: an idempotency key binds the first mail, and every later call is told of that one."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+
+from deliverykit.contracts.storage import MailState, NewMail, Once, Taken
+from deliverykit.engine.context import Context
+from deliverykit.engine.ports import Ports
+from deliverykit.records.letter import fingerprint
+from deliverykit.words.clock import moment
+from deliverykit.words.errors import MessageError
+from deliverykit.words.message import Message
+from deliverykit.words.results import SendResult, SendStatus
+
+__all__ = ["once", "once_of", "write_down"]
+
+
+def once_of(message: Message, letter: bytes) -> Once | None:
+    """The key as a storage keeps it: hashed, for hosts put addresses into keys."""
+    if not message.idempotency_key:
+        return None
+    return Once(hashlib.sha256(message.idempotency_key.encode()).hexdigest(), fingerprint(letter))
+
+
+async def once(
+    context: Context, ports: Ports, account: str, message: Message, mail: NewMail, first: Callable[[], Awaitable[SendResult]]
+) -> SendResult:
+    """What ``first`` comes to; where the key is bound already, how that mail stands, and nothing is done."""
+    while mail.once is not None:
+        (uid,) = await _bound(context, ports, account, [(message, mail)])
+        if uid != mail.uid:
+            return await _told(context, ports, uid)
+        with suppress(Taken):  # by another call, between the look and the writing: look again
+            return await first()
+    return await first()
+
+
+async def write_down(
+    context: Context, ports: Ports, account: str, messages: Sequence[Message], mails: Sequence[NewMail]
+) -> list[str]:
+    """All mails but those whose key is bound, durably; the ids by which each message is known, in order."""
+    while True:
+        ids = await _bound(context, ports, account, list(zip(messages, mails, strict=True)))
+        fresh = [mail for mail, uid in zip(mails, ids, strict=True) if mail.uid == uid]
+        with suppress(Taken):
+            await ports.store(context.storage.enqueue, fresh)
+            return ids
+
+
+async def _bound(context: Context, ports: Ports, account: str, given: Iterable[tuple[Message, NewMail]]) -> list[str]:
+    """The id each message is known by: that of the first mail under its key, here or in the store, or its own."""
+    given = list(given)
+    keys = list(dict.fromkeys(mail.once.key for _, mail in given if mail.once is not None))
+    known = dict(await ports.store(context.storage.taken, account, keys)) if keys else {}
+    ids = []
+    for message, mail in given:
+        if mail.once is None:
+            ids.append(mail.uid)
+            continue
+        uid, print_ = known.setdefault(mail.once.key, (mail.uid, mail.once.print))
+        if print_ != mail.once.print:
+            raise MessageError(
+                f"idempotency_key: {message.idempotency_key!r} stands for another message since less than 24 hours "
+                f"(mail {uid}); give this one a key of its own"
+            )
+        ids.append(uid)
+    return ids
+
+
+_STATUSES = {MailState.DEAD: SendStatus.REJECTED, MailState.IN_DOUBT: SendStatus.IN_DOUBT}
+_FLYING = (MailState.LEASED, MailState.SENDING)
+
+
+async def _told(context: Context, ports: Ports, uid: str) -> SendResult:
+    """How a mail stands: by its row, or where that is gone by the last line of its log."""
+    row = await ports.store(context.storage.mail, uid)
+    if row is not None:
+        waits = row.due if row.state is MailState.SCHEDULED else row.blocked_until if row.state is MailState.READY else 0
+        return SendResult(
+            status=_STATUSES.get(row.state, SendStatus.QUEUED),
+            id=uid,
+            reason=row.reason or ("is on its way" if row.state in _FLYING else row.blocked_by if waits else ""),
+            goes_at=moment(waits) if waits else None,
+            repeated=True,
+        )
+    lines = [line for _, line in await ports.store(context.storage.log, uid)]
+    accepted = next((line for line in lines if line.outcome == "accepted"), None)
+    if accepted is not None:
+        return SendResult(status=SendStatus.ACCEPTED, id=uid, provider_message_id=accepted.provider_message_id, repeated=True)
+    return SendResult(status=SendStatus.REJECTED, id=uid, reason=lines[-1].detail if lines else "", repeated=True)
