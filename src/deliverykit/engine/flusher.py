@@ -21,6 +21,9 @@ GATHER = 0.005
 RETRY = 0.5
 
 R = TypeVar("R")
+_Starts = list[tuple[Flight, asyncio.Future[bool]]]
+_Landings = list[tuple[Landing, asyncio.Future[None]]]
+"""What waits to be written, each with what its flight waits for."""
 
 
 @frozen
@@ -45,10 +48,9 @@ class Flusher:
     def __init__(self, context: Context, ports: Ports) -> None:
         self._context = context
         self._ports = ports
-        self._starts: list[tuple[Flight, asyncio.Future[bool]]] = []
-        self._landings: list[tuple[Landing, asyncio.Future[None]]] = []
+        self._starts: _Starts = []
+        self._landings: _Landings = []
         self._work = asyncio.Event()
-        self.failure: StorageError | None = None
 
     async def start(self, flight: Flight) -> bool:
         """Mark as ``sending``; whether the mail is still ours."""
@@ -75,8 +77,7 @@ class Flusher:
     async def _flush(self) -> None:
         starts, self._starts = self._starts, []
         landings, self._landings = self._landings, []
-        shares: dict[str, tuple[list[tuple[Flight, asyncio.Future[bool]]], list[tuple[Landing, asyncio.Future[None]]]]]
-        shares = defaultdict(lambda: ([], []))
+        shares: dict[str, tuple[_Starts, _Landings]] = defaultdict(lambda: ([], []))
         for flight, started in starts:
             shares[flight.lane.account][0].append((flight, started))
         for landing, landed in landings:
@@ -90,7 +91,6 @@ class Flusher:
             except Exception:  # noqa: BLE001  it is told of whatever landing raises it again
                 await self._one_by_one(account, to_start, to_settle)
                 continue
-            self.failure = None
             for flight, started in to_start:
                 _resolve(started, flight.row not in late)
             for _, landed in to_settle:
@@ -99,8 +99,8 @@ class Flusher:
     async def _one_by_one(
         self,
         account: str,
-        starts: list[tuple[Flight, "asyncio.Future[bool]"]],
-        landings: list[tuple[Landing, "asyncio.Future[None]"]],
+        starts: _Starts,
+        landings: _Landings,
     ) -> None:
         """A host's own limit raised while something was settled: that hurts its own mail only, whose lease then ends."""
         for _, started in starts:
@@ -118,8 +118,8 @@ class Flusher:
     async def _written(
         self,
         account: str,
-        starts: list[tuple[Flight, "asyncio.Future[bool]"]],
-        landings: list[tuple[Landing, "asyncio.Future[None]"]],
+        starts: _Starts,
+        landings: _Landings,
     ) -> frozenset[int]:
         flights = tuple(flight for flight, _ in starts)
         settled = tuple(landing for landing, _ in landings)
@@ -134,11 +134,10 @@ class Flusher:
     async def _postponed(
         self,
         error: StorageError,
-        starts: list[tuple[Flight, "asyncio.Future[bool]"]],
-        landings: list[tuple[Landing, "asyncio.Future[None]"]],
+        starts: _Starts,
+        landings: _Landings,
     ) -> None:
         """The storage does not answer: nothing starts, and what came back is kept and tried again."""
-        self.failure = error
         self._context.logger.error("the outbox cannot be written, %d verdicts wait: %s", len(landings), error)
         for _, started in starts:
             _resolve(started, False)
