@@ -3,8 +3,8 @@
 from deliverykit.async_mailer import AsyncMailer
 from deliverykit.engine.erasing import Erased
 from deliverykit.engine.rooms.health import HealthView
-from deliverykit.engine.rooms.outbox import Doubt, LaneView, LogEntry, Mail, Pruned
 from deliverykit.engine.rooms.servers import QuotaView
+from deliverykit.engine.rooms.views import Doubt, LaneView, LogEntry, Mail, Pruned
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
 from deliverykit.furnishing import Options
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota

@@ -6,7 +6,8 @@ import pytest
 from engine_kit import LEASE, World, claimed, eventually, message, messages, running, used
 
 from deliverykit import CalendarQuota, SendStatus
-from deliverykit.contracts.storage import Change, MailState, Step
+from deliverykit.contracts.books import Change, MailState
+from deliverykit.contracts.storage import Step
 
 
 @pytest.fixture

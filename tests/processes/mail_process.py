@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict
 from process_kit import ROUTE, FileClock, message, open_mailer, wait_at_gate
 
-from deliverykit.contracts.storage import LaneKey, NewMail
+from deliverykit.contracts.books import LaneKey, NewMail
 
 
 def main(given: dict[str, Any]) -> object:

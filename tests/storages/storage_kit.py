@@ -7,20 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deliverykit.contracts.storage import (
-    Change,
-    Claim,
-    Document,
-    Lane,
-    LaneKey,
-    Leased,
-    LogLine,
-    MailState,
-    NewMail,
-    Step,
-    Storage,
-    View,
-)  # fmt: skip
+from attrs import evolve
+
+from deliverykit.contracts.books import Change, Document, Lane, LaneKey, Leased, LogLine, MailRow, MailState, NewMail, Wanted
+from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.storages import open_storage
 from deliverykit.words.clock import NEVER, Clock
 
@@ -30,6 +20,7 @@ OPENERS: Mapping[str, Callable[[Path, Clock], Storage]] = {
 }
 DURABLE = [name for name in OPENERS if name != "memory"]
 ACCOUNT, KEY = "default", "account:default"
+EVERY = Wanted()
 LEASE = 60_000
 
 
@@ -97,3 +88,14 @@ __all__ = [
     "ACCOUNT", "DURABLE", "KEY", "LEASE", "NEVER", "OPENERS", "claimed", "document", "key", "lane_of", "line", "looked",
     "mail", "settled", "state", "step", "uids",
 ]  # fmt: skip
+
+
+def doubtful(storage: Storage, wanted: Wanted = EVERY, account: str = ACCOUNT) -> list[MailRow]:
+    """The mail in doubt that is wanted."""
+    return list(storage.mails(account, evolve(wanted, states=(MailState.IN_DOUBT,)), 10_000))
+
+
+def resolve(storage: Storage, wanted: Wanted = EVERY, account: str = ACCOUNT, *, sent: bool) -> int:
+    """Resolve all of it, in two pages; how many it was."""
+    first = storage.resolve(account, wanted, 1, sent=sent)
+    return len(first) + (len(storage.resolve(account, wanted, 10_000, first[-1], sent=sent)) if first else 0)

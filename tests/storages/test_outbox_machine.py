@@ -8,9 +8,10 @@ from attrs import define
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, key, mail, step
+from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, doubtful, key, mail, resolve, step
 
-from deliverykit.contracts.storage import Change, Claim, Doubted, MailState, Step, Storage, View, Wanted, rest_of
+from deliverykit.contracts.books import Change, MailState, Wanted, rest_of
+from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.testing import ManualClock
 
 READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState
@@ -238,12 +239,12 @@ class DoubtfulOutbox(Outbox):
     @rule(data=st.data(), sent=st.booleans())
     def resolve(self, data: st.DataObject, sent: bool) -> None:
         """By the host: what it says was sent is gone, what it wants sent again is ready unless it has expired."""
-        doubtful = [row.uid for row in self.storage.in_doubt(ACCOUNT, Doubted())]
-        assert doubtful == [uid for uid, row in self.rows.items() if row.state is IN_DOUBT]
-        chosen = data.draw(st.lists(st.sampled_from(doubtful), unique=True))
+        waiting = [row.uid for row in doubtful(self.storage)]
+        assert waiting == [uid for uid, row in self.rows.items() if row.state is IN_DOUBT]
+        chosen = data.draw(st.lists(st.sampled_from(waiting), unique=True))
         now = self.clock.now()
         fit = [uid for uid in chosen if sent or self.rows[uid].expires > now]
-        assert self.storage.resolve(ACCOUNT, Doubted(uids=tuple(chosen)), sent=sent) == len(fit)
+        assert resolve(self.storage, Wanted(uids=tuple(chosen)), sent=sent) == len(fit)
         for uid in fit:
             row = self.rows[uid]
             row.state, row.token, row.resends = READY, "", row.resends + 1

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from storage_kit import KEY, claimed, key, lane_of, mail, step, uids
 
-from deliverykit.contracts.storage import Claim, Step, Storage, Wanted
+from deliverykit.contracts.books import Wanted
+from deliverykit.contracts.storage import Claim, Step, Storage
 from deliverykit.storages import open_storage
 from deliverykit.storages.sqlite import SQLiteStorage, recovery
 from deliverykit.storages.sqlite.connection import Connection

@@ -25,7 +25,8 @@ from storage_kit import (
     uids,
 )  # fmt: skip
 
-from deliverykit.contracts.storage import Change, Claim, MailState, Step, Storage, View, Wanted
+from deliverykit.contracts.books import Change, MailState, Wanted
+from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.testing import ManualClock
 from deliverykit.words.errors import ClockError
 

@@ -3,14 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from storage_kit import ACCOUNT, LEASE, NEVER, claimed, key, line, mail, settled, state, step
+from storage_kit import LEASE, NEVER, claimed, doubtful, key, line, mail, resolve, settled, state, step
 
-from deliverykit.contracts.storage import RESENDS, Change, Doubted, MailState, Storage, rest_of
+from deliverykit.contracts.books import RESENDS, Change, MailState, Wanted, rest_of
+from deliverykit.contracts.storage import Storage
 from deliverykit.testing import ManualClock
 
 IN_DOUBT, SCHEDULED, READY, DEAD = MailState.IN_DOUBT, MailState.SCHEDULED, MailState.READY, MailState.DEAD
 REST = 1_000
-ALL = Doubted()
+ALL = Wanted()
 
 
 @given(resend=st.integers(1, 10**7), life=st.just(NEVER) | st.integers(-(10**6), 10**8))
@@ -49,7 +50,7 @@ def test_recovery_obeys_the_word(storage: Storage, clock: ManualClock) -> None:
     assert (state(storage, "held"), state(storage, "again")) == (IN_DOUBT, SCHEDULED)
     row = storage.mail("again")
     assert row is not None
-    assert (row.due, row.doubt_at) == (clock.now() + REST, clock.now())
+    assert (row.due, row.since) == (clock.now() + REST, clock.now())
     clock.advance(REST / 1000)
     storage.recover()
     (one,) = claimed(storage)
@@ -68,10 +69,10 @@ def test_a_verdict_of_unknown_fate_is_noted_with_its_server(storage: Storage, cl
     storage.release(["u"])
     clock.advance(4)
     storage.recover()
-    (row,) = storage.in_doubt(ACCOUNT, ALL)
+    (row,) = doubtful(storage, ALL)
     assert (row.uid, row.state, row.server) == ("m", IN_DOUBT, "s9")
     assert [one.outcome for _, one in storage.log("m")] == ["in_doubt"]
-    assert storage.resolve(ACCOUNT, ALL, sent=False) == 0
+    assert resolve(storage, ALL, sent=False) == 0
 
 
 def test_a_claim_that_finds_it_expired_leaves_it_in_doubt(storage: Storage, clock: ManualClock) -> None:
@@ -81,7 +82,7 @@ def test_a_claim_that_finds_it_expired_leaves_it_in_doubt(storage: Storage, cloc
     storage.release(["t"])
     claimed(storage, only=[], expired=(first.head.id, second.head.id))
     assert (state(storage, "plain"), state(storage, "may have gone")) == (DEAD, IN_DOUBT)
-    assert [row.server for row in storage.in_doubt(ACCOUNT, ALL)] == ["s9"]
+    assert [row.server for row in doubtful(storage, ALL)] == ["s9"]
 
 
 def test_a_late_answer_settles_it_while_it_rests_and_is_ready(storage: Storage, clock: ManualClock) -> None:
@@ -112,21 +113,21 @@ def doubts(storage: Storage, clock: ManualClock) -> Storage:
     ("which", "expected"),
     [
         (ALL, ["m1", "m2", "m3"]),
-        (Doubted(server="a"), ["m1", "m3"]),
-        (Doubted(route="x"), ["m1", "m2"]),
-        (Doubted(server="a", route="x"), ["m1"]),
-        (Doubted(uids=("m2", "m3", "waits", "nobody")), ["m2", "m3"]),
-        (Doubted(uids=()), []),
-        (Doubted(uids=tuple(f"m{number}" for number in range(50_000))), ["m1", "m2", "m3"]),
+        (Wanted(server="a"), ["m1", "m3"]),
+        (Wanted(route="x"), ["m1", "m2"]),
+        (Wanted(server="a", route="x"), ["m1"]),
+        (Wanted(uids=("m2", "m3", "waits", "nobody")), ["m2", "m3"]),
+        (Wanted(uids=()), []),
+        (Wanted(uids=tuple(f"m{number}" for number in range(50_000))), ["m1", "m2", "m3"]),
     ],
     ids=["all", "server", "route", "both", "ids", "no ids", "many ids"],
 )
 @pytest.mark.parametrize("sent", [True, False])
-def test_doubts_are_found_and_resolved(doubts: Storage, which: Doubted, expected: list[str], sent: bool) -> None:
-    assert [row.uid for row in doubts.in_doubt(ACCOUNT, which)] == expected
-    assert doubts.in_doubt("another", which) == ()
-    assert doubts.resolve("another", which, sent=sent) == 0
-    assert doubts.resolve(ACCOUNT, which, sent=sent) == len(expected)
+def test_doubts_are_found_and_resolved(doubts: Storage, which: Wanted, expected: list[str], sent: bool) -> None:
+    assert [row.uid for row in doubtful(doubts, which)] == expected
+    assert doubtful(doubts, which, "another") == []
+    assert resolve(doubts, which, "another", sent=sent) == 0
+    assert resolve(doubts, which, sent=sent) == len(expected)
     for uid in ("m1", "m2", "m3"):
         wanted = (None if sent else READY) if uid in expected else IN_DOUBT
         assert state(doubts, uid) is wanted
@@ -136,13 +137,13 @@ def test_doubts_are_found_and_resolved(doubts: Storage, which: Doubted, expected
 
 
 def test_doubts_before_an_instant(doubts: Storage, clock: ManualClock) -> None:
-    assert [row.uid for row in doubts.in_doubt(ACCOUNT, Doubted(before=clock.now() - 1_000))] == ["m1", "m2"]
+    assert [row.uid for row in doubtful(doubts, Wanted(before=clock.now() - 1_000))] == ["m1", "m2"]
 
 
 def test_what_is_sent_again_reopens_its_lane_and_keeps_its_place(doubts: Storage, clock: ManualClock) -> None:
     claimed(doubts, next(iter(doubts.open_lanes().lanes)), only=[], blocked_until=clock.now() + 99_000)
     assert doubts.open_lanes().lanes == ()
-    assert doubts.resolve(ACCOUNT, Doubted(uids=("m2",)), sent=False) == 1
+    assert resolve(doubts, Wanted(uids=("m2",)), sent=False) == 1
     leased = claimed(doubts, next(iter(doubts.open_lanes().lanes)))
     assert [one.head.uid for one in leased] == ["m2", "waits"]
     assert leased[0].letter == b"letter of m2"
@@ -150,6 +151,6 @@ def test_what_is_sent_again_reopens_its_lane_and_keeps_its_place(doubts: Storage
 
 def test_a_late_answer_does_not_undo_the_hosts_word(storage: Storage, clock: ManualClock) -> None:
     row = lost(storage, clock)
-    assert storage.resolve(ACCOUNT, ALL, sent=False) == 1
+    assert resolve(storage, ALL, sent=False) == 1
     assert step(storage, changes=(Change(id=row, token="t", state=IN_DOUBT),), log=(line("m"),)) == {row}
     assert state(storage, "m") is READY

@@ -3,7 +3,8 @@
 import pytest
 from storage_kit import ACCOUNT, KEY, NEVER, claimed, key, line, mail, state, step
 
-from deliverykit.contracts.storage import Change, LogLine, MailState, Once, Overtaken, Step, Storage, Taken, Wanted
+from deliverykit.contracts.books import Change, LogLine, MailState, Once, Wanted
+from deliverykit.contracts.storage import Overtaken, Step, Storage, Taken
 from deliverykit.testing import ManualClock
 
 READY, LEASED, SENDING, IN_DOUBT, SCHEDULED, DEAD = MailState

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
 
+from deliverykit.contracts.books import Document, Snapshot
 from deliverykit.contracts.limit import Limit
-from deliverykit.contracts.storage import Document, Snapshot, Step, Storage, View
+from deliverykit.contracts.storage import Step, Storage, View
 from deliverykit.engine.admission import Candidates
 from deliverykit.engine.gates import Gate, gates_of
 from deliverykit.engine.lanes import Ticket

@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from deliverykit.contracts.books import LaneKey
 from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
-from deliverykit.contracts.storage import Decide, LaneKey, Storage
+from deliverykit.contracts.storage import Decide, Storage
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Catalog, Config, Stale
 from deliverykit.engine.lanes import Ticket

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from attrs import evolve, field, frozen
 
-from deliverykit.contracts.storage import Change, Claim, Head, LaneKey, MailState, NewMail, Step, View
+from deliverykit.contracts.books import Change, Head, LaneKey, MailState, NewMail
+from deliverykit.contracts.storage import Claim, Step, View
 from deliverykit.engine.admission import Admission, Grant, Refusal, admit
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.lanes import Ticket

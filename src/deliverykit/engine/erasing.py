@@ -6,7 +6,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from deliverykit.contracts.storage import Change, LaneKey, LogLine, MailRow, MailState, NewMail, Overtaken, Step, View
+from deliverykit.contracts.books import Change, LaneKey, LogLine, MailRow, MailState, NewMail
+from deliverykit.contracts.storage import Overtaken, Step, View
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import enclosures

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from deliverykit.contracts.storage import Change, MailState, Step, View
+from deliverykit.contracts.books import Change, MailState
+from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.journey import Flight

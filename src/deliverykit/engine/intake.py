@@ -5,7 +5,7 @@ from itertools import islice
 
 from attrs import evolve
 
-from deliverykit.contracts.storage import MailState, NewMail
+from deliverykit.contracts.books import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context, lane_of
 from deliverykit.engine.lanes import Ticket

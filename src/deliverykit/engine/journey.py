@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from attrs import evolve, frozen
 
+from deliverykit.contracts.books import LaneKey
 from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.provider import Provider
-from deliverykit.contracts.storage import LaneKey
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
-from deliverykit.contracts.storage import MailState, NewMail, Once, Taken
+from deliverykit.contracts.books import MailState, NewMail, Once
+from deliverykit.contracts.storage import Taken
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import fingerprint

@@ -2,7 +2,7 @@
 
 from attrs import define, evolve, field
 
-from deliverykit.contracts.storage import MailState, NewMail
+from deliverykit.contracts.books import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import Place, Placed, Readmit, keeps, waits_for

@@ -5,8 +5,9 @@ from zlib import crc32
 
 from attrs import evolve, frozen
 
+from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState
 from deliverykit.contracts.limit import Record, State
-from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, Step, View
+from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.gates import ACCOUNT, CIRCUIT, Gate, circuit, closings

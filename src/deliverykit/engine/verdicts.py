@@ -8,7 +8,7 @@ from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_random_e
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from deliverykit.contracts.storage import MailState, rest_of
+from deliverykit.contracts.books import MailState, rest_of
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
 

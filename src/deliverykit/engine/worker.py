@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from attrs import evolve
 
-from deliverykit.contracts.storage import Lane, Leased, OpenLanes, Step, Storage
+from deliverykit.contracts.books import Lane, Leased, OpenLanes
+from deliverykit.contracts.storage import Step, Storage
 from deliverykit.engine.catalog import HOST_KEY, Config, Stale, state_key
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import ClaimHeads, Illegible

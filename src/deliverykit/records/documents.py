@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from deliverykit.contracts.books import Document
 from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
-from deliverykit.contracts.storage import Document
 from deliverykit.records.account import Account
 from deliverykit.records.parts import Parts
 from deliverykit.records.route import NoRouter, Route, WhenExhausted

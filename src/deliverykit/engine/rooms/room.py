@@ -7,8 +7,9 @@ from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
+from deliverykit.contracts.books import Document
 from deliverykit.contracts.limit import Limit, Record
-from deliverykit.contracts.storage import Document, Step, View
+from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from attrs import evolve
 
+from deliverykit.contracts.books import Document, Wanted
 from deliverykit.contracts.router import Router
-from deliverykit.contracts.storage import Document, Wanted
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.rooms.outbox import cancelled
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names

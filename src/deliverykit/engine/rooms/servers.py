@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
 
+from deliverykit.contracts.books import Document, LaneKey, NewMail
 from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
-from deliverykit.contracts.storage import Document, LaneKey, NewMail, Step, View
+from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.gates import circuit, closings
 from deliverykit.engine.lanes import Ticket

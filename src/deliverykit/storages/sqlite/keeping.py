@@ -4,19 +4,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from deliverykit.contracts.storage import Claim, LaneKey, LaneRow, MailRow, MailState, Wanted
+from deliverykit.contracts.books import LaneKey, LaneRow, MailRow, MailState, Wanted
+from deliverykit.contracts.storage import Claim
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.recovery import note
 from deliverykit.storages.sqlite.steps import REMEMBERED, forget
 from deliverykit.words.clock import NEVER
 
-__all__ = ["COLUMNS", "MAIL", "lanes", "letters", "mail_row", "matching", "prune", "prune_log", "scrub", "served"]
+__all__ = ["COLUMNS", "MAIL", "lanes", "letters", "mail_row", "matching", "prune", "prune_log", "resolve", "scrub", "served"]
 
 _COLUMNS = {
     "uid": "m.uid", "account": "l.account", "route": "l.route", "stream": "l.stream", "state": "m.state", "server": "m.server",
     "reason": "m.reason", "attempts": "m.attempts", "due": "m.due", "expires": "m.expires",
     "blocked_until": "l.blocked_until", "blocked_by": "l.blocked_by", "since": "m.since", "id": "m.id", "key": "l.key",
-    "doubt_at": "m.doubt_at",
 }  # fmt: skip
 _FROM = "from dk_mail m join dk_lane l on l.id=m.lane"
 COLUMNS = ", ".join(_COLUMNS.values())
@@ -94,6 +94,25 @@ def served(db: Connection, now: int, lane: int, claim: Claim) -> None:
         " blocked_since=case when ?2=0 then 0 when ?5 or blocked_since=0 then ?1 else blocked_since end where id=?6",
         (now, claim.blocked_until, claim.blocked_by, claim.pacing, bool(claim.leases), lane),
     )
+
+
+def resolve(db: Connection, now: int, account: str, wanted: Wanted, limit: int, after: int, *, sent: bool) -> tuple[int, ...]:
+    """A page of mail in doubt: done with, or ready again."""
+    more = " and m.state=3" if sent else f" and m.state=3 and m.expires>{now}"
+    found = db.rows(*matching("m.id, m.lane", account, wanted, limit, after, more=more))
+    ids = tuple(id_ for id_, _ in found)
+    note(db, now, ids, "resolved", "as sent" if sent else "to be sent again")
+    if sent:
+        db.run_many("delete from dk_mail where id=?", [(id_,) for id_ in ids])
+        for id_ in ids:
+            forget(db, id_)
+    else:
+        db.run_many(
+            "update dk_mail set state=0, token='', server='', reason='', resends=resends+1, since=? where id=?",
+            [(now, id_) for id_ in ids],
+        )
+        db.run_many("update dk_lane set blocked_until=0 where id=?", [(lane,) for lane in {lane for _, lane in found}])
+    return ids
 
 
 def prune(db: Connection, now: int, account: str, before: int, limit: int) -> int:

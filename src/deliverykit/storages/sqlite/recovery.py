@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deliverykit.contracts.storage import MailState, rest_of
+from deliverykit.contracts.books import MailState, rest_of
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.steps import overtake
 from deliverykit.words.clock import NEVER
@@ -70,8 +70,8 @@ def _doubt(db: Connection, now: int, id_: int, resends: int, state: MailState, r
 def expire(db: Connection, now: int, ids: Sequence[int]) -> None:
     """Mail whose time is over: dead, but in doubt again where it may have gone."""
     _reopen(db, ids)
-    again = "update dk_mail set state=3, due=0, server=doubt_server, reason=?, since=? where id=? and doubt_at>0"
-    doubtful = [id_ for id_ in ids if db.run(again, (_EXPIRED, now, id_))]
+    again = "update dk_mail set state=3, due=0, server=doubt_server, reason=?, since=doubt_at where id=? and doubt_at>0"
+    doubtful = [id_ for id_ in ids if db.run(again, (_EXPIRED, id_))]
     note(db, now, doubtful, "in_doubt", _EXPIRED)
     bury(db, now, [id_ for id_ in ids if id_ not in doubtful], "expired")
 

@@ -65,7 +65,6 @@ create index if not exists dk_mail_token     on dk_mail (token)                 
 create index if not exists dk_mail_scheduled on dk_mail (due)                     where state = 4;
 create index if not exists dk_mail_expiring  on dk_mail (expires)                 where expires < 4611686018427387904 and state in (0, 4);
 create index if not exists dk_mail_server    on dk_mail (server)                  where state in (1, 2, 3);
-create index if not exists dk_mail_doubt     on dk_mail (doubt_at)                where state = 3;
 create index if not exists dk_mail_lane      on dk_mail (lane, state);
 
 create table if not exists dk_letter (mail integer primary key, body blob not null);

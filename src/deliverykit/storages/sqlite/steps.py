@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Change, Document, LaneKey, LogLine, MailState, NewMail, Overtaken, Step, Taken, View
+from deliverykit.contracts.storage import Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
 
 __all__ = ["REMEMBERED", "applied", "insert_mails", "lane_id", "overtake", "view"]

@@ -4,11 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from deliverykit.contracts.storage import (
-    Decide,
-    DecideClaim,
+from deliverykit.contracts.books import (
     Document,
-    Doubted,
     Head,
     Lane,
     LaneKey,
@@ -20,13 +17,13 @@ from deliverykit.contracts.storage import (
     NewMail,
     OpenLanes,
     Snapshot,
-    View,
     Wanted,
 )
+from deliverykit.contracts.storage import Decide, DecideClaim, View
 from deliverykit.storages.sqlite import keeping, recovery
 from deliverykit.storages.sqlite.connection import Connection
-from deliverykit.storages.sqlite.keeping import MAIL, mail_row
-from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, forget, insert_mails, lane_id, marks, view
+from deliverykit.storages.sqlite.keeping import mail_row
+from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, insert_mails, lane_id, marks, view
 from deliverykit.words.clock import NEVER, Clock
 from deliverykit.words.errors import ClockError
 
@@ -240,33 +237,10 @@ class SQLiteStorage:
         with self._db.writing() as db:
             return keeping.scrub(db, account, words, uids, limit, after)
 
-    def in_doubt(self, account: str, which: Doubted) -> tuple[MailRow, ...]:
-        """Mail in doubt, oldest first."""
-        where, values = _doubted(account, which)
-        with self._db.reading() as db:
-            return tuple(mail_row(row) for row in db.rows(f"{MAIL} where {where} order by m.id", values))
-
-    def resolve(self, account: str, which: Doubted, *, sent: bool) -> int:
-        """All of it in one transaction."""
-        where, values = _doubted(account, which)
+    def resolve(self, account: str, wanted: Wanted, limit: int, after: int = 0, *, sent: bool) -> tuple[int, ...]:
+        """Settle what is in doubt."""
         with self._db.writing() as db:
-            now = self.now()
-            if not sent:
-                where, values = f"{where} and m.expires>?", [*values, now]
-            found = db.rows(f"select m.id, m.lane from dk_mail m join dk_lane l on l.id=m.lane where {where}", values)
-            ids = [(id_,) for id_, _ in found]
-            recovery.note(db, now, [id_ for id_, _ in found], "resolved", "as sent" if sent else "to be sent again")
-            if sent:
-                for (id_,) in ids:
-                    forget(db, id_)
-                db.run_many("delete from dk_mail where id=?", ids)
-            else:
-                db.run_many(
-                    "update dk_mail set state=0, token='', server='', reason='', resends=resends+1, since=? where id=?",
-                    [(now, id_) for (id_,) in ids],
-                )
-                db.run_many("update dk_lane set blocked_until=0 where id=?", [(lane,) for lane in {lane for _, lane in found}])
-        return len(ids)
+            return keeping.resolve(db, self.now(), account, wanted, limit, after, sent=sent)
 
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """Attachments by content hash."""
@@ -350,16 +324,3 @@ def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     if suspect is not None:
         rows = rows[: suspect or 1]
     return tuple(Head(*row[:8]) for row in rows)
-
-
-def _doubted(account: str, which: Doubted) -> tuple[str, list[object]]:
-    """The condition on ``dk_mail m`` and ``dk_lane l`` that picks mail in doubt, and its values."""
-    given = {
-        "l.account=?": account,
-        "m.server=?": which.server,
-        "l.route=?": which.route,
-        "m.uid in (select value from json_each(?))": None if which.uids is None else json.dumps(which.uids),
-        "m.doubt_at<?": which.before if which.before < NEVER else None,
-    }
-    used = {condition: value for condition, value in given.items() if value is not None}
-    return " and ".join(["m.state=3", *used]), list(used.values())
