@@ -1,4 +1,4 @@
-"""The command line: ``deliverykit demo`` and ``deliverykit sandbox``. Needs the extra ``deliverykit[cli]``."""
+"""The command line: ``deliverykit``. Needs the extra ``deliverykit[cli]``; ``docs/cli.md`` has its commands."""
 
 from deliverykit.cli.command import main
 

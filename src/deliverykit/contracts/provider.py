@@ -83,9 +83,12 @@ def option(*, label: str, where: str = "", choices: Sequence[str] = (), default:
     return field(metadata=metadata, validator=_filled if default is ... or choices else None, repr=repr, **extra)
 
 
-def secret(*, label: str, where: str = "", default: Any = ...) -> Any:
-    """A credential: text (kept encrypted), ``Env(…)`` or ``Named(…)``; in no repr. ``default=None`` makes it optional."""
-    metadata = {"label": label, "where": where, "choices": (), "secret": True}
+def secret(*, label: str, where: str = "", default: Any = ..., named: bool = False) -> Any:
+    """A credential: text (kept encrypted), ``Env(…)`` or ``Named(…)``; in no repr. ``default=None`` makes it optional.
+
+    ``named`` says that it takes nothing but ``Named(…)``: its form asks for that name, which is no secret.
+    """
+    metadata = {"label": label, "where": where, "choices": (), "secret": True, "named": named}
     extra = {} if default is ... else {"default": default}
     return field(metadata=metadata, converter=_credential, validator=_is_credential, repr=False, **extra)
 

@@ -35,6 +35,8 @@ class FieldInfo:
     """What an empty field means; ``""`` where it is required, or optional and empty."""
     choices: tuple[str, ...]
     """The only values it may have; empty where it is free."""
+    named: bool = False
+    """Whether it takes only ``Named(…)``: the name of what the host hands over, and no secret itself."""
 
     @classmethod
     def of(cls, attribute: "Attribute[Any]") -> "FieldInfo":
@@ -48,6 +50,7 @@ class FieldInfo:
             required=attribute.default is NOTHING,
             default=attribute.default if isinstance(attribute.default, str) else "",
             choices=tuple(about.get("choices", ())),
+            named=about.get("named", False),
         )
 
 

@@ -71,7 +71,9 @@ class SES(Provider):
     access_key_id: Credential | None = secret(label="Access key id", where="AWS IAM: Users, Security credentials", default=None)
     secret_access_key: Credential | None = secret(label="Secret access key", where="shown once, with the key id", default=None)
     session_token: Credential | None = secret(label="Session token", where="only with temporary keys", default=None)
-    credentials: Named | None = secret(label="Name of AWS credentials", where="Mailer(credentials={…})", default=None)
+    credentials: Named | None = secret(
+        label="Name of AWS credentials", where="Mailer(credentials={…})", default=None, named=True
+    )
     configuration_set: str = option(label="Configuration set", where="SES: Configuration sets", default="")
     base_url: str = web_address(label="API address")
 

@@ -1,0 +1,92 @@
+"""What the command line's tests share: a desk to type at, with a real file and a real sandbox."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, frozen
+
+from deliverykit.cli import main
+from deliverykit.mailer import Mailer
+from deliverykit.sandbox import Sandbox
+
+KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
+SECRET = "SG.a-secret-nobody-may-see"
+COMMAND = [sys.executable, "-m", "deliverykit"]
+
+
+@frozen
+class Said:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+@define
+class Desk:
+    """Types commands; in this process, or as a process of their own."""
+
+    folder: Path
+    sandbox: Sandbox
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "DELIVERYKIT_STORAGE": f"sqlite:///{self.folder / 'mail.db'}",
+            "DELIVERYKIT_SECRET_KEY": KEY,
+            "DELIVERYKIT_TIMEZONE": "Asia/Kolkata",
+        }
+
+    def __call__(self, *words: str, typed: str = "", status: int | None = 0) -> Said:
+        """Run it here. ``typed`` is what stands in the pipe to its standard input."""
+        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8"))
+        self.capsys.readouterr()
+        try:
+            ended = main(words)
+        except SystemExit as left:
+            ended = int(left.code or 0)
+        told = self.capsys.readouterr()
+        said = Said(ended, told.out, told.err)
+        assert status in (None, ended), said
+        return said
+
+    def alone(self, *words: str, typed: str = "", status: int | None = 0, **more: str) -> Said:
+        """Run it as a process."""
+        done = subprocess.run(
+            [*COMMAND, *words], input=typed, capture_output=True, text=True, timeout=60, env={**os.environ, **more}
+        )
+        said = Said(done.returncode, done.stdout, done.stderr)
+        assert status in (None, said.status), said
+        return said
+
+    def mailer(self, **options: Any) -> Mailer:
+        """A mailer of the same file."""
+        return Mailer(self.environment["DELIVERYKIT_STORAGE"], secret_key=KEY, **options)
+
+    def server(self, id_: str = "sg", *more: str, active: bool = True) -> None:
+        """Add a server, and let it carry mail."""
+        self(
+            "servers", "add", "--esp", "sendgrid", "--id", id_, "--name", f"Server {id_}", "--api-key-file", "-",
+            "--sender", "News <news@example.com>", "--base-url", self.sandbox.url("sendgrid"), *more, typed=SECRET,
+        )  # fmt: skip
+        if active:
+            self("servers", "test", id_, "--to", "me@example.org")
+            self("servers", "activate", id_)
