@@ -9,8 +9,8 @@ from deliverykit.cli.output import Record
 from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.router import Router
 from deliverykit.engine.rooms.health import HealthView
-from deliverykit.engine.rooms.outbox import LaneView, LogEntry, Mail
 from deliverykit.engine.rooms.servers import QuotaView
+from deliverykit.engine.rooms.views import LaneView, LogEntry, Mail
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.limits.checks import brief
 from deliverykit.records.route import Route
