@@ -60,6 +60,13 @@ class Options(TypedDict, total=False):
     """More people than this in to and cc of one message are refused. 20 by default."""
     max_wait: timedelta
     """How long ``send()`` waits for a pace before it queues. 5 seconds by default."""
+    lease: timedelta
+    """How long mail is a worker's own once its process has died; then others take it over. 60 seconds by default, 1 at least.
+
+    A worker that lives renews it three times in its length. ``send()`` does not: a lease that is shorter than its call may
+    take (60 seconds by default) brings such mail in doubt until the answer is there. All processes on one storage
+    should say the same. ``in_doubt="resend"`` first rests for so long.
+    """
     back_off: BackOff
     """When mail that surely did not go is tried again."""
     durability: Durability
@@ -81,6 +88,9 @@ def furnished(storage: str | Storage, options: Options) -> Context:
     max_wait = options.get("max_wait", timedelta(seconds=5))
     if not isinstance(max_wait, timedelta):
         raise ConfigurationError(f"max_wait: {max_wait!r}; write timedelta(seconds={max_wait!r})")
+    lease = options.get("lease", timedelta(seconds=60))
+    if not isinstance(lease, timedelta) or lease < timedelta(seconds=1):
+        raise ConfigurationError(f"lease: {lease!r}; give a timedelta of a second or more, such as timedelta(seconds=60)")
     clock = options.get("clock") or SystemClock()
     books = open_storage(storage, clock, options.get("durability", "full")) if isinstance(storage, str) else storage
     archive = Archive(Parts(OURS, options.get("register", ())), Vault(options.get("secret_key"), required=books.outlives))
@@ -97,6 +107,7 @@ def furnished(storage: str | Storage, options: Options) -> Context:
         on_unsupported=on_unsupported,
         max_visible_recipients=options.get("max_visible_recipients", 20),
         max_wait=round(max_wait.total_seconds() * 1000),
+        lease=round(lease.total_seconds() * 1000),
     )
 
 

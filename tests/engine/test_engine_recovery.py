@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from engine_kit import LEASE, World, claimed, eventually, message, messages, running, used
 
-from deliverykit import CalendarQuota, SendStatus
+from deliverykit import CalendarQuota, ConfigurationError, SendStatus
 from deliverykit.contracts.books import Change, MailState
 from deliverykit.contracts.storage import Step
 
@@ -53,6 +53,34 @@ def test_an_expired_sending_is_in_doubt(world_with_mail):
         _, came_late = storage.transact("default", (), settle)
         assert len(came_late) == late
     assert sum(mailer.outbox.counts().values()) == 0
+
+
+def test_a_lease_of_the_hosts_own_length(world):
+    mailer = world.mailer(lease=timedelta(seconds=5))
+    world.server(mailer, "a")
+    assert mailer.outbox.in_doubt() == ()
+    seen = []
+
+    class Dies:
+        """A process that is killed on the wire leaves its row as it is."""
+
+        def send(self, request):
+            raise KeyboardInterrupt
+
+    dying = world.mailer(lease=timedelta(seconds=5), transport=Dies())
+    with pytest.raises(KeyboardInterrupt):
+        dying.send(message())
+    for _ in range(2):
+        world.clock.advance(3)
+        mailer.worker().drain(timedelta(seconds=0.1))
+        seen.append(len(mailer.outbox.in_doubt()))
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("lease", [timedelta(milliseconds=999), timedelta(), 60, None])
+def test_a_lease_that_is_none(world, lease):
+    with pytest.raises(ConfigurationError, match=r"^lease: .*of a second or more"):
+        world.mailer(lease=lease)
 
 
 def test_a_renewed_lease_is_kept_and_a_released_one_given_back(world_with_mail):

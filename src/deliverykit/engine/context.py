@@ -49,6 +49,7 @@ class Context:
     max_wait: int = 5_000
     """How long ``send()`` waits for a pace, in ms."""
     lease: int = 60_000
+    """How long mail stays a lost worker's, in ms."""
     spacing: Spacing = field(factory=Spacing, repr=False)
 
     async def decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> R:
