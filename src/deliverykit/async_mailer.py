@@ -175,6 +175,11 @@ class AsyncWorker:
         finally:
             self._loop = None
 
+    @property
+    def report(self) -> DrainReport:
+        """What it did so far; it may be read from any thread while it works."""
+        return self._stream.report
+
     def stop(self) -> None:
         """Claim nothing more, finish what is on the wire, return. From any thread, or a signal handler."""
         self._call(self._stream.stop)

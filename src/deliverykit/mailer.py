@@ -243,6 +243,7 @@ class Worker:
         self._given = transport
         self._arguments = (concurrency, poll)
         self._inner: AsyncWorker | None = None
+        self._done = DrainReport()
         self._stopped = False
         AsyncWorker(context, AwaitingPorts(context.clock, transport), *self._arguments)  # refuses bad arguments now
 
@@ -264,7 +265,7 @@ class Worker:
                 with contextlib.nullcontext() if drain else _stopped_by_signals(self._inner):
                     return await (self._inner.drain(timeout) if drain else self._inner.run())
             finally:
-                self._inner = None
+                self._done, self._inner = self._inner.report, None
                 await ports.aclose()
 
         try:
@@ -272,6 +273,12 @@ class Worker:
         except RuntimeError:
             return asyncio.run(main())
         raise ConfigurationError("a blocking worker cannot run inside a running event loop; use AsyncMailer().worker()")
+
+    @property
+    def report(self) -> DrainReport:
+        """What it did so far; it may be read from any thread while it works."""
+        inner = self._inner
+        return self._done if inner is None else inner.report
 
     def stop(self) -> None:
         """Claim nothing more, finish what is on the wire, return. From any thread, or a signal handler."""

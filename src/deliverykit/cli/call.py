@@ -62,6 +62,15 @@ class Call:
         there = ", ".join(f"{one.id} ({one.name})" for one in known)
         raise NotFound(f"no delivery server {word!r} in account {self.account!r}; there are: {there or 'none'}")
 
+    def server_id(self, word: str) -> str:
+        """The id of a server for a filter: one that was removed may be meant too."""
+        try:
+            return self.server(word).id
+        except NotFound:
+            if any(one.name == word for one in self.mailer.servers.list()):
+                raise  # several of this name
+            return word
+
 
 @contextmanager
 def opened(app: str | None) -> Iterator[Mailer]:

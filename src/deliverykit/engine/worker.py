@@ -56,6 +56,16 @@ class Stream:
         """Look now rather than at the next poll."""
         self._nudge.set()
 
+    @property
+    def report(self) -> DrainReport:
+        """What was done so far."""
+        return DrainReport(
+            accepted=self._tally[Next.DONE],
+            dead=self._tally[Next.DEAD],
+            in_doubt=self._tally[Next.IN_DOUBT],
+            returned=self._tally[Next.AGAIN] + self._tally[Next.LATER],
+        )
+
     async def run(self, *, drain: bool, timeout: float | None = None) -> DrainReport:
         """Work until stopped; with ``drain`` until all that is left waits for quota, a retry or its time."""
         helpers = [asyncio.create_task(self._flusher.run()), asyncio.create_task(self._beat())]
@@ -83,12 +93,7 @@ class Stream:
             await asyncio.gather(*helpers, return_exceptions=True)
         if self._clock_error is not None:
             raise self._clock_error
-        return DrainReport(
-            accepted=self._tally[Next.DONE],
-            dead=self._tally[Next.DEAD],
-            in_doubt=self._tally[Next.IN_DOUBT],
-            returned=self._tally[Next.AGAIN] + self._tally[Next.LATER],
-        )
+        return self.report
 
     async def _looked(self, *, drain: bool) -> tuple[OpenLanes | None, int]:
         """Refill. A storage that does not answer is asked again at the next look, unless somebody waits for the end."""
