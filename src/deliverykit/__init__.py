@@ -14,6 +14,7 @@ from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import By, LeastUsed, Priority, RoundRobin, Weighted
 from deliverykit.words.addresses import Address
+from deliverykit.words.checks import CheckProblem, CheckReport, CheckStatus
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import (
@@ -43,6 +44,9 @@ __all__ = [
     "Budget",
     "By",
     "CalendarQuota",
+    "CheckProblem",
+    "CheckReport",
+    "CheckStatus",
     "ClockError",
     "ConfigurationError",
     "DeliveryError",

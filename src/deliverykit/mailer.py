@@ -46,6 +46,9 @@ class ServersFace(Face[Servers]):
     @twin(Servers.activate)
     def activate(self) -> None: ...
 
+    @twin(Servers.check)
+    def check(self) -> None: ...
+
     @twin(Servers.send_test)
     def send_test(self) -> None: ...
 

@@ -551,3 +551,26 @@ def test_elastic_email_keys_and_domains(sandbox: Sandbox) -> None:
         elastic(sandbox, "EE-good").emails_transactional_post(elastic_mail())
     api = ElasticEmail.DomainsApi(elastic(sandbox, "EE-good").api_client)
     assert [one.domain for one in api.domains_get()] == ["example.org"]
+
+
+def test_what_is_told_about_the_account_by_the_sdks(sandbox: Sandbox, client: Any) -> None:
+    sandbox.account("ses", ProductionAccessEnabled=False, EnforcementStatus="PROBATION")
+    told = ses(sandbox).get_account()
+    assert (told["ProductionAccessEnabled"], told["SendingEnabled"], told["EnforcementStatus"]) == (False, True, "PROBATION")
+    sandbox.account("sendgrid", scopes=["alerts.read"])
+    assert json.loads(sendgrid_client(sandbox).client.scopes.get().body) == {"scopes": ["alerts.read"]}
+    sandbox.account("mailgun", state="disabled", is_disabled=True)
+    domain = client.domains.get(domain_name="mg.example.com").json()["domain"]
+    assert (domain["state"], domain["is_disabled"]) == ("disabled", True)
+    sandbox.account("mailgun")
+    assert client.domains.get(domain_name="mg.example.com").json()["domain"]["state"] == "active"
+
+
+def test_the_older_account_call_of_elastic_email_takes_its_key_in_a_form(sandbox: Sandbox) -> None:
+    import httpx2
+
+    url = f"{sandbox.url('elasticemail')}/v2/account/load"
+    sandbox.keys("elasticemail", ["EE-good"])
+    assert httpx2.post(url, data={"apikey": "EE-good"}).json()["data"]["StatusFormatted"] == "Active"
+    assert httpx2.get(url, params={"apikey": "EE-good"}).json()["success"] is True
+    assert httpx2.post(url, data={"apikey": "EE-bad"}).json() == {"success": False, "error": "Incorrect apikey"}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Self, final
 
 from attrs import Attribute, asdict, evolve, field, fields
@@ -13,6 +13,7 @@ from deliverykit.contracts.answers import Answer, Row, judged
 from deliverykit.contracts.capabilities import Capabilities, Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.addresses import Address
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Unknown
@@ -190,6 +191,17 @@ class Provider(ABC):
     def simulates(self, recipient: Address) -> bool:
         """Whether it is an ESP's simulator address, which proves nothing."""
         return False
+
+    def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
+        """Try the credentials without sending: yield requests one after the other, be sent the answers, return what they say.
+
+        The requests change nothing at the ESP, so the engine may repeat them; it is what transmits, waits
+        and watches the time. Where a request fails, its ``TransportError`` is raised at the ``yield``; what is
+        let through becomes a report that says so. ``now`` is UTC milliseconds. Without one of its own an
+        ESP's credentials cannot be checked, and the report says that.
+        """
+        yield from ()
+        return CheckReport.unknown(f"{self.label} cannot be asked without sending", "send a test email; that proves it")
 
     # -- what the engine calls ------------------------------------------------------------------
 

@@ -76,7 +76,11 @@ class Context:
         """A server's provider with its ``Env`` and ``Named`` credentials filled in."""
         if server.provider is None:
             raise ConfigurationError(server.reason)
-        return server.provider.with_credentials(self._credential)
+        return self.equipped(server.provider)
+
+    def equipped(self, provider: Provider) -> Provider:
+        """A provider with its ``Env`` and ``Named`` credentials filled in."""
+        return provider.with_credentials(self._credential)
 
     def _credential(self, reference: Env | Named) -> Any:
         source = self.environment if isinstance(reference, Env) else self.credentials

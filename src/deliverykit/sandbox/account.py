@@ -1,6 +1,7 @@
 """What an ESP knows besides the request: its keys, its verified senders, what was sent so far, the time."""
 
 from collections import deque
+from typing import Any
 
 from attrs import define, field
 
@@ -55,6 +56,8 @@ class Account:
     check_clock: bool = True
     day: Meter = field(factory=lambda: Meter(DAY))
     second: Meter = field(factory=lambda: Meter(SECOND))
+    told: dict[str, Any] = field(factory=dict)
+    """What the calls about the account tell instead of the usual, by the ESP's own field names."""
     replies: dict[str, tuple[str, int, Reply]] = field(factory=dict)
     """Idempotency keys: the body's digest, the instant, the answer."""
 

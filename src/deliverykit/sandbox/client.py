@@ -224,6 +224,18 @@ class Sandbox:
         """The ESP's own limits: recipients in the last 24 hours, submissions in the last second; ``None`` is none."""
         self._call("limit", esp=_known(esp), per_day=per_day, per_second=per_second)
 
+    def account(self, esp: str, **fields: Any) -> None:
+        """What the ESP tells about the account, by its own field names; without fields the usual again.
+
+        - ``ses``: ``ProductionAccessEnabled``, ``SendingEnabled``, ``EnforcementStatus``
+        - ``sendgrid``: ``scopes`` (a list)
+        - ``mailgun``: ``state``, ``type``, ``is_disabled``, ``disabled``
+        - ``elasticemail``: ``StatusFormatted``, ``EmailCredits``, ``Reputation``
+
+        It changes what is told, not what is done: mail is taken as before.
+        """
+        self._call("account", esp=_known(esp), fields=fields)
+
     # -- time ---------------------------------------------------------------------------------
 
     def move_clock(self, by: timedelta) -> int:

@@ -142,6 +142,13 @@ class Control:
         account = self._esp(esp).account
         account.per_day, account.per_second = per_day, per_second
 
+    def account(self, esp: str, fields: dict[str, Any]) -> None:
+        """What its calls about the account tell."""
+        one = self._esp(esp)
+        if unknown := sorted(set(fields) - one.service.tells):
+            raise ValueError(f"account: {esp} tells no {unknown[0]!r}, only {', '.join(sorted(one.service.tells))}")
+        one.account.told = dict(fields)
+
     def check_clock(self, check: bool) -> None:
         """Whether SES refuses signatures more than five minutes off."""
         self._esp("ses").account.check_clock = check
@@ -163,5 +170,5 @@ def _lowered(names: list[str] | None) -> frozenset[str] | None:
 _CALLS: Mapping[str, Callable[..., object]] = {
     name: getattr(Control, name)
     for name in ("info", "received", "requests", "count", "bytes_seen", "clear", "reset", "fault", "clear_faults",
-                 "verify_only", "recipients_refused", "domains", "keys", "limit", "check_clock", "move_clock", "now")
+                 "verify_only", "recipients_refused", "domains", "keys", "limit", "account", "check_clock", "move_clock", "now")
 }  # fmt: skip

@@ -38,6 +38,7 @@ class ElasticEmail(Service):
     """Elastic Email."""
 
     name: ClassVar[str] = "elasticemail"
+    tells: ClassVar[frozenset[str]] = frozenset({"StatusFormatted", "EmailCredits", "Reputation"})
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -54,9 +55,10 @@ class ElasticEmail(Service):
         bad("APIKey Expired")
 
     def credential(self, request: Request) -> str:
-        """The API key; v2 takes it in the query."""
+        """The API key; v2 takes it in the query, or in a form."""
         if request.path.startswith("/v2/"):
-            return parse_qs(request.query).get("apikey", [""])[0]
+            fields = parse_qs(request.query or request.body.decode("ascii", "replace"))
+            return fields.get("apikey", [""])[0]
         return request.header("x-elasticemail-apikey").strip()
 
     def correlation(self, request: Request) -> str:
@@ -288,6 +290,7 @@ def _account(request: Request, account: Account, _: object) -> Verdict:
         "Reputation": 100.0,
         "StatusFormatted": "Active",
         "EnableContactFeatures": False,
+        **account.told,
     }
     return Verdict(reply=Reply.of(200, {"success": True, "data": data}))
 
@@ -298,4 +301,5 @@ _ROUTES = (
     Route("GET", "/v4/domains", _domains),
     Route("GET", "/v4/domains/[^/]+", _domain),
     Route("GET", "/v2/account/load", _account),
+    Route("POST", "/v2/account/load", _account),
 )

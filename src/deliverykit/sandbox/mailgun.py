@@ -56,6 +56,7 @@ class Mailgun(Service):
     """Mailgun in one region; any domain exists unless the control names those that do."""
 
     name: ClassVar[str] = "mailgun"
+    tells: ClassVar[frozenset[str]] = frozenset({"state", "type", "is_disabled", "disabled"})
     max_request: ClassVar[int] = int(52.4 * 1024 * 1024)
     bills_tests: ClassVar[bool] = True
 
@@ -332,6 +333,7 @@ def _domain(request: Request, account: Account, _: object) -> Verdict:
         "web_prefix": "email",
         "web_scheme": "https",
         "created_at": "Thu, 13 Oct 2011 18:02:00 GMT",
+        **account.told,
     }
     return Verdict(reply=Reply.of(200, {"domain": domain, "receiving_dns_records": [], "sending_dns_records": []}))
 

@@ -54,6 +54,7 @@ class SendGrid(Service):
     """Twilio SendGrid."""
 
     name: ClassVar[str] = "sendgrid"
+    tells: ClassVar[frozenset[str]] = frozenset({"scopes"})
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -373,7 +374,7 @@ def _scopes(request: Request, account: Account, _: object) -> Verdict:
         "user.webhooks.event.settings.read",
         "user.webhooks.event.settings.update",
     ]
-    return Verdict(reply=Reply.of(200, {"scopes": names}))
+    return Verdict(reply=Reply.of(200, {"scopes": account.told.get("scopes", names)}))
 
 
 def _credits(request: Request, account: Account, _: object) -> Verdict:

@@ -36,6 +36,8 @@ class Service(ABC):
     name: ClassVar[str]
     max_request: ClassVar[int] = 60_000_000
     """The largest request body that is read at all."""
+    tells: ClassVar[frozenset[str]] = frozenset()
+    """The fields of its calls about the account that the control may set."""
     bills_tests: ClassVar[bool] = False
     """Whether mail in test mode counts towards quotas."""
 

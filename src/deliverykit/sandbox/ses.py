@@ -43,6 +43,7 @@ class Ses(Service):
     """Amazon SES in whatever region the signature names."""
 
     name: ClassVar[str] = "ses"
+    tells: ClassVar[frozenset[str]] = frozenset({"ProductionAccessEnabled", "SendingEnabled", "EnforcementStatus"})
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -339,6 +340,7 @@ def _account(request: Request, account: Account, _: object) -> Verdict:
                     "SentLast24Hours": float(account.day.read(account.now)),
                 },
                 "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
+                **account.told,
             },
         )
     )

@@ -43,12 +43,17 @@ class _Times:
     def more(self, request: HttpRequest) -> float:
         return len(request.body) / self.pace
 
+    def all(self, request: HttpRequest) -> float:
+        whole = self.whole + self.more(request)
+        return whole if request.within is None else min(whole, request.within)
+
     def steps(self, request: HttpRequest) -> dict[str, float]:
+        most = self.all(request)
         return {
-            "connect": self.connect,
-            "read": self.read,
-            "write": self.read + self.more(request),  # the asynchronous client times a body as one write
-            "pool": self.connect,
+            "connect": min(self.connect, most),
+            "read": min(self.read, most),
+            "write": min(self.read + self.more(request), most),  # the asynchronous client times a body as one write
+            "pool": min(self.connect, most),
         }
 
 
@@ -137,6 +142,7 @@ class HttpTransport(_Settings):
     Seconds: ``connect`` for a connection (name, TCP, TLS, and a free place in the pool each), ``read``
     between two pieces of the answer and for writing, ``whole`` for the call from beginning to end; writing
     and the whole get one second more for every ``bytes_per_second`` bytes of body (100,000: 0.8 Mbit/s).
+    A request's own ``within`` shortens them.
     The system's name resolver cannot be interrupted and may outlast them.
     An answer of more than ``max_response`` bytes is an unknown outcome. ``connections`` are open at most.
 
@@ -178,7 +184,7 @@ class HttpTransport(_Settings):
         client = self._client()
         watch = self._watch()
         built = self._request(client, request, watch)
-        ends = time.monotonic() + self._times.whole + self._times.more(request)
+        ends = time.monotonic() + self._times.all(request)
         self._deadline.at = ends
         try:
             with self._judged(watch):
@@ -271,7 +277,7 @@ class AsyncHttpTransport(_Settings):
         client = self._client()
         watch = self._watch()
         built = self._request(client, request, watch.awaited)
-        whole = self._times.whole + self._times.more(request)
+        whole = self._times.all(request)
         with self._judged(watch):
             timer = asyncio.timeout(whole)
             try:

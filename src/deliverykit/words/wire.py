@@ -33,6 +33,8 @@ class HttpRequest:
     url: str
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    within: float | None = None
+    """How many seconds the call may take at most, where that is less than what the transport grants it."""
 
     def __attrs_post_init__(self) -> None:
         for name, value in self.headers.items():

@@ -12,6 +12,7 @@ from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
+from deliverykit.engine.checking import checked
 from deliverykit.engine.gates import circuit, closings
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.rooms.health import Health, HealthView
@@ -23,6 +24,7 @@ from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
 from deliverykit.words.addresses import Address, address, ascii_domain
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, MessageError, NotProven, Unsupported
 from deliverykit.words.message import Message
@@ -194,6 +196,27 @@ class Servers(Room):
 
         active: DeliveryServer = await self.amend(make)
         return active
+
+    async def check(
+        self, id: ServerId | None = None, *, provider: Provider | None = None, within: timedelta = timedelta(seconds=20)
+    ) -> CheckReport:
+        """Try a server's credentials without sending, or those of a ``provider`` that no server has yet.
+
+        It asks the ESP about the key and the account, and the report says what was told and what to mend. It
+        changes no status, proves nothing (a test email does), spends no quota, and ends after ``within``. What
+        goes wrong on the way is in the report, never raised; a BROKEN server is a
+        :class:`~deliverykit.ConfigurationError`.
+        """
+        if (id is None) == (provider is None):
+            raise ConfigurationError("check: give a server's id, or provider=; one of the two")
+        if not isinstance(within, timedelta) or within <= timedelta():
+            raise ConfigurationError(f"within: {within!r} must be a timedelta above zero")
+        if id is not None:
+            server = (await self.config()).server(_id(id))
+            provider = server.provider
+            if provider is None:
+                raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
+        return await checked(self.context, self.ports, _provider(provider), within.total_seconds())
 
     async def send_test(
         self,

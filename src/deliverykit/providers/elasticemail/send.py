@@ -6,7 +6,7 @@ its Python SDK 4.4.0; read 2026-11-23, not tried against the live API.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -14,7 +14,9 @@ from attrs import frozen
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
+from deliverykit.providers.elasticemail.control import checked
 from deliverykit.providers.elasticemail.table import REPLAYED, TABLE
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
@@ -130,6 +132,10 @@ class ElasticEmail(Provider):
         if not isinstance(text, str):
             return None
         return f"{REPLAYED if response.header('idempotency-replayed').lower() == 'true' else ''}{text[:1000]}"
+
+    def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
+        """Whether the key is known, which domains may send, and what the account may send in a day."""
+        return checked(self)
 
     def scope_key(self, scope: Scope) -> str:
         """The key's fingerprint for the account; nothing is throttled by domain here."""

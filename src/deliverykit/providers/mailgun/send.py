@@ -6,7 +6,7 @@ django-anymail's notes on what the API really does; read 2026-11-23, not tried a
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -14,10 +14,12 @@ from attrs import frozen
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, option, secret, web_address
+from deliverykit.providers.mailgun.control import checked
 from deliverykit.providers.mailgun.form import parts
 from deliverykit.providers.mailgun.multipart import File, encoded
 from deliverykit.providers.mailgun.table import TABLE
 from deliverykit.words.addresses import ascii_domain, header_text
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
@@ -105,12 +107,25 @@ class Mailgun(Provider):
         """
         body, content_type = encoded(parts(payload), mail.id)
         kind = "messages" if mail.message.raw is None else "messages.mime"
-        login = base64.b64encode(f"api:{revealed(self.api_key)}".encode()).decode()
         return HttpRequest(
-            url=f"{(self.base_url or HOSTS[self.region]).rstrip('/')}/v3/{self.domain}/{kind}",
-            headers={"Authorization": f"Basic {login}", "Content-Type": content_type},
+            url=f"{self.address}/v3/{self.domain}/{kind}",
+            headers={"Authorization": self.authorization, "Content-Type": content_type},
             body=body,
         )
+
+    @property
+    def address(self) -> str:
+        """Where the API is, without a path."""
+        return (self.base_url or HOSTS[self.region]).rstrip("/")
+
+    @property
+    def authorization(self) -> str:
+        """The key as HTTP wants it. It is as secret as the key."""
+        return f"Basic {base64.b64encode(f'api:{revealed(self.api_key)}'.encode()).decode()}"
+
+    def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
+        """Whether the domain is there, in this region, and may send."""
+        return checked(self)
 
     def accepted(self, response: HttpResponse) -> str | None:
         """``{"id": "<…>", "message"}``; the id without its brackets, as events give it."""

@@ -5,7 +5,7 @@ limits and errors pages, read 2026-11-23.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -13,7 +13,9 @@ from attrs import frozen
 from deliverykit.contracts.answers import Answer, Row, fault, rejected, sender_refused, throttled
 from deliverykit.contracts.capabilities import Capabilities, Feature
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
+from deliverykit.providers.sendgrid.control import checked
 from deliverykit.words.addresses import Address, header_text
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
@@ -149,6 +151,10 @@ class SendGrid(Provider):
         return "; ".join(
             f"{one.get('message')} ({one['field']})" if one.get("field") else str(one.get("message")) for one in errors
         )
+
+    def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
+        """Which scopes the key has, and what is left of the credits where it may see them."""
+        return checked(self)
 
     def scope_key(self, scope: Scope) -> str:
         """A key stands for its account."""

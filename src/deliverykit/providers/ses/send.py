@@ -6,7 +6,7 @@ Source: botocore's description of SESv2 (1.44.5) and AWS's SES developer guide, 
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from attrs import evolve, frozen
@@ -14,10 +14,12 @@ from attrs import evolve, frozen
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, option, secret, web_address
+from deliverykit.providers.ses.control import checked
 from deliverykit.providers.ses.regions import region_problem
 from deliverykit.providers.ses.signing import Keys, keys_of, signed
 from deliverykit.providers.ses.table import TABLE
 from deliverykit.words.addresses import Address, header_text
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
@@ -155,6 +157,20 @@ class SES(Provider):
 
     def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
         """A JSON POST, signed at ``now``."""
+        request = HttpRequest(
+            url=f"{self.address}/v2/email/outbound-emails",
+            headers={"Content-Type": "application/json"},
+            body=json_body(payload, self.esp),
+        )
+        return self.authenticated(request, now)
+
+    @property
+    def address(self) -> str:
+        """Where the API is, without a path."""
+        return self.base_url.rstrip("/") or f"https://email.{self.region}.amazonaws.com"
+
+    def authenticated(self, request: HttpRequest, now: int) -> HttpRequest:
+        """The request, signed by this server's keys at ``now``."""
         if self.access_key_id is None or self.secret_access_key is None:
             raise ConfigurationError(f"SES credentials: {self.credentials!r} has to be resolved before a request is built")
         keys = Keys(
@@ -162,13 +178,11 @@ class SES(Provider):
             secret=revealed(self.secret_access_key),
             token=revealed(self.session_token) if self.session_token is not None else "",
         )
-        base = self.base_url.rstrip("/") or f"https://email.{self.region}.amazonaws.com"
-        request = HttpRequest(
-            url=f"{base}/v2/email/outbound-emails",
-            headers={"Content-Type": "application/json"},
-            body=json_body(payload, self.esp),
-        )
         return signed(request, keys, service="ses", region=self.region, now=now)
+
+    def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
+        """Whether the key is good, and whether and how much the account may send in this region."""
+        return checked(self, now)
 
     def accepted(self, response: HttpResponse) -> str | None:
         """``{"MessageId": "…"}``, the same id as in events."""

@@ -1,0 +1,123 @@
+"""Trying credentials without sending: an adapter's requests, transmitted, repeated where that is safe, within a time."""
+
+from itertools import count
+
+from attrs import evolve, frozen
+from tenacity import stop_after_attempt, wait_random_exponential
+
+from deliverykit.contracts.answers import retry_at
+from deliverykit.contracts.provider import Provider
+from deliverykit.engine.context import Context
+from deliverykit.engine.ports import Ports
+from deliverykit.engine.verdicts import TenacityBackOff
+from deliverykit.words.checks import CheckReport
+from deliverykit.words.credentials import Secret
+from deliverykit.words.errors import ConfigurationError, Stage, TransportError
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+__all__ = ["checked"]
+
+_STEPS = 10
+"""More requests than any check needs; it only ends what an adapter's bug would spin."""
+
+_BACK_OFF = TenacityBackOff(wait_random_exponential(multiplier=0.5, max=4), stop_after_attempt(3))
+"""Three tries of one request, the waits between them with full jitter."""
+
+
+_WORD = 6
+"""No ESP's key is shorter; what is would be found within innocent words."""
+
+
+async def checked(context: Context, ports: Ports, provider: Provider, within: float) -> CheckReport:
+    """Ask this provider's ESP whether it takes the credentials, for ``within`` seconds at most. Writes nothing, spends nothing.
+
+    Whatever goes wrong is in the report; secrets that an ESP's words repeat are taken out of it.
+    """
+    try:
+        equipped = context.equipped(provider)
+    except ConfigurationError as error:
+        return CheckReport.refused(f"the credentials cannot be had: {error}", "set what it names where this process runs")
+    except Exception as error:  # noqa: BLE001  whatever a host's callable raises; its words may hold a secret
+        name = type(error).__name__
+        context.logger.warning("the credentials of a %s provider cannot be had: %s", provider.name, name)
+        return CheckReport.refused(f"the credentials cannot be had: {name}", "mend what Mailer(credentials={…}) gives for them")
+    await ports.prepare()
+    report = await _Asking(context, ports, context.clock.monotonic() + within, within).told(equipped)
+    values = [getattr(equipped, one.name) for one in equipped.options()]
+    return _without(report, [value.reveal() for value in values if isinstance(value, Secret)])
+
+
+@frozen
+class _Asking:
+    """One check under way. ``ends`` is on the monotonic clock."""
+
+    context: Context
+    ports: Ports
+    ends: float
+    within: float
+
+    async def told(self, provider: Provider) -> CheckReport:
+        """Drive the adapter's generator to its report."""
+        try:
+            flow = provider.check(self.context.clock.now())
+            request = next(flow)
+            for _ in range(_STEPS):
+                answer = await self._answer(request)
+                request = flow.throw(answer) if isinstance(answer, TransportError) else flow.send(answer)
+            flow.close()
+        except StopIteration as done:
+            if isinstance(done.value, CheckReport):
+                return done.value
+        except TransportError as error:
+            return CheckReport.unknown(
+                f"{provider.label} gave no answer ({error})",
+                "look at the network, at proxies, and at the address (base_url) where one is given; then check again",
+            )
+        except ConfigurationError as error:
+            return CheckReport.refused(f"no request can be made: {error}", "mend that")
+        except Exception as error:
+            self.context.logger.exception("the adapter %s failed to check its credentials", provider.name)
+            words = f"the adapter {provider.name} failed: {type(error).__name__}"
+            return CheckReport.unknown(words, "the log says where; report it to whoever wrote it")
+        return CheckReport.unknown(f"the adapter {provider.name} came to no report", "mend its check()")
+
+    async def _answer(self, request: HttpRequest) -> HttpResponse | TransportError:
+        for tries in count(1):
+            left = self.ends - self.context.clock.monotonic()
+            if left <= 0:
+                break
+            answer = await self._once(evolve(request, within=left))
+            wait = self._again(request, answer, tries)
+            if wait is None or self.context.clock.monotonic() + wait >= self.ends:
+                return answer
+            await self.ports.sleep(wait)
+        return TransportError(Stage.POOL, f"not done within {self.within:g} s")
+
+    async def _once(self, request: HttpRequest) -> HttpResponse | TransportError:
+        try:
+            return await self.ports.transmit(request)
+        except TransportError as error:
+            return error
+
+    def _again(self, request: HttpRequest, answer: HttpResponse | TransportError, tries: int) -> float | None:
+        """After how many seconds to ask once more; ``None`` where this is the answer."""
+        if isinstance(answer, TransportError):
+            return _BACK_OFF.seconds(tries) if answer.stage.surely_not_sent else None
+        wait = _BACK_OFF.seconds(tries)
+        if wait is None or request.method != "GET" or not (answer.status == 429 or answer.status >= 500):
+            return None
+        now = self.context.clock.now()
+        return max(wait, ((retry_at(answer, now) or now) - now) / 1000)
+
+
+def _without(report: CheckReport, secrets: list[str]) -> CheckReport:
+    def clean(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "…") if len(secret) >= _WORD else text
+        return text
+
+    return evolve(
+        report,
+        facts={name: clean(value) for name, value in report.facts.items()},
+        problems=tuple(evolve(one, what=clean(one.what), mend=clean(one.mend)) for one in report.problems),
+    )
