@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from deliverykit.contracts.limit import QuotaPolicy, Record, State, Terms
+from deliverykit.contracts.limit import Record, State
 from deliverykit.contracts.router import Router, Standing
 from deliverykit.engine.gates import Gate
-from deliverykit.limits import Circuit
+from deliverykit.engine.ledger import Ledger
 from deliverykit.records.route import WhenExhausted
 from deliverykit.words.clock import NEVER
 
@@ -78,154 +78,42 @@ class Candidates:
     """What the router asked of the mail, see :meth:`~deliverykit.contracts.router.Router.asks`."""
 
 
-class _Ledger:
-    """The states while one decision is made: rooms shrink as mails are picked, and all is charged at the end."""
-
-    def __init__(self, records: Sequence[Record], now: int) -> None:
-        self.now = now
-        self.states: list[dict[str, State]] = [dict(record) for record in records]
-        self._rooms: dict[str, int] = {}
-        self._picked: dict[str, tuple[Gate, list[int], list[int]]] = {}
-        self._quotas: dict[str, list[list[int]]] = {}
-        self._too_small: dict[tuple[str, int], bool] = {}
-
-    def state(self, gate: Gate) -> State:
-        return self.states[gate.record].get(gate.name, ())
-
-    def refusing(self, gates: Sequence[Gate], cost: int) -> list[Gate]:
-        return [gate for gate in gates if self._room(gate) < gate.cost(cost)]
-
-    def in_order(self, gates: Sequence[Gate], cost: int) -> bool:
-        """Whether its limits could ever grant so many at once, and its circuit is closed or one mail may try it now."""
-        return self.fits(gates, cost) and all(self._room(gate) >= 1 for gate in gates if isinstance(gate.limit, Circuit))
-
-    def fits(self, gates: Sequence[Gate], cost: int) -> bool:
-        """Whether its limits could ever grant so many at once."""
-        for gate in gates:
-            if (gate.name, cost) not in self._too_small:
-                self._too_small[gate.name, cost] = gate.too_small(cost)
-        return not any(self._too_small[gate.name, cost] for gate in gates)
-
-    def left(self, server: str, gates: Sequence[Gate]) -> float:
-        """The share of the server's own quota that is left, what is picked counted as used."""
-        return min((_share(*window) for gate in gates if _own(server, gate) for window in self._quota(gate)), default=1.0)
-
-    def _quota(self, gate: Gate) -> list[list[int]]:
-        """Used and limit of each window of a quota, as they stand with what is picked."""
-        if gate.name not in self._quotas:
-            assert isinstance(gate.limit, QuotaPolicy)  # noqa: S101  see _own()
-            picked = sum(self._picked[gate.name][2]) if gate.name in self._picked else 0
-            usage = gate.limit.usage(self.state(gate), self.now)
-            self._quotas[gate.name] = [[one.used + picked, one.limit] for one in usage]
-        return self._quotas[gate.name]
-
-    def _room(self, gate: Gate) -> int:
-        if gate.name not in self._rooms:
-            self._rooms[gate.name] = gate.limit.room(self.state(gate), self.now)
-        return self._rooms[gate.name]
-
-    def pick(self, gates: Sequence[Gate], cost: int, place: int) -> None:
-        for gate in gates:
-            self._rooms[gate.name] -= gate.cost(cost)
-            _, places, costs = self._picked.setdefault(gate.name, (gate, [], []))
-            places.append(place)
-            costs.append(gate.cost(cost))
-            for window in self._quotas.get(gate.name, ()):
-                window[0] += gate.cost(cost)
-
-    def charge(self, count: int) -> list[tuple[int, int, list[tuple[Gate, Terms]]]]:
-        """Take everything picked; start, until and charges of each of ``count`` mails."""
-        starts, ends = [self.now] * count, [NEVER] * count
-        charges: list[list[tuple[Gate, Terms]]] = [[] for _ in range(count)]
-        for gate, places, costs in self._picked.values():
-            new, terms = gate.limit.take(self.state(gate), self.now, sum(costs))
-            self.states[gate.record][gate.name] = new
-            for turn, place in enumerate(places):
-                starts[place] = max(starts[place], _slot(terms, turn))
-                ends[place] = min(ends[place], terms.until)
-                charges[place].append((gate, terms))
-        return list(zip(starts, ends, charges, strict=True))
-
-    def give_back(self, charges: Sequence[tuple[Gate, Terms]], cost: int) -> None:
-        for gate, terms in charges:
-            self.states[gate.record][gate.name] = gate.limit.give(self.state(gate), terms.mark, gate.cost(cost))
-
-    def refusals(self, gates: Sequence[Gate], cost: int) -> list[Refusal]:
-        """Each of those gates that refuse now, with its own instant."""
-        return [
-            Refusal(
-                gate.limit.when(self.state(gate), self.now, gate.cost(cost)),
-                f"{gate.owner}: {gate.limit.name}",
-                gate.limit.paces,
-            )
-            for gate in gates
-            if gate.limit.room(self.state(gate), self.now) < gate.cost(cost)
-        ]
-
-    def when(self, gates: Sequence[Gate], cost: int) -> Refusal | None:
-        """The latest instant of those gates that refuse now; ``None`` where none does."""
-        refusals = self.refusals(gates, cost)
-        if not refusals:
-            return None
-        latest = max(refusals, key=lambda refusal: refusal.at)
-        return Refusal(latest.at, latest.by, all(refusal.paces for refusal in refusals))
-
-
-def _own(server: str, gate: Gate) -> bool:
-    return isinstance(gate.limit, QuotaPolicy) and gate.name.startswith(f"s:{server}/")
-
-
-def _share(used: int, limit: int) -> float:
-    return max(0.0, (limit - used) / limit) if limit > 0 else 0.0
-
-
-def _slot(terms: Terms, turn: int) -> int:
-    return terms.slot + turn * terms.step
-
-
 def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record], now: int) -> Admission:
     """Grant as many of these mails as may go, from the front. Pure: the new records are in the answer."""
-    ledger = _Ledger(records, now)
+    ledger = Ledger(candidates.gates, records, now)
     picks: list[str] = []
     memory = _memory(candidates, records)
-    for place, cost in enumerate(costs):
+    for cost in costs:
         servers, order = _order(candidates, ledger, memory, cost)
         server = _first_with_room(candidates, ledger, order, cost)
         if server is None:
             break
-        ledger.pick(candidates.gates[server], cost, place)
+        ledger.pick(server, cost)
         # Those passed over for want of quota earn no turn by it, lest one take all the mail when its quota is back.
-        passed = set(order[: order.index(server)])
+        passed = order[: order.index(server)]
         memory = candidates.router.took([one for one in servers if one not in passed], memory, server)
         picks.append(server)
-    charged = ledger.charge(len(picks))
-    fit = next(
-        (place for place, (start, until, _) in enumerate(charged) if until < NEVER and start >= until - MARGIN), len(picks)
-    )
+    charged = ledger.charge(picks)
+    ends = [(start, leave.until) for start, leave in charged]
+    fit = next((place for place, (start, until) in enumerate(ends) if until < NEVER and start >= until - MARGIN), len(picks))
     for place in range(len(picks) - 1, fit - 1, -1):
-        ledger.give_back(charged[place][2], costs[place])
+        ledger.give_back(charged[place][1], costs[place])
     grants = tuple(
-        Grant(
-            server,
-            cost,
-            now,
-            start,
-            until,
-            charges=tuple((gate, terms.mark) for gate, terms in charges),
-            gaps=tuple((gate, terms.gap) for gate, terms in charges if terms.gap),
-        )
-        for server, cost, (start, until, charges) in zip(picks[:fit], costs, charged, strict=False)
+        [
+            Grant(server, cost, now, start, leave.until, leave.charges, leave.gaps)
+            for server, cost, (start, leave) in zip(picks[:fit], costs, charged, strict=False)
+        ]
     )
     refusal = None
     if fit < len(picks):
-        refusal = Refusal(charged[fit][1], "the window ends")
+        refusal = Refusal(charged[fit][1].until, "the window ends")
     elif len(picks) < len(costs):
         refusal = _refusal(candidates, ledger, memory, costs[len(picks)])
     if not grants:
         return Admission((), refusal, (None,) * len(records))
-    if candidates.memory and fit == len(picks):
-        ledger.states[0][candidates.memory] = (candidates.edition, *memory)
-    return Admission(grants, refusal, tuple(ledger.states))
+    if candidates.memory and fit == len(picks) and memory != _memory(candidates, records):
+        ledger.put(0, candidates.memory, (candidates.edition, *memory))
+    return Admission(grants, refusal, ledger.records)
 
 
 def _memory(candidates: Candidates, records: Sequence[Record]) -> State:
@@ -233,17 +121,16 @@ def _memory(candidates: Candidates, records: Sequence[Record]) -> State:
     return kept[1:] if kept and kept[0] == candidates.edition else ()
 
 
-def _order(candidates: Candidates, ledger: _Ledger, memory: State, cost: int) -> tuple[tuple[str, ...], Sequence[str]]:
+def _order(candidates: Candidates, ledger: Ledger, memory: State, cost: int) -> tuple[tuple[str, ...], Sequence[str]]:
     """The servers that are in the order at this mail, and the order."""
-    servers = tuple(server for server, gates in candidates.gates.items() if ledger.in_order(gates, cost))
-    standing = Standing(candidates.asked, lambda server: ledger.left(server, candidates.gates[server]))
-    return servers, candidates.router.ranked(servers, memory, standing)
+    servers = tuple([server for server in candidates.gates if ledger.in_order(server, cost)])
+    return servers, candidates.router.ranked(servers, memory, Standing(candidates.asked, ledger.left))
 
 
-def _first_with_room(candidates: Candidates, ledger: _Ledger, order: Sequence[str], cost: int) -> str | None:
+def _first_with_room(candidates: Candidates, ledger: Ledger, order: Sequence[str], cost: int) -> str | None:
     """The first in the order with room. A pace only delays, so nobody goes past a server that is merely paced."""
     for server in order:
-        refusing = ledger.refusing(candidates.gates[server], cost)
+        refusing = ledger.refusing(server, cost)
         if not refusing:
             return server
         exhausted = any(not gate.limit.paces for gate in refusing)
@@ -252,24 +139,34 @@ def _first_with_room(candidates: Candidates, ledger: _Ledger, order: Sequence[st
     return None
 
 
-def _refusal(candidates: Candidates, ledger: _Ledger, memory: State, cost: int) -> Refusal:
+def _refusal(candidates: Candidates, ledger: Ledger, memory: State, cost: int) -> Refusal:
     """When to ask again: as :func:`_awaited` says, or before, when a server that is not in the order may be back in it."""
     servers, order = _order(candidates, ledger, memory, cost)
     waits = _awaited(candidates, ledger, order, cost)
-    out = [
-        ledger.when(gates, cost)
-        for server, gates in candidates.gates.items()
-        if server not in servers and ledger.fits(gates, cost)
-    ]
+    out = [_when(ledger, server, cost) for server in candidates.gates if server not in servers and ledger.fits(server, cost)]
     back = min((refusal for refusal in out if refusal is not None), key=lambda one: one.at, default=None)
     return Refusal(back.at, back.by, waits.paces) if back is not None and back.at < waits.at else waits
 
 
-def _awaited(candidates: Candidates, ledger: _Ledger, order: Sequence[str], cost: int) -> Refusal:
+def _refusals(ledger: Ledger, server: str, cost: int) -> list[Refusal]:
+    """Each of its gates that refuse now, with its own instant."""
+    return [Refusal(at, f"{gate.owner}: {gate.limit.name}", gate.limit.paces) for at, gate in ledger.waits(server, cost)]
+
+
+def _when(ledger: Ledger, server: str, cost: int) -> Refusal | None:
+    """The latest instant of those gates that refuse now; ``None`` where none does."""
+    refusals = _refusals(ledger, server, cost)
+    if not refusals:
+        return None
+    latest = max(refusals, key=lambda refusal: refusal.at)
+    return Refusal(latest.at, latest.by, all(refusal.paces for refusal in refusals))
+
+
+def _awaited(candidates: Candidates, ledger: Ledger, order: Sequence[str], cost: int) -> Refusal:
     """The one server it waits for, or whichever has quota first."""
     found: list[Refusal] = []
     for server in order:
-        refusal = ledger.when(candidates.gates[server], cost)
+        refusal = _when(ledger, server, cost)
         if refusal is None:  # picked meanwhile: the next question will be answered at once
             return Refusal(ledger.now, "", paces=True)
         if refusal.paces:
@@ -290,12 +187,13 @@ class Standings:
 
     def order(self, cost: int) -> tuple[str, ...]:
         """The servers in the order for such mail, the first at the front; open circuits are not among them."""
-        ledger = _Ledger(self.records, self.now)
+        ledger = Ledger(self.candidates.gates, self.records, self.now)
         return tuple(_order(self.candidates, ledger, _memory(self.candidates, self.records), cost)[1])
 
     def refusals(self, server: str, cost: int) -> tuple[Refusal, ...]:
         """Every limit that refuses such mail by this server now, the one that does so longest at the front."""
-        return tuple(sorted(_Ledger(self.records, self.now).refusals(self.candidates.gates[server], cost), key=_latest))
+        ledger = Ledger(self.candidates.gates, self.records, self.now)
+        return tuple(sorted(_refusals(ledger, server, cost), key=_latest))
 
 
 def _latest(refusal: Refusal) -> int:

@@ -22,6 +22,8 @@ __all__ = ["HOST_KEY", "Catalog", "Config", "Stale", "state_key"]
 
 HOST_KEY = "host"
 UTC = "UTC"
+_REMEMBERED = 500
+"""Of so many kinds of mail a configuration remembers who may carry them."""
 
 
 def state_key(account: str) -> str:
@@ -44,6 +46,7 @@ class Config:
     budgets: Mapping[str, Budget]
     host: tuple[Limit, ...] = ()
     _gates: dict[str, tuple[Gate, ...]] = field(factory=dict, eq=False, repr=False)
+    _asked: dict[tuple[object, ...], Candidates] = field(factory=dict, init=False, eq=False, repr=False)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -103,6 +106,15 @@ class Config:
 
     def candidates(self, route: Route, ticket: Ticket) -> Candidates:
         """Who may carry such mail now, as :func:`~deliverykit.engine.admission.admit` wants it."""
+        question = (route.name, route.version, route.servers, ticket)
+        known = self._asked.get(question)
+        if known is None:
+            if len(self._asked) >= _REMEMBERED:
+                self._asked.clear()
+            known = self._asked[question] = self._candidates(route, ticket)
+        return known
+
+    def _candidates(self, route: Route, ticket: Ticket) -> Candidates:
         members = (self.servers[id_] for id_ in route.servers if id_ in self.servers)
         return Candidates(
             gates={server.id: self.gates(server) for server in members if ticket.admits(server)},

@@ -11,8 +11,9 @@ from deliverykit.records.server import Budget, DeliveryServer
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Scope
 
-__all__ = ["CIRCUIT", "Gate", "circuit", "closings", "gates_of"]
+__all__ = ["CIRCUIT", "EMAILS", "Gate", "circuit", "closings", "gates_of"]
 
+EMAILS: Counts = "emails"
 ACCOUNT, HOST = 0, 1
 """Which record a gate's state is in: the account's, or the one all accounts share."""
 
@@ -33,14 +34,11 @@ class Gate:
 
     def cost(self, recipients: int, emails: int = 1) -> int:
         """What such mail costs here."""
-        return emails if self.limit.counts == _EMAILS else recipients
+        return emails if self.limit.counts == EMAILS else recipients
 
     def too_small(self, recipients: int) -> bool:
         """Whether it grants one mail but never so many at once; one that grants nothing at all is closed, not too small."""
         return recipients > 1 and self.limit.when((), 0, self.cost(recipients)) >= NEVER > self.limit.when((), 0, 1)
-
-
-_EMAILS: Counts = "emails"
 
 
 CIRCUIT = Circuit()

@@ -11,6 +11,7 @@ __all__ = ["Circuit"]
 
 _STEPS: Final = (30_000, 60_000, 120_000, 300_000, 600_000)
 _PROBE: Final = 60_000
+_FREE: Final = Terms(0)
 
 
 @frozen
@@ -50,7 +51,7 @@ class Circuit(Limit):
     def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:
         """Where it is open, this is the probe: it must start within 60 seconds, after which the next may go."""
         if not self.is_open(state):
-            return state, Terms(0)
+            return state, _FREE
         return (*state[:3], now + _PROBE), Terms(now + _PROBE, now + _PROBE)
 
     def give(self, state: State, mark: int, n: int) -> State:

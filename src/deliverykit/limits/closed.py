@@ -13,6 +13,7 @@ _SHORTEST: Final = 1000
 _LONGEST: Final = 86_400_000
 _STEPS: Final = (60_000, 300_000, 900_000, 3_600_000)
 _PROBE: Final = 60_000
+_FREE: Final = Terms(0)
 
 
 @frozen
@@ -55,7 +56,7 @@ class Closed(Limit):
     def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:
         """Where it probes, this is the probe: it must start within 60 seconds, after which the next may go."""
         if not state or not state[1]:
-            return state, Terms(0)
+            return state, _FREE
         return (*state[:2], now + _PROBE), Terms(now + _PROBE, now + _PROBE)
 
     def give(self, state: State, mark: int, n: int) -> State:

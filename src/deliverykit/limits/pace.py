@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from datetime import timedelta
+from functools import cached_property
 from typing import ClassVar, Final
 
 from attrs import Attribute, field, frozen
@@ -105,7 +106,7 @@ class Pause(_Slots):
 
     length: timedelta = field(validator=_pause)
 
-    @property
+    @cached_property
     def _interval(self) -> int:
         return milliseconds(self.length)
 
@@ -134,7 +135,7 @@ class Rate(_Slots):
         """One state per owner and period, whatever the number is."""
         return f"{self.name}/{brief(milliseconds(self.per))}"
 
-    @property
+    @cached_property
     def _interval(self) -> int:
         return -(-milliseconds(self.per) // self.n)
 

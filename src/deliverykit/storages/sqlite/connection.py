@@ -3,13 +3,13 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 from weakref import WeakSet
 
-from deliverykit.words.errors import DeliveryError, StorageError
+from deliverykit.storages.sqlite.known import Known
+from deliverykit.words.errors import StorageError
 
 __all__ = ["Connection", "Rows"]
 
@@ -27,6 +27,8 @@ class Connection:
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._pid = 0
+        self.known = Known()
+        """What the last deciding transaction left true; only to be used within another."""
         _CONNECTIONS.add(self)
 
     def close(self) -> None:
@@ -43,6 +45,7 @@ class Connection:
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:
+            self.known.forget()
             self._db, self._pid = self._open(), os.getpid()
         elif self._pid != os.getpid():
             raise StorageError("memory:// belongs to the process that made it; processes share a file: sqlite:///mail.db")
@@ -82,39 +85,53 @@ class Connection:
             raise
         return db
 
-    @contextmanager
-    def reading(self) -> Iterator["Connection"]:
+    def reading(self) -> "_Transaction":
         """Statements that only look, all at the same state of the books; no write lock."""
-        with self._lock, self._translated():
-            db = self._opened()
-            db.execute("begin")
-            try:
-                yield self
-            finally:
-                if db.in_transaction:
-                    db.execute("commit")
+        return _Transaction(self, "begin")
 
-    @contextmanager
-    def writing(self) -> Iterator["Connection"]:
-        """One write transaction: committed at the end, rolled back on any exception."""
-        with self._lock, self._translated():
-            db = self._opened()
-            db.execute("begin immediate")
-            try:
-                yield self
-                db.execute("commit")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("rollback")
-                raise
+    def writing(self) -> "_Transaction":
+        """One write transaction: committed at the end, rolled back on any exception. Nothing is :attr:`known` after it."""
+        return _Transaction(self, "begin immediate", forgets=True)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def deciding(self) -> "_Transaction":
+        """The same, for those that tell :attr:`known` what they write: it holds on after the commit."""
+        return _Transaction(self, "begin immediate", knows=True)
+
+    def begin(self, how: str, *, knows: bool) -> None:
+        """Take the lock and begin."""
+        self._lock.acquire()
         try:
-            yield
-        except DeliveryError:
+            db = self._opened()
+            db.execute(how)
+            if knows and self.path is not None:
+                # It moves when another connection has committed; asked for inside a write transaction, that is final.
+                self.known.at(db.execute("pragma data_version").fetchone()[0])
+        except BaseException as error:
+            self.roll_back(error)
             raise
-        except sqlite3.Error as error:
+
+    def commit(self, *, forgets: bool) -> None:
+        """Make it true and let go of the lock."""
+        try:
+            if forgets:
+                self.known.forget()
+            self._opened().execute("commit")
+        except BaseException as error:
+            self.roll_back(error)
+            raise
+        self._lock.release()
+
+    def roll_back(self, error: BaseException) -> None:
+        """Undo it and let go of the lock. SQLite's own errors are told as ``StorageError``."""
+        try:
+            self.known.forget()
+            if self._db is not None and self._db.in_transaction:
+                self._db.execute("rollback")
+        except sqlite3.Error as failure:
+            error = failure
+        finally:
+            self._lock.release()
+        if isinstance(error, sqlite3.Error):
             raise StorageError(f"SQLite {self.path or 'memory'}: {error}") from error
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
@@ -133,6 +150,28 @@ class Connection:
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """One statement over many rows."""
         self._opened().executemany(sql, parameters)
+
+
+class _Transaction:
+    """One transaction of a connection, under its lock. A class, for a generator would cost more than a statement does."""
+
+    __slots__ = ("_connection", "_forgets", "_how", "_knows")
+
+    def __init__(self, connection: Connection, how: str, *, knows: bool = False, forgets: bool = False) -> None:
+        self._connection = connection
+        self._how = how
+        self._knows = knows
+        self._forgets = forgets
+
+    def __enter__(self) -> Connection:
+        self._connection.begin(self._how, knows=self._knows)
+        return self._connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._connection.commit(forgets=self._forgets)
+        else:
+            self._connection.roll_back(error)
 
 
 class _Fork:

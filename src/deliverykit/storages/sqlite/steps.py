@@ -18,14 +18,24 @@ _SWEPT = 10
 
 
 def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
-    """What a decide object sees: the account's version and the limit states of ``keys``."""
-    found = {
-        key: (seen, record)
-        for key, seen, record in db.rows(f"select key, seen, record from dk_state where key in ({marks(keys)})", keys)
-    }
-    (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
-    records = tuple(_loaded(found[key][1]) if key in found else {} for key in keys)
-    return View(max([now, *(seen for seen, _ in found.values())]), version, records)
+    """What a decide object sees: the account's version and the limit states of ``keys``. Within ``db.deciding()``."""
+    version = db.known.versions.get(account)
+    if version is None:
+        (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
+        db.known.versions[account] = version
+    records = []
+    for key in keys:
+        seen, record = db.known.record(key) or _read(db, key)
+        now = max(now, seen)
+        records.append(record)
+    return View(now, version, tuple(records))
+
+
+def _read(db: Connection, key: str) -> tuple[int, Record]:
+    seen, text = db.row("select seen, record from dk_state where key=?", (key,)) or (0, "{}")
+    record = _loaded(text)
+    db.known.put(key, seen, record)
+    return seen, record
 
 
 def _loaded(text: str) -> Record:
@@ -44,8 +54,9 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
             db.run(
                 "insert into dk_state (key, seen, record) values (?, ?, ?)"
                 " on conflict (key) do update set seen=excluded.seen, record=excluded.record",
-                (key, seen.now, json.dumps(record, separators=(",", ":"))),
+                (key, seen.now, db.known.text(key, record)),
             )
+            db.known.put(key, seen.now, record)
     insert_mails(db, step.inserts, seen.now)
     late = frozenset(change.id for change in step.changes if not _changed(db, change, seen.now))
     if late and step.strict:
@@ -189,6 +200,7 @@ def write_documents(db: Connection, account: str, documents: Iterable[Document])
                 (account, one.kind, one.id, one.data, one.secrets),
             )
     db.run("insert into dk_account (id, version) values (?, 1) on conflict (id) do update set version=version+1", (account,))
+    db.known.versions.pop(account, None)
 
 
 def as_counts(rows: Iterable[tuple[Any, ...]]) -> Mapping[tuple[str, MailState], int]:

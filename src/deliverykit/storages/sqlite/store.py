@@ -60,19 +60,18 @@ class SQLiteStorage:
 
     def now(self) -> int:
         """The clock, never backwards; ``ClockError`` where it lies more than an hour behind."""
-        now = self._clock.now()
-        if now < self._seen - _HOUR:
-            raise ClockError(f"the clock says {now}, but {self._seen} was seen before (UTC ms); set the clock right")
-        self._seen = max(now, self._seen)
+        self._seen = self._held(self._clock.now(), self._seen)
         return self._seen
 
+    def _held(self, clock: int, seen: int) -> int:
+        if clock < seen - _HOUR:
+            raise ClockError(f"the clock says {clock}, but {seen} was seen before (UTC ms); set the clock right")
+        return max(clock, seen)
+
     def _view(self, db: Connection, account: str, keys: Sequence[str]) -> View:
-        seen = view(db, self.now(), account, keys)
-        if seen.now > self._clock.now() + _HOUR:
-            raise ClockError(
-                f"the clock says {self._clock.now()}, but the storage has seen {seen.now} (UTC ms); set the clock right"
-            )
-        self._seen = max(self._seen, seen.now)
+        clock = self._clock.now()
+        seen = view(db, self._held(clock, self._seen), account, keys)
+        self._seen = self._held(clock, seen.now)
         return seen
 
     # -- documents --------------------------------------------------------------------------------
@@ -101,7 +100,7 @@ class SQLiteStorage:
 
     def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, frozenset[int]]:
         """One write transaction around ``decide``."""
-        with self._db.writing() as db:
+        with self._db.deciding() as db:
             seen = self._view(db, account, keys)
             step = decide(seen)
             return step.result, applied(db, account, keys, seen, step)
@@ -110,7 +109,7 @@ class SQLiteStorage:
         self, lane: Lane, want: int, keys: Sequence[str], decide: DecideClaim, *, token: str, lease: int
     ) -> tuple[Leased, ...]:
         """One write transaction: look at the lane's head, decide, lease."""
-        with self._db.writing() as db:
+        with self._db.deciding() as db:
             seen = self._view(db, lane.key.account, keys)
             (blocked,) = db.row("select blocked_until from dk_lane where id=?", (lane.id,)) or (NEVER,)
             heads = _heads(db, lane.id, want) if blocked <= seen.now else ()

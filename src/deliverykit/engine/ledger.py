@@ -1,0 +1,182 @@
+"""The limits while one decision is made: rooms shrink as mails are picked, and all is charged at the end."""
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from deliverykit.contracts.limit import QuotaPolicy, Record, State, Terms
+from deliverykit.engine.gates import EMAILS, Gate
+from deliverykit.limits import Circuit
+from deliverykit.words.clock import NEVER
+
+__all__ = ["Leave", "Ledger"]
+
+
+@frozen
+class Leave:
+    """What a server's limits attach to the mails it was granted."""
+
+    until: int
+    charges: tuple[tuple[Gate, int], ...]
+    """Every gate that was charged, with the mark to give it back by."""
+    gaps: tuple[tuple[Gate, int], ...]
+    """The paces among them, with the least time between two starts."""
+
+
+class _Tally:
+    """One gate, with what is picked from it. Plain and slotted: five of them are made for every mail of ``send()``."""
+
+    __slots__ = ("emails", "gate", "picked", "room", "terms", "turn", "windows")
+
+    def __init__(self, gate: Gate, room: int) -> None:
+        self.gate = gate
+        self.room = room
+        self.emails = gate.limit.counts == EMAILS
+        self.picked = 0
+        self.turn = 0
+        """How many of the picked have their slot."""
+        self.terms: Terms | None = None
+        self.windows: list[list[int]] | None = None
+        """Used and limit of each window of a quota, as they stand with what is picked."""
+
+    def pick(self, cost: int) -> None:
+        number = 1 if self.emails else cost
+        self.room -= number
+        self.picked += number
+        for window in self.windows or ():
+            window[0] += number
+
+    def slot(self, terms: Terms) -> int:
+        """When the next of those picked may start."""
+        turn, self.turn = self.turn, self.turn + 1
+        return terms.slot + turn * terms.step
+
+
+class Ledger:
+    """All states that one decision is made on, for servers with these gates. The records handed in stay as they are."""
+
+    def __init__(self, gates: Mapping[str, Sequence[Gate]], records: Sequence[Record], now: int) -> None:
+        self.now = now
+        self._gates = gates
+        self._records = list(records)
+        self._written: dict[int, dict[str, State]] = {}
+        self._tallies: dict[str, _Tally] = {}
+        self._servers: dict[str, list[_Tally]] = {}
+        self._circuits: dict[str, list[_Tally]] = {}
+        self._fitting: dict[tuple[str, int], bool] = {}
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The states as they stand."""
+        return tuple(self._records)
+
+    def put(self, record: int, name: str, state: State) -> None:
+        """Change a state."""
+        if record not in self._written:
+            self._records[record] = self._written[record] = dict(self._records[record])
+        self._written[record][name] = state
+
+    def _state(self, gate: Gate) -> State:
+        return self._records[gate.record].get(gate.name, ())
+
+    def _tally(self, gate: Gate) -> _Tally:
+        tally = self._tallies.get(gate.name)
+        if tally is None:
+            tally = self._tallies[gate.name] = _Tally(gate, gate.limit.room(self._state(gate), self.now))
+        return tally
+
+    def _of(self, server: str) -> list[_Tally]:
+        tallies = self._servers.get(server)
+        if tallies is None:
+            tallies = self._servers[server] = [self._tally(gate) for gate in self._gates[server]]
+        return tallies
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def in_order(self, server: str, cost: int) -> bool:
+        """Whether its limits could ever grant so many at once, and its circuit is closed or one mail may try it now."""
+        circuits = self._circuits.get(server)
+        if circuits is None:
+            closable = [gate for gate in self._gates[server] if isinstance(gate.limit, Circuit)]
+            circuits = self._circuits[server] = [self._tally(gate) for gate in closable]
+        return self.fits(server, cost) and all(tally.room >= 1 for tally in circuits)
+
+    def fits(self, server: str, cost: int) -> bool:
+        """Whether its limits could ever grant so many at once."""
+        fitting = self._fitting.get((server, cost))
+        if fitting is None:
+            fitting = self._fitting[server, cost] = not any(gate.too_small(cost) for gate in self._gates[server])
+        return fitting
+
+    def refusing(self, server: str, cost: int) -> list[Gate]:
+        """Its gates without room for such mail."""
+        return [tally.gate for tally in self._of(server) if tally.room < (1 if tally.emails else cost)]
+
+    def left(self, server: str) -> float:
+        """The share of the server's own quota that is left, what is picked counted as used."""
+        own = [self._tally(gate) for gate in self._gates[server] if _own(server, gate)]
+        return min((_share(*window) for tally in own for window in self._windows(tally)), default=1.0)
+
+    def _windows(self, tally: _Tally) -> list[list[int]]:
+        if tally.windows is None:
+            limit = tally.gate.limit
+            assert isinstance(limit, QuotaPolicy)  # noqa: S101  see _own()
+            usage = limit.usage(self._state(tally.gate), self.now)
+            tally.windows = [[one.used + tally.picked, one.limit] for one in usage]
+        return tally.windows
+
+    def waits(self, server: str, cost: int) -> list[tuple[int, Gate]]:
+        """Those of its gates that refuse as things stand, each with the first instant at which it has room."""
+        return [
+            (gate.limit.when(self._state(gate), self.now, gate.cost(cost)), gate)
+            for gate in self._gates[server]
+            if gate.limit.room(self._state(gate), self.now) < gate.cost(cost)
+        ]
+
+    # -- taking -----------------------------------------------------------------------------------
+
+    def pick(self, server: str, cost: int) -> None:
+        """One more mail for this server, which has room for it."""
+        for tally in self._of(server):
+            tally.pick(cost)
+
+    def charge(self, picks: Sequence[str]) -> list[tuple[int, Leave]]:
+        """Take everything picked; of each mail, by its server, the start and what is attached to it."""
+        for tally in self._tallies.values():
+            if tally.picked:
+                state = self._state(tally.gate)
+                new, tally.terms = tally.gate.limit.take(state, self.now, tally.picked)
+                if new is not state:
+                    self.put(tally.gate.record, tally.gate.name, new)
+        leaves = {server: _leave(tallies) for server, tallies in self._servers.items() if server in picks}
+        return [(self._start(server), leaves[server]) for server in picks]
+
+    def _start(self, server: str) -> int:
+        """When the next of its mails may start: the latest of the slots that its limits hand out."""
+        start = self.now
+        for tally in self._servers[server]:
+            if tally.terms is not None and tally.terms.slot:
+                start = max(start, tally.slot(tally.terms))
+        return start
+
+    def give_back(self, leave: Leave, cost: int) -> None:
+        """Undo what was charged for one mail."""
+        for gate, mark in leave.charges:
+            self.put(gate.record, gate.name, gate.limit.give(self._state(gate), mark, gate.cost(cost)))
+
+
+def _leave(tallies: Sequence[_Tally]) -> Leave:
+    granted = [(tally.gate, tally.terms) for tally in tallies if tally.terms is not None]
+    return Leave(
+        min([terms.until for _, terms in granted], default=NEVER),
+        tuple([(gate, terms.mark) for gate, terms in granted]),
+        tuple([(gate, terms.gap) for gate, terms in granted if terms.gap]),
+    )
+
+
+def _own(server: str, gate: Gate) -> bool:
+    return isinstance(gate.limit, QuotaPolicy) and gate.name.startswith(f"s:{server}/")
+
+
+def _share(used: int, limit: int) -> float:
+    return max(0.0, (limit - used) / limit) if limit > 0 else 0.0

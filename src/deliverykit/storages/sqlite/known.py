@@ -1,0 +1,57 @@
+"""What a connection knows of the limit states without reading them: as it last saw or wrote them itself."""
+
+import json
+from collections.abc import Mapping
+
+from deliverykit.contracts.limit import Record, State
+
+__all__ = ["Known"]
+
+_MOST = 1_000
+"""So many records are kept; a host with more accounts at work reads some of them again."""
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Known:
+    """Records and versions that hold as long as no other connection commits and nothing is rolled back.
+
+    It spares reading and parsing, and writing out anew what has not changed: of an admission's record the
+    greater part. It never spares the lock; every use is inside a write transaction that has asked first.
+    """
+
+    def __init__(self) -> None:
+        self.versions: dict[str, int] = {}
+        """Of accounts' documents."""
+        self._records: dict[str, tuple[int, Record]] = {}
+        self._texts: dict[str, dict[str, tuple[State, str]]] = {}
+        self._at = -1
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self.versions.clear()
+        self._records.clear()
+        self._texts.clear()
+
+    def at(self, others: int) -> None:
+        """Forget, where another connection has committed since."""
+        if others != self._at or len(self._records) > _MOST:
+            self._at = others
+            self.forget()
+
+    def record(self, key: str) -> tuple[int, Record] | None:
+        """The clock a record was decided on, and its states."""
+        return self._records.get(key)
+
+    def put(self, key: str, seen: int, record: Record) -> None:
+        """It was read, or written, so."""
+        self._records[key] = (seen, record)
+
+    def text(self, key: str, record: Mapping[str, State]) -> str:
+        """A record as it is stored. What is the same object as before is not written out again."""
+        was = self._texts.get(key, {})
+        now: dict[str, tuple[State, str]] = {}
+        for name, state in record.items():
+            old = was.get(name)
+            now[name] = old if old is not None and old[0] is state else (state, f"{_ENCODE(name)}:{_ENCODE(state)}")
+        self._texts[key] = now
+        return "{" + ",".join([text for _, text in now.values()]) + "}"
