@@ -79,7 +79,9 @@ class Twins:
         found = []
         for storage in (self.remembering[0], self.plain):
             with storage._db.reading() as db:
-                found.append([*db.rows("select key, seen, record from dk_state"), *db.rows("select id, version from dk_account")])
+                found.append(
+                    [*db.rows("select key, seen, record from dk_state"), *db.rows("select id, version from dk_account")]
+                )
         return found
 
 
