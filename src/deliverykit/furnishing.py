@@ -14,7 +14,9 @@ from deliverykit.engine.catalog import Catalog
 from deliverykit.engine.context import Context
 from deliverykit.engine.outgoing import OnUnsupported
 from deliverykit.engine.rooms.room import limits_of
+from deliverykit.engine.telling import Teller, hooks_of
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
+from deliverykit.hooks import Hooks
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.limits.zones import zone
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
@@ -52,6 +54,8 @@ class Options(TypedDict, total=False):
     """The host's own pause before every email, over all accounts."""
     clock: Clock
     """Another clock than the system's, such as ``deliverykit.testing.ManualClock``."""
+    hooks: Hooks | Sequence[Hooks] | None
+    """What is called when something became true, see :class:`~deliverykit.hooks.Hooks`: one object, or several."""
     transport: object
     """An httpx or httpx2 client, or your own transport; it is used as it is and never closed here."""
     on_unsupported: OnUnsupported
@@ -103,7 +107,7 @@ def furnished(storage: str | Storage, options: Options) -> Context:
         new_id=lambda: secrets.token_hex(12),
         environment=os.environ,
         credentials=dict(options.get("credentials") or {}),
-        logger=logging.getLogger("deliverykit"),
+        teller=Teller(logging.getLogger("deliverykit"), hooks_of(options.get("hooks"))),
         on_unsupported=on_unsupported,
         max_visible_recipients=options.get("max_visible_recipients", 20),
         max_wait=round(max_wait.total_seconds() * 1000),

@@ -1,11 +1,14 @@
 """The pages hold together: relative links lead somewhere, and every ESP has its page."""
 
+import logging
 import re
 from pathlib import Path
 
 import pytest
+from attrs import fields
 
 from checkout import ROOT, SOURCE
+from deliverykit.hooks import FACTS
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -38,3 +41,14 @@ def test_the_worked_example_of_a_policy_is_the_one_that_is_tested() -> None:
     shown = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     assert source.partition('"""\n\n')[2] in shown
     assert "class WarmUp(QuotaPolicy)" in source
+
+
+def test_the_table_of_facts_is_what_the_code_tells() -> None:
+    rows = []
+    for kind in FACTS:
+        when = (kind.__doc__ or "").partition("\n")[0].replace("``", "`")
+        told = " ".join(f"`{one.name}`" for one in fields(kind))
+        rows.append(f"| `{kind.event}` | {logging.getLevelName(kind.level)} | {when} | {told} |")
+    page = (ROOT / "docs" / "observing.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `deliverykit\..*\|$", page, re.MULTILINE)
+    assert shown == rows, "docs/observing.md should have:\n" + "\n".join(rows)

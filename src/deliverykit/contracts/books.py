@@ -11,6 +11,7 @@ __all__ = [
     "RESENDS",
     "Change",
     "Document",
+    "Fate",
     "Head",
     "Lane",
     "LaneKey",
@@ -208,6 +209,22 @@ class MailRow:
     id: int
     key: str
     """Its lane's."""
+
+
+@frozen(kw_only=True)
+class Fate:
+    """What :meth:`~deliverykit.contracts.storage.Storage.recover` did to one mail."""
+
+    uid: str
+    account: str
+    route: str
+    stream: str
+    server: str
+    """Whose attempt it was, where it was leased or sending; else as its row has it."""
+    was: MailState
+    state: MailState
+    reason: str
+    due: int
 
 
 @frozen(kw_only=True)

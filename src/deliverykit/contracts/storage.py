@@ -13,6 +13,7 @@ from attrs import field, frozen
 from deliverykit.contracts.books import (
     Change,
     Document,
+    Fate,
     Head,
     Lane,
     LaneRow,
@@ -186,8 +187,10 @@ class Storage(Protocol):
         """Put back what is leased under these tokens and not started."""
         ...
 
-    def recover(self) -> None:
+    def recover(self) -> Sequence[Fate]:
         """Promote what is due, bury what has expired, take back lost leases. A read when there is nothing.
+
+        What became of mail that was taken back or has expired; of what is just due now it does not tell.
 
         What was lost while it was sending goes where :func:`rest_of` says and keeps its token, so that a late
         answer still settles it until another worker claims it. Expired mail that was once of unknown fate is in doubt

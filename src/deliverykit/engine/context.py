@@ -1,7 +1,6 @@
 """What every algorithm of the engine works with, and the loop around a decision."""
 
 from collections.abc import Callable, Iterable, Mapping
-from logging import Logger
 from typing import Any, TypeVar
 
 from attrs import field, frozen
@@ -17,12 +16,14 @@ from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.outgoing import OnUnsupported, stripped
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.spacing import Spacing
+from deliverykit.engine.telling import Teller
 from deliverykit.engine.verdicts import BackOff
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import Clock
 from deliverykit.words.credentials import Env, Named
 from deliverykit.words.errors import ConfigurationError, StorageError
+from deliverykit.words.facts import FeaturesDropped
 from deliverykit.words.message import Message
 
 __all__ = ["Context"]
@@ -43,7 +44,8 @@ class Context:
     new_id: Callable[[], str]
     environment: Mapping[str, str] = field(repr=False)
     credentials: Mapping[str, Any] = field(repr=False)
-    logger: Logger
+    teller: Teller
+    """The host's log and hooks."""
     on_unsupported: OnUnsupported = "error"
     max_visible_recipients: int = 20
     max_wait: int = 5_000
@@ -66,11 +68,6 @@ class Context:
             except Stale:
                 config = await ports.store(self.catalog.fresh, account)
         raise StorageError(f"the configuration of account {account!r} changed {_PATIENCE} times while it was being used")
-
-    def tell(self, notices: Iterable[str]) -> None:
-        """Say in the host's log what became true."""
-        for notice in notices:
-            self.logger.warning("%s", notice)
 
     def provider(self, server: DeliveryServer) -> Provider:
         """A server's provider with its ``Env`` and ``Named`` credentials filled in."""
@@ -103,7 +100,7 @@ class Context:
             feature for feature in Needs.of(message).features & DROPPABLE if provider.lacks(_only(message, feature))
         )
         if lacking and self.on_unsupported == "warn":
-            self.logger.warning("%s cannot carry %s; left out", provider.label, ", ".join(sorted(lacking)))
+            self.teller.tell([FeaturesDropped(esp=provider.label, features=tuple(sorted(lacking)))])
         return stripped(message, lacking)
 
     def again_after(self, attempts: int) -> float:

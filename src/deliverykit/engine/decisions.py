@@ -44,9 +44,17 @@ class ClaimHeads:
     """Seconds of back-off after so many attempts."""
     grants: dict[int, Grant] = field(factory=dict, eq=False)
     """Filled for the engine: the grant of each leased mail. A re-run starts it afresh."""
+    claims: list[tuple[Claim, tuple[str, ...]]] = field(factory=list, eq=False)
+    """Filled for the engine: what was decided, and which mails were found expired or late."""
 
     def __call__(self, view: View) -> Step[Claim]:
         """See :class:`~deliverykit.contracts.storage.DecideClaim`."""
+        step = self._decided(view)
+        gone = {*step.result.expired, *step.result.late}
+        self.claims[:] = [(step.result, tuple(head.uid for head in view.heads if head.id in gone))]
+        return step
+
+    def _decided(self, view: View) -> Step[Claim]:
         self.config.current(view)
         self.grants.clear()
         expired = tuple(head.id for head in view.heads if head.expires <= view.now)

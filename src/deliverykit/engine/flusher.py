@@ -12,8 +12,11 @@ from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.journey import Flight
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling import Landing, Settle
+from deliverykit.engine.reports import settled
+from deliverykit.engine.settling import Landing, Settle, Settled
 from deliverykit.words.errors import StorageError
+from deliverykit.words.facts import StorageFailed
+from deliverykit.words.privacy import scrubbed
 
 __all__ = ["Flusher"]
 
@@ -29,12 +32,12 @@ _Landings = list[tuple[Landing, asyncio.Future[None]]]
 
 @frozen
 class _SettleAndStart:
-    """One account's share of a flush; answers with what the log should say; the ids that came too late come beside it."""
+    """One account's share of a flush; answers with what it came to; the ids that came too late come beside it."""
 
     settle: Settle
     starts: tuple[Flight, ...]
 
-    def __call__(self, view: View) -> Step[tuple[str, ...]]:
+    def __call__(self, view: View) -> Step[Settled]:
         step = self.settle(view)
         marks = tuple(
             Change(id=flight.row, token=flight.token, was=MailState.LEASED, state=MailState.SENDING, server=flight.server.id)
@@ -112,8 +115,9 @@ class Flusher:
             except StorageError as error:
                 await self._postponed(error, [], [(landing, landed)])
                 continue
-            except Exception:
-                self._context.logger.exception("mail %s cannot be settled; its lease will end", landing.uid)
+            except Exception as error:  # noqa: BLE001  whatever a host's limit raises
+                doing = f"mail {landing.uid} cannot be settled; its lease will end"
+                self._context.teller.failed(doing, error, account=landing.lane.account, mail=landing.uid)
             _resolve(landed, None)
 
     async def _written(
@@ -123,13 +127,13 @@ class Flusher:
         landings: _Landings,
     ) -> frozenset[int]:
         flights = tuple(flight for flight, _ in starts)
-        settled = tuple(landing for landing, _ in landings)
+        landed = tuple(landing for landing, _ in landings)
 
         def make(config: Config) -> _SettleAndStart:
-            return _SettleAndStart(Settle(config, settled, self._context.archive), flights)
+            return _SettleAndStart(Settle(config, landed, self._context.archive), flights)
 
-        notices, late = await self._context.decided_both(self._ports, account, make)
-        self._context.tell(notices)
+        done, late = await self._context.decided_both(self._ports, account, make)
+        settled(self._context, done, late)
         return late
 
     async def _postponed(
@@ -139,7 +143,8 @@ class Flusher:
         landings: _Landings,
     ) -> None:
         """The storage does not answer: nothing starts, and what came back is kept and tried again."""
-        self._context.logger.error("the outbox cannot be written, %d verdicts wait: %s", len(landings), error)
+        doing = f"the outbox cannot be written, {len(landings)} verdicts wait"
+        self._context.teller.tell([StorageFailed(doing=doing, reason=scrubbed(str(error)))])
         for _, started in starts:
             _resolve(started, False)
         self._landings = landings + self._landings

@@ -22,6 +22,7 @@ from deliverykit.words.clock import NEVER, instant
 from deliverykit.words.errors import ConfigurationError, MessageError, TransportError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
+from deliverykit.words.privacy import named, scrubbed
 from deliverykit.words.wire import HttpRequest
 
 __all__ = ["HORIZON", "Flight", "fly"]
@@ -53,9 +54,12 @@ class Flight:
 
     def landed(self, verdict: Verdict, *, held: bool = False, keep: bool = True) -> Landing:
         """This flight with its verdict, as the books want it."""
+        message: Message | None = self.message  # none where its row cannot be read
+        people = named(message.recipients) if verdict.reason and message is not None else ()
         return Landing(
             uid=self.uid, row=self.row, token=self.token, lane=self.lane, ticket=self.ticket,
             server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep, resends=self.resends,
+            attempt=self.attempts + 1, told=scrubbed(verdict.reason, people),
         )  # fmt: skip
 
 
@@ -86,9 +90,12 @@ async def fly(
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
     if not flight.grant.in_time(now):
         return _missed("its window ended before it could start")
+    left_at, begun = context.clock.now(), context.clock.monotonic()
     outcome = await _submitted(context, ports, ready)
+    took = context.clock.monotonic() - begun
     life = NEVER if expires is None else instant(expires) - context.clock.now()
-    return judge(outcome, evolve(_situation(flight), life=life), context.back_off)
+    verdict = judge(outcome, evolve(_situation(flight), life=life), context.back_off)
+    return evolve(verdict, left_at=left_at, took=took)
 
 
 async def _until(context: Context, ports: Ports, grant: Grant, begun: float, before: int) -> None:
@@ -141,7 +148,8 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
         return unequipped(f"the credentials cannot be had: {error}", _situation(flight))
     except Exception as error:  # noqa: BLE001  whatever a host's callable raises
         # A host's callable: a vault that is sealed, a network that is down. Its words may hold a secret.
-        context.logger.warning("the credentials of %s cannot be had: %s", flight.server.id, type(error).__name__)
+        doing = f"the credentials of {flight.server.id} cannot be had"
+        context.teller.failed(doing, error, account=flight.lane.account, mail=flight.uid, trace=False)
         return unequipped(f"the credentials cannot be had: {type(error).__name__}", _situation(flight))
     ready = _request(context, flight, provider)
     return ready if isinstance(ready, _Ready) else judge(ready, _situation(flight), context.back_off)
@@ -160,8 +168,9 @@ def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | O
         return Unfit(str(error))
     except ConfigurationError as error:
         return ServerFault(str(error))
-    except Exception as error:
-        context.logger.exception("the adapter %s failed to build a request", provider.name)
+    except Exception as error:  # noqa: BLE001  it is told of
+        doing = f"the adapter {provider.name} failed to build a request"
+        context.teller.failed(doing, error, account=flight.lane.account, mail=flight.uid)
         return Rejected(f"the adapter {provider.name} failed to build it: {type(error).__name__}")
 
 
@@ -174,8 +183,8 @@ async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome:
         return NotSent(str(error)) if error.stage.surely_not_sent else Unknown(str(error))
     try:
         return provider.outcome(response, mail, context.clock.now())
-    except Exception as error:
-        context.logger.exception("the adapter %s failed to read an answer", provider.name)
+    except Exception as error:  # noqa: BLE001  it is told of
+        context.teller.failed(f"the adapter {provider.name} failed to read an answer", error)
         return Unknown(f"{response.status}; the adapter {provider.name} failed to read it: {type(error).__name__}")
 
 

@@ -1,72 +1,93 @@
-"""What a host's log should say of its servers: once for each change, and what it means for every route."""
+"""What is told of servers and routes: once for each change, and what it means for every route."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from attrs import field, frozen
 
 from deliverykit.contracts.limit import State
 from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import CIRCUIT, circuit
-from deliverykit.records.account import DEFAULT_ACCOUNT
+from deliverykit.engine.gates import CIRCUIT, Gate, circuit
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import DeliveryServer
+from deliverykit.words.clock import moment
+from deliverykit.words.facts import (
+    CircuitClosed,
+    CircuitOpened,
+    Fact,
+    RouteDegraded,
+    RouteRestored,
+    ServerPaused,
+    ServerThrottled,
+)
+from deliverykit.words.outcomes import Scope
 
 __all__ = ["Notices"]
 
 
 @frozen
 class Notices:
-    """Collected while a batch is settled; put into words at its end, when it is known how all servers stand."""
+    """Collected while a batch is settled; facts are made of it at its end, when it is known how all servers stand."""
 
     config: Config
-    _lost: dict[str, str] = field(factory=dict, init=False)
+    _lost: dict[str, Fact] = field(factory=dict, init=False)
     """By server, why it is out of the order now."""
-    _back: dict[str, str] = field(factory=dict, init=False)
+    _back: dict[str, Fact] = field(factory=dict, init=False)
     _paused: set[str] = field(factory=set, init=False)
+    _throttled: dict[str, tuple[DeliveryServer, Scope, str]] = field(factory=dict, init=False)
+    """By the name of the gate that closed."""
 
     def opened(self, server: DeliveryServer, faults: int, reason: str, probe_at: int) -> None:
         """A circuit opened."""
-        at = datetime.fromtimestamp(probe_at // 1000, UTC).isoformat()
-        self._lost[server.id] = f"server {server.name!r}: its circuit is open, after {faults} faults in a row ({reason});"
-        self._lost[server.id] += f" one email tries it at {at}"
+        self._lost[server.id] = CircuitOpened(
+            account=server.account, server=server.id, server_name=server.name,
+            faults=faults, reason=reason, probe_at=moment(probe_at),
+        )  # fmt: skip
 
     def closed(self, server: DeliveryServer) -> None:
         """A circuit closed."""
-        self._back[server.id] = f"server {server.name!r}: its circuit is closed, it accepts mail again"
+        self._back[server.id] = CircuitClosed(account=server.account, server=server.id, server_name=server.name)
 
     def paused(self, server: DeliveryServer, reason: str) -> None:
         """The engine PAUSED a server."""
-        self._lost[server.id] = f"server {server.name!r}: PAUSED by the engine: {reason}"
+        self._lost[server.id] = ServerPaused(account=server.account, server=server.id, server_name=server.name, reason=reason)
         self._paused.add(server.id)
 
-    def words(self, state: Callable[[str], State]) -> tuple[str, ...]:
-        """The lines; ``state`` gives a limit's state by name as it is now."""
-        lines: list[str] = []
-        for id_, line in self._lost.items():
-            lines += [line, *self._routes(id_, state, back=False)]
-        for id_, line in self._back.items():
-            if id_ not in self._lost:
-                lines += [line, *self._routes(id_, state, back=True)]
-        return tuple(lines)
+    def throttled(self, server: DeliveryServer, scope: Scope, gate: Gate, reason: str) -> None:
+        """An ESP closed a door that was open."""
+        self._throttled.setdefault(gate.name, (server, scope, reason))
 
-    def _routes(self, id_: str, state: Callable[[str], State], *, back: bool) -> list[str]:
+    def facts(self, state: Callable[[str], State]) -> tuple[Fact, ...]:
+        """What is to be told; ``state`` gives a limit's state by name as it is now."""
+        facts: list[Fact] = []
+        for id_, fact in self._lost.items():
+            facts += [fact, *self._routes(id_, state, back=False)]
+        for id_, fact in self._back.items():
+            if id_ not in self._lost:
+                facts += [fact, *self._routes(id_, state, back=True)]
+        for name, (server, scope, reason) in self._throttled.items():
+            if closed := state(name):
+                facts.append(ServerThrottled(
+                    account=server.account, server=server.id, server_name=server.name,
+                    scope=scope.value, until=moment(closed[0]), reason=reason,
+                ))  # fmt: skip
+        return tuple(facts)
+
+    def _routes(self, id_: str, state: Callable[[str], State], *, back: bool) -> list[Fact]:
         routes = dict(self.config.routes)
         routes.setdefault(DEFAULT_ROUTE, self.config.route(DEFAULT_ROUTE))
         return [self._route(route, id_, state, back=back) for route in routes.values() if id_ in route.servers]
 
-    def _route(self, route: Route, id_: str, state: Callable[[str], State], *, back: bool) -> str:
+    def _route(self, route: Route, id_: str, state: Callable[[str], State], *, back: bool) -> Fact:
         account = self.config.account.id
-        name = f"route {route.name!r}" + ("" if account == DEFAULT_ACCOUNT else f" of account {account!r}")
-        server = self.config.servers[id_].name if id_ in self.config.servers else id_
+        name = self.config.servers[id_].name if id_ in self.config.servers else id_
         if back:
-            return f"{name} has {server!r} again"
+            return RouteRestored(account=account, route=route.name, server=id_, server_name=name)
         left = [one for one in route.servers if one != id_ and self._in_order(one, state)]
-        if not left:
-            return f"{name} has no other server that can carry mail: its mail waits"
-        names = ", ".join(repr(self.config.servers[one].name) for one in left)
-        first = route.servers.index(id_) < route.servers.index(left[0])
-        return f"{name} runs on its fallback: {names}" if first else f"{name} runs without {server!r}, on {names}"
+        return RouteDegraded(
+            account=account, route=route.name, server=id_, server_name=name, left=tuple(left),
+            left_names=tuple(self.config.servers[one].name for one in left),
+            fallback=bool(left) and route.servers.index(id_) < route.servers.index(left[0]),
+        )  # fmt: skip
 
     def _in_order(self, id_: str, state: Callable[[str], State]) -> bool:
         server = self.config.servers.get(id_)

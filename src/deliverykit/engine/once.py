@@ -8,6 +8,7 @@ from deliverykit.contracts.books import MailState, NewMail, Once
 from deliverykit.contracts.storage import Taken
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.reports import queued
 from deliverykit.records.letter import fingerprint
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import MessageError
@@ -46,6 +47,7 @@ async def write_down(
         fresh = [mail for mail, uid in zip(mails, ids, strict=True) if mail.uid == uid]
         with suppress(Taken):
             await ports.store(context.storage.enqueue, fresh)
+            queued(context, fresh)
             return ids
 
 

@@ -12,6 +12,7 @@ from deliverykit.engine.journey import Flight, fly
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.once import once
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.reports import queued, settled, waits
 from deliverykit.engine.settling import Settle
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
@@ -21,6 +22,7 @@ from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Unknown
+from deliverykit.words.privacy import scrubbed
 from deliverykit.words.results import Attempt, SendResult, SendStatus
 
 __all__ = ["Sending", "send"]
@@ -53,6 +55,7 @@ async def send(
                 words = _named(route_name, server)
                 raise MessageError(f"send_at: {words} what cannot go now; leave send_at out, or use another route")
             await ports.store(context.storage.enqueue, [mail])
+            queued(context, [mail])
             return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
         return await Sending(context, ports, account, message, mail, ticket, route=route).run()
 
@@ -191,7 +194,8 @@ class Sending:
         def make(config: Config) -> Settle:
             return Settle(config, (landing,), self.context.archive)
 
-        self.context.tell(await self.context.decided(self.ports, self.account, make))
+        done, late = await self.context.decided_both(self.ports, self.account, make)
+        settled(self.context, done, late)
 
     def _for_the_books(self, verdict: Verdict) -> Verdict:
         """A test's row always goes; a mail whose route rejects is not scheduled."""
@@ -204,6 +208,7 @@ class Sending:
     # -- the answer -----------------------------------------------------------------------------------
 
     def _waits(self, placed: Placed) -> SendResult:
+        waits(self.context, self.mail, placed, _words(placed), lost=self.lost)
         return SendResult(
             status=SendStatus.QUEUED if self.keep else SendStatus.REJECTED,
             id=self.mail.uid,
@@ -213,14 +218,15 @@ class Sending:
         )
 
     async def _landed(self, verdict: Verdict) -> SendResult:
-        waits = SendStatus.QUEUED if self.keep else SendStatus.REJECTED
+        waiting = SendStatus.QUEUED if self.keep else SendStatus.REJECTED
         ends = {Next.DONE: SendStatus.ACCEPTED, Next.DEAD: SendStatus.REJECTED, Next.IN_DOUBT: SendStatus.IN_DOUBT}
         if verdict.next is Next.AGAIN and self.keep:  # held, and we stop here: let the row go
             await self.ports.store(self.context.storage.release, [self.mail.token])
+            queued(self.context, [self.mail], scrubbed(verdict.reason))
         later = verdict.next is Next.LATER and self.keep
         doubtful = isinstance(verdict.outcome, Unknown)
         return SendResult(
-            status=ends.get(verdict.next, waits),
+            status=ends.get(verdict.next, waiting),
             id=self.mail.uid,
             attempts=self.attempts,
             provider_message_id=verdict.outcome.provider_message_id if isinstance(verdict.outcome, Accepted) else "",

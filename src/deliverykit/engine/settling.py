@@ -17,9 +17,11 @@ from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.limits import Closed
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer, Status
+from deliverykit.words.facts import Fact
 from deliverykit.words.outcomes import Accepted, Unknown
+from deliverykit.words.privacy import scrubbed
 
-__all__ = ["BRAKE", "Landing", "Settle", "brake_name"]
+__all__ = ["BRAKE", "Landing", "Settle", "Settled", "brake_name"]
 
 BRAKE = 10
 """So many different messages, rejected in a row with the same reason and none accepted between, PAUSE a server."""
@@ -49,20 +51,29 @@ class Landing:
     """Whether a dead mail is kept in the outbox; ``send()`` has told its caller."""
     resends: int = 0
     """How often it was sent again because its fate was unknown."""
+    attempt: int = 1
+    told: str = ""
+    """The verdict's reason without the recipients it may quote: fit for other eyes than the delivery log's."""
+
+
+@frozen
+class Settled:
+    """What a batch came to: what is told of it once it is true."""
+
+    landed: tuple[tuple[Landing, Change], ...]
+    """Each landing, and what became of its mail, unless that change came too late."""
+    servers: tuple[Fact, ...]
 
 
 @frozen
 class Settle:
-    """What came back: rows moved, units given back, servers closed or PAUSED, the log written. One step for a batch.
-
-    Its result is what the host's log should say once it is true.
-    """
+    """What came back: rows moved, units given back, servers closed or PAUSED, the log written. One step for a batch."""
 
     config: Config
     landings: tuple[Landing, ...]
     archive: Archive
 
-    def __call__(self, view: View) -> Step[tuple[str, ...]]:
+    def __call__(self, view: View) -> Step[Settled]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         books = _Books(view, Notices(self.config))
         for landing in self.landings:
@@ -71,7 +82,7 @@ class Settle:
             self.config.current(view)
         documents = tuple(self._paused(books))
         return Step(
-            result=books.notices.words(books.own),
+            result=Settled(tuple(zip(self.landings, books.changes, strict=False)), books.notices.facts(books.own)),
             records=books.records(),
             changes=tuple(books.changes),
             log=tuple(books.log),
@@ -90,6 +101,8 @@ class Settle:
         if verdict.close:
             scope, until = verdict.close
             gate = closings(landing.server)[scope]
+            if not books.get(gate) or books.get(gate)[0] <= books.now:
+                books.notices.throttled(landing.server, scope, gate, landing.told)
             books.put(gate, _closed(gate).close(books.get(gate), books.now, until))
         if isinstance(verdict.outcome, Accepted):
             self._reopen(landing, books)
@@ -130,7 +143,7 @@ class Settle:
         # Either way another server may be the first in the order now.
         books.wake = True
         if CIRCUIT.is_open(now):
-            books.notices.opened(server, now[0], verdict.reason, CIRCUIT.probe_at(now))
+            books.notices.opened(server, now[0], landing.told, CIRCUIT.probe_at(now))
         else:
             books.notices.closed(server)
 
@@ -161,7 +174,7 @@ class Settle:
                 continue  # changed since the request was built: the verdict was about an older key
             status = evolve(server, status=Status.PAUSED, reason=reason, paused_by="engine", version=server.version + 1)
             documents.append(self.archive.server(status))
-            books.notices.paused(server, reason)
+            books.notices.paused(server, scrubbed(reason))
         return documents
 
 

@@ -54,6 +54,10 @@ class Verdict:
     bad_clock: bool = False
     started: bool = True
     """Whether it was an attempt at all: mail that missed its instant was not, and the log does not tell of it."""
+    left_at: int | None = None
+    """When the request left; ``None`` where none was made."""
+    took: float | None = None
+    """Seconds from there to the end of the answer."""
 
 
 class BackOff(Protocol):

@@ -8,6 +8,7 @@ from attrs import evolve
 
 from deliverykit.contracts.books import Lane, Leased, OpenLanes
 from deliverykit.contracts.storage import Step, Storage
+from deliverykit.engine.admission import Refusal
 from deliverykit.engine.catalog import HOST_KEY, Config, Stale, state_key
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import ClaimHeads, Illegible
@@ -15,6 +16,7 @@ from deliverykit.engine.flusher import Flusher
 from deliverykit.engine.journey import Flight, fly
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.reports import blocked, buried, recovered
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import enclosures, unpack
@@ -22,7 +24,9 @@ from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.routers import Priority
 from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import ClockError, NotFound, StorageError
+from deliverykit.words.facts import MailDead, MailInDoubt, StorageFailed
 from deliverykit.words.outcomes import NotSent, Rejected
+from deliverykit.words.privacy import scrubbed
 from deliverykit.words.results import DrainReport
 
 __all__ = ["Stream"]
@@ -104,7 +108,8 @@ class Stream:
         except StorageError as error:
             if drain:
                 raise
-            self._context.logger.warning("the outbox cannot be read, the worker looks again: %s", error)
+            doing = "the outbox cannot be read, the worker looks again"
+            self._context.teller.tell([StorageFailed(doing=doing, reason=scrubbed(str(error)))])
             return None, 0
 
     # -- claiming -----------------------------------------------------------------------------------
@@ -114,7 +119,7 @@ class Stream:
         free = self._concurrency - len(self._flying)
         if free * 4 < self._concurrency:
             return None, 0
-        await self._ports.store(self._context.storage.recover)
+        recovered(self._context, await self._ports.store(self._context.storage.recover))
         look = await self._ports.store(self._context.storage.open_lanes)
         claimed = 0
         self._illegible.clear()
@@ -128,6 +133,7 @@ class Stream:
         context = self._context
         token = context.new_id()
         leased, decide, issued = await self._leased(lane, want, token)
+        await self._tell(lane, decide)
         files = await self._files(leased)
         for one in leased:
             self._launch(one, files, decide, lane, token, issued)
@@ -153,6 +159,18 @@ class Stream:
             else:
                 return leased, decide, issued
 
+    async def _tell(self, lane: Lane, decide: ClaimHeads) -> None:
+        """What a claim found: a lane whose mail waits from now on, mail whose time is over."""
+        teller = self._context.teller
+        for claim, gone in decide.claims:
+            waits = (claim.blocked_until, claim.blocked_by) if claim.blocked_until and not claim.pacing else None
+            if teller.is_news(lane, waits) and waits:
+                blocked(self._context, lane.key, Refusal(*waits))
+            for uid in gone if teller.wants(MailDead, MailInDoubt) else ():
+                row = await self._ports.store(self._context.storage.mail, uid)
+                if row is not None:
+                    buried(self._context, row)
+
     async def _files(self, leased: tuple[Leased, ...]) -> dict[str, bytes]:
         wanted = sorted({digest for one in leased for digest in _enclosed(one.letter)})
         return dict(await self._ports.store(self._context.storage.files, wanted)) if wanted else {}
@@ -163,9 +181,9 @@ class Stream:
         config = claim.config
         try:
             message = unpack(leased.letter, files)
-        except Exception:
-            # One row that cannot be read parks that mail only.
-            self._context.logger.exception("mail %s cannot be read", leased.head.uid)
+        except Exception as error:  # noqa: BLE001  one row that cannot be read parks that mail only
+            uid = leased.head.uid
+            self._context.teller.failed(f"mail {uid} cannot be read", error, account=lane.key.account, mail=uid)
             message = None
         flight = Flight(
             uid=leased.head.uid, row=leased.head.id, token=token, lane=lane.key, ticket=claim.ticket, route=claim.route,
@@ -181,7 +199,7 @@ class Stream:
         del self._flying[task]
         self._nudge.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._context.logger.error("a flight ended with a bug", exc_info=error)
+            self._context.teller.failed("a flight ended with a bug", error)
 
     async def _fly(self, flight: Flight) -> None:
         verdict: Verdict | None

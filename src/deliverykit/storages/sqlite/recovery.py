@@ -1,8 +1,9 @@
 """What time alone does to the outbox: due mail is promoted, expired mail buried, lost leases taken back."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
-from deliverykit.contracts.books import MailState, rest_of
+from deliverykit.contracts.books import Fate, MailState, rest_of
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.steps import overtake
 from deliverykit.words.clock import NEVER
@@ -27,10 +28,11 @@ def needed(db: Connection, now: int) -> bool:
     return bool(found and found[0])
 
 
-def recover(db: Connection, now: int) -> None:
-    """One batch of each kind; a worker comes again."""
+def recover(db: Connection, now: int) -> tuple[Fate, ...]:
+    """One batch of each kind; a worker comes again. What became of the lost and of the expired."""
     lost = db.rows(
-        "select id, state, expiries, resend, resends, expires from dk_mail where state in (1, 2) and lease_until<=? limit ?",
+        "select id, state, expiries, resend, resends, expires, server from dk_mail"
+        " where state in (1, 2) and lease_until<=? limit ?",
         (now, _BATCH),
     )
     db.run_many("update dk_mail set expiries=expiries+1 where id=?", [(row[0],) for row in lost])
@@ -40,20 +42,35 @@ def recover(db: Connection, now: int) -> None:
         "update dk_mail set state=0, token='', server='' where id=? and state=1",
         [(id_,) for id_, state, *_ in lost if state == 1],
     )
-    for id_, state, _, resend, resends, expires in lost:
+    for id_, state, _, resend, resends, expires, _ in lost:
         if state == 2:
             _doubt(db, now, id_, resends, *rest_of(resend, resends, expires - now))
-    expired = [
-        id_
-        for (id_,) in db.rows(
-            f"select id from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH)
-        )
-    ]
-    expire(db, now, expired)
+    expired = db.rows(
+        f"select id, state, server from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH)
+    )
+    expire(db, now, [id_ for id_, *_ in expired])
+    were = {row[0]: (row[1], row[-1]) for row in (*lost, *expired)}
     due = db.rows("select id, lane, priority from dk_mail where state=4 and due<=? order by due limit ?", (now, _BATCH))
     for id_, lane, priority in due:
         overtake(db, lane, priority)
         db.run("update dk_mail set state=0, server='', since=? where id=?", (now, id_))
+    return _fates(db, were)
+
+
+def _fates(db: Connection, were: Mapping[int, tuple[int, str]]) -> tuple[Fate, ...]:
+    """How these mails stand now, with the state and the server each had before."""
+    rows = db.rows(
+        "select m.id, m.uid, l.account, l.route, l.stream, m.state, m.reason, m.due, m.server"
+        " from dk_mail m join dk_lane l on l.id=m.lane where m.id in (select value from json_each(?)) order by m.id",
+        (json.dumps(list(were)),),
+    )
+    return tuple(
+        Fate(
+            uid=row[1], account=row[2], route=row[3], stream=row[4], server=row[8] or were[row[0]][1],
+            was=MailState(were[row[0]][0]), state=MailState(row[5]), reason=row[6], due=row[7],
+        )
+        for row in rows
+    )  # fmt: skip
 
 
 def _doubt(db: Connection, now: int, id_: int, resends: int, state: MailState, rest: int) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from deliverykit.contracts.books import (
     Document,
+    Fate,
     Head,
     Lane,
     LaneKey,
@@ -194,14 +195,14 @@ class SQLiteStorage:
                 [(token,) for token in tokens],
             )
 
-    def recover(self) -> None:
+    def recover(self) -> Sequence[Fate]:
         """What time alone does to the outbox."""
         now = self.now()
         with self._db.reading() as db:
             if not recovery.needed(db, now):
-                return
+                return ()
         with self._db.writing() as db:
-            recovery.recover(db, now)
+            return recovery.recover(db, now)
 
     def move(self, account: str, route: str, to: str) -> None:
         """Lane by lane, each mail keeping its order."""

@@ -1,0 +1,524 @@
+"""What became true is told: each fact once, after the commit, to log and hooks, and no recipient in any of it."""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from attrs import define, field
+from engine_kit import LEASE, NOON, CompanySendGrid, World, claimed, message, messages
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deliverykit import Address, AsyncMailer, CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus
+from deliverykit.hooks import FACTS, AttemptFinished, Fact, Hooks, MailAccepted, MailDead, MailQueued
+from deliverykit.providers import SendGrid
+from deliverykit.testing import ManualClock
+from deliverykit.testing.strategies import addresses
+from deliverykit.words.clock import moment
+from deliverykit.words.wire import HttpRequest, HttpResponse
+
+OF_MAIL = "deliverykit.mail."
+
+
+class Ears(Hooks):
+    """Hears everything."""
+
+    def __init__(self) -> None:
+        self.heard: list[Fact] = []
+
+    def told(self, fact: Fact) -> None:
+        self.heard.append(fact)
+
+    def events(self, mail: str = "") -> list[str]:
+        return [one.event.removeprefix("deliverykit.") for one in self.heard if not mail or getattr(one, "mail", "") == mail]
+
+    def of(self, kind: type[Fact]) -> list[Any]:
+        return [one for one in self.heard if isinstance(one, kind)]
+
+
+def told(world: World, *ids: str, word: str = "failover", **options: Any) -> tuple[Any, Ears]:
+    """A Mailer with active servers on route r, and what it tells from now on."""
+    ears = Ears()
+    mailer = world.mailer(hooks=ears, **options)
+    for one in ids:
+        world.server(mailer, one)
+    if ids:
+        mailer.routes.add("r", list(ids), when_exhausted=word)
+    ears.heard.clear()
+    return mailer, ears
+
+
+def fault(world: World, status: int = 503, id: str = "a", times: int | None = None) -> None:
+    world.sandbox.fault("sendgrid", "server_error", times=times, credential=f"SG.{id}", status=status)
+
+
+# -- each fact once --------------------------------------------------------------------------------------
+
+
+def test_mail_that_goes_as_it_should(world):
+    mailer, ears = told(world, "a")
+    ids = mailer.enqueue(messages(20, stream="s"), route="r")
+    assert ears.events() == ["mail.queued"] * 20
+    mailer.worker(concurrency=5).drain()
+    for uid in ids:
+        assert ears.events(uid) == ["mail.queued", "attempt.finished", "mail.accepted"]
+    assert len(ears.heard) == 60
+    attempt, accepted = (one for one in ears.heard if one.mail == ids[0] and not isinstance(one, MailQueued))
+    line = mailer.outbox.history(ids[0])[0]
+    assert (attempt.account, attempt.route, attempt.stream, attempt.server, attempt.esp) == (
+        "default",
+        "r",
+        "s",
+        "a",
+        "sendgrid",
+    )
+    assert (attempt.outcome, attempt.reason, attempt.attempt, attempt.recipients) == ("accepted", "", 1, 1)
+    assert attempt.provider_message_id == accepted.provider_message_id == line.provider_message_id != ""
+    assert attempt.started_at == line.at
+    assert 0 <= attempt.duration < 60
+
+
+def test_send_tells_of_each_attempt(world):
+    mailer, ears = told(world, "a", "b")
+    fault(world)
+    result = mailer.send(message(), route="r")
+    assert ears.events(result.id) == ["attempt.finished", "attempt.finished", "mail.accepted"]
+    first, second = ears.of(AttemptFinished)
+    assert (first.server, first.outcome, second.server, second.outcome) == ("a", "notsent", "b", "accepted")
+    assert "503" in first.reason
+
+
+@pytest.mark.parametrize("by", ["send", "worker"])
+def test_how_each_outcome_is_told(world, by):
+    mailer, ears = told(world, "a")
+
+    def goes(**fields: Any) -> list[str]:
+        ears.heard.clear()
+        if by == "send":
+            return [mailer.send(message(**fields), route="r").id]
+        ids = mailer.enqueue([message(**fields)], route="r")
+        mailer.worker().drain()
+        return ids
+
+    begun = [] if by == "send" else ["mail.queued"]
+    world.sandbox.recipients_refused("sendgrid", ["u0@example.org"])
+    (uid,) = goes()
+    assert ears.events(uid) == [*begun, "attempt.finished", "mail.dead"]
+    (dead,) = ears.of(MailDead)
+    assert (dead.cause, dead.server, dead.kept) == ("rejected", "a", by == "worker")
+    fault(world, 500, times=1)
+    (uid,) = goes(number=1)
+    assert ears.events(uid) == [*begun, "attempt.finished", "mail.in_doubt"]
+    fault(world, 503, times=1)
+    (uid,) = goes(number=2)
+    assert ears.events(uid) == [*begun, "attempt.finished", "mail.scheduled"]
+    assert ears.heard[-1].goes_at == mailer.outbox.get(uid).goes_at
+    fault(world, 500, times=1)
+    (uid,) = goes(number=3, in_doubt="resend")
+    assert ears.events(uid) == [*begun, "attempt.finished", "mail.scheduled"]
+    assert ears.heard[-1].doubtful
+    world.sandbox.fault("sendgrid", "throttle", times=1, credential="SG.a", retry_after=600)
+    (uid,) = goes(number=4)
+    back = ["mail.queued"] if by == "send" else ["mail.returned"]
+    assert ears.events(uid) == [*begun, "attempt.finished", *back]
+    (throttled,) = [one for one in ears.heard if one.event == "deliverykit.server.throttled"]
+    assert throttled.server == "a"
+    assert throttled.until == mailer.servers.health("a").throttled_until
+
+
+def test_what_send_is_told_of_a_limit(world):
+    mailer, ears = told(world, "a")
+    mailer.routes.add("now", ["a"], when_exhausted="reject")
+    mailer.servers.update("a", quota=CalendarQuota(day=1))
+    mailer.send(message(), route="r")
+    ears.heard.clear()
+    queued, refused = mailer.send(message(1), route="r"), mailer.send(message(2), route="now")
+    assert (queued.status, refused.status) == (SendStatus.QUEUED, SendStatus.REJECTED)
+    assert ears.events(queued.id) == ["mail.queued"]
+    assert ears.events(refused.id) == ["mail.refused"]
+    for result, fact in zip((queued, refused), ears.heard, strict=True):
+        assert (fact.reason, fact.goes_at) == (result.reason, result.goes_at)
+    at = NOON + timedelta(days=2)
+    later = mailer.send(message(3, send_at=at), route="r")
+    assert ears.events(later.id) == ["mail.queued"]
+    assert (ears.heard[-1].reason, ears.heard[-1].goes_at) == ("waits for its send_at", at)
+
+
+def test_a_blocked_lane_is_told_once(world):
+    mailer, ears = told(world, "a")
+    mailer.servers.update("a", quota=CalendarQuota(day=2))
+    mailer.enqueue(messages(9), route="r")
+    mailer.worker().drain()
+    mailer.worker().drain()
+    (blocked,) = [one for one in ears.heard if one.event == "deliverykit.lane.blocked"]
+    (lane,) = mailer.outbox.lanes()
+    assert (blocked.route, blocked.by, blocked.until) == ("r", lane.blocked_by, lane.goes_at)
+    assert Counter(ears.events())["mail.accepted"] == 2
+
+
+def test_a_door_that_closes_is_told_once_however_many_mails_meet_it(world):
+    mailer, ears = told(world, "a")
+    world.sandbox.fault("sendgrid", "throttle", times=None, credential="SG.a", retry_after=600)
+    mailer.enqueue(messages(20), route="r")
+    mailer.worker(concurrency=20).drain()
+    assert Counter(ears.events())["server.throttled"] == 1
+    world.clock.advance(700)
+    mailer.worker(concurrency=20).drain()
+    assert Counter(ears.events())["server.throttled"] == 2
+
+
+def test_braked_mail_of_the_batch_is_not_told_dead(world):
+    mailer, ears = told(world, "a")
+    world.sandbox.recipients_refused("sendgrid", [f"u{number}@example.org" for number in range(12)])
+    world.sandbox.fault("sendgrid", "rejected", times=None, credential="SG.a", text="no", status=400)
+    mailer.enqueue(messages(12), route="r")
+    mailer.worker(concurrency=12).drain()
+    assert not mailer.servers.get("a").active
+    assert Counter(ears.events())["server.paused"] == 1
+    last = {one.mail: one.event for one in ears.heard if one.event.startswith(OF_MAIL)}
+    dead = [uid for uid, event in last.items() if event == "deliverykit.mail.dead"]
+    assert len(dead) < 10  # those of earlier batches were, and the pause says that they are back
+    assert mailer.outbox.counts()["dead"] == 0
+
+
+def test_a_lost_workers_mail(world):
+    mailer, ears = told(world, "a")
+    leased, sending, again = mailer.enqueue([message(0), message(1), message(2, in_doubt="resend")], route="r")
+    storage, heads = claimed(mailer)
+    storage.start({one.head.id: "gone" for one in heads[1:]})
+    world.clock.advance(61)
+    ears.heard.clear()
+    mailer.worker().drain()
+    assert ears.events(leased) == ["mail.recovered", "attempt.finished", "mail.accepted"]
+    assert ears.events(sending) == ["mail.recovered", "mail.in_doubt"]
+    assert ears.events(again) == ["mail.recovered", "mail.scheduled"]
+    facts = {one.mail: one for one in ears.heard if one.event == "deliverykit.mail.recovered"}
+    assert [(facts[uid].was, facts[uid].server) for uid in (leased, sending, again)] == [
+        ("leased", "a"), ("sending", "a"), ("sending", "a")
+    ]  # fmt: skip
+    assert ears.heard[[one.mail for one in ears.heard].index(again) + 1].goes_at == mailer.outbox.get(again).goes_at
+
+
+def test_poison_and_what_expires(world):
+    mailer, ears = told(world, "a")
+    (uid,) = mailer.enqueue(messages(1), route="r")
+    for _ in range(3):
+        claimed(mailer)
+        world.clock.advance(LEASE // 1000 + 1)
+    mailer.worker().drain()
+    assert ears.events(uid)[-2:] == ["mail.recovered", "mail.dead"]
+    assert ears.heard[-1].cause == "poison"
+    mailer.servers.pause("a")
+    (uid,) = mailer.enqueue([message(1, expires_at=moment(world.clock.now() + 5_000))], route="r")
+    world.clock.advance(10)
+    mailer.worker().drain()
+    assert ears.events(uid) == ["mail.queued", "mail.dead"]
+    assert ears.heard[-1].cause == "expired"
+
+
+def test_what_a_claim_finds_late_is_told(world):
+    mailer, ears = told(world, "a")
+    mailer.routes.update("r", max_lateness=timedelta(minutes=1))
+    due = moment(world.clock.now() + 5_000)
+    (uid,) = mailer.enqueue([message(send_at=due)], route="r")
+    assert ears.heard[0].goes_at == due
+    world.clock.advance(600)
+    mailer.worker().drain()
+    assert ears.events(uid) == ["mail.queued", "mail.dead"]
+    assert (ears.heard[-1].cause, mailer.outbox.get(uid).state) == ("late", "dead")
+
+
+def test_an_answer_that_comes_after_its_lease_tells_of_the_attempt_only(world):
+    """Another process recovers the mail while the first is still being answered."""
+    mailer, ears = told(world, "a")
+    (uid,) = mailer.enqueue(messages(1), route="r")
+    storage = (getattr(mailer, "_context", None) or mailer._inner._context).storage
+    inner = storage.transact
+
+    def overtaken(account, keys, decide):
+        if type(decide).__name__ == "_SettleAndStart" and decide.settle.landings:
+            with storage._db.writing() as db:
+                db.run("update dk_mail set token='another'")
+        return inner(account, keys, decide)
+
+    storage.transact = overtaken
+    mailer.worker().drain(timedelta(seconds=1))
+    assert ears.events(uid) == ["mail.queued", "attempt.finished", "lease.lost"]
+
+
+# -- after the commit -----------------------------------------------------------------------------------
+
+
+@define
+class Witness(Hooks):
+    """At each fact, looks into the books by a connection of its own: what is not committed is not there."""
+
+    path: str
+    clock: ManualClock
+    seen: list[tuple[str, str]] = field(factory=list)
+
+    def told(self, fact: Fact) -> None:
+        if fact.event.startswith(OF_MAIL) or isinstance(fact, AttemptFinished):
+            with Mailer(self.path, clock=self.clock) as other:
+                outcomes = [line.outcome for line in other.outbox.history(fact.mail)]
+                try:
+                    state = other.outbox.get(fact.mail).state
+                except NotFound:
+                    state = "gone"
+            self.seen.append((fact.event.rpartition(".")[2], state))
+            assert not isinstance(fact, AttemptFinished) or outcomes[-1] == fact.outcome
+
+
+def test_every_fact_is_true_in_the_books_when_it_is_told(world, caplog):
+    world.server(world.mailer(), "a")
+    witness = Witness(f"sqlite:///{world.path}", world.clock)
+    mailer = world.mailer(hooks=witness)
+    world.sandbox.recipients_refused("sendgrid", ["u1@example.org"])
+    mailer.enqueue(messages(3))
+    mailer.worker().drain()
+    fault(world, 503, times=1)
+    mailer.send(message(4))
+    fault(world, 500, times=1)
+    mailer.send(message(5))
+    assert "failed at" not in caplog.text
+    expected = {"queued": "ready", "accepted": "gone", "dead": "dead", "scheduled": "scheduled", "in_doubt": "in_doubt"}
+    facts = [(event, state) for event, state in witness.seen if event != "finished"]
+    assert {event for event, _ in facts} == set(expected)
+    assert all(expected[event] == state for event, state in facts)
+
+
+# -- hooks ------------------------------------------------------------------------------------------------
+
+
+class Fails(Hooks):
+    def mail_accepted(self, fact: MailAccepted) -> None:
+        raise RuntimeError(f"cannot page ann@example.org about {fact.mail}")
+
+
+def test_a_hook_that_raises_hurts_nobody(world, caplog):
+    ears = Ears()
+    mailer = world.mailer(hooks=[Fails(), ears])
+    world.server(mailer, "a")
+    (uid,) = mailer.enqueue([message()])
+    result = mailer.send(message(1))
+    assert result.status is SendStatus.ACCEPTED
+    mailer.worker().drain()
+    assert [line.outcome for line in mailer.outbox.history(uid)] == ["accepted"]
+    assert "mail.accepted" in ears.events(uid)
+    said = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 3  # the test email, send, the worker
+    assert said[0].event == "deliverykit.part.failed"
+    assert "the hook Fails failed at deliverykit.mail.accepted: RuntimeError" in said[0].getMessage()
+    assert "in mail_accepted" in said[0].getMessage()  # where
+    assert "ann@example.org" not in caplog.text
+
+
+def test_only_what_is_overridden_is_put_together(plain):
+    class Dead(Hooks):
+        def mail_dead(self, fact: MailDead) -> None: ...
+
+    assert [kind for kind in FACTS if Dead().wants(kind)] == [MailDead]
+    assert all(Ears().wants(kind) for kind in FACTS)
+    assert not any(Hooks().wants(kind) for kind in FACTS)
+    teller = plain.mailer(hooks=Dead())._context.teller
+    assert teller.wants(MailDead)
+    assert not teller.wants(MailQueued, AttemptFinished)
+
+
+class Awaited(Hooks):
+    async def mail_dead(self, fact: MailDead) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (print, "hooks: expected an object of a class made from Hooks, got builtin_function_or_method"),
+        (Ears, "hooks: the class Ears; give an object of it: Ears()"),
+        ([Ears(), 3], "hooks: expected an object of a class made from Hooks, got int"),
+        (
+            Awaited(),
+            "hooks: Awaited.mail_dead is a coroutine; hooks are called, not awaited: put the fact into an asyncio.Queue",
+        ),
+    ],
+)
+def test_what_would_never_be_called_is_refused(given, words):
+    with pytest.raises(ConfigurationError) as caught:
+        Mailer("memory://", hooks=given)
+    assert str(caught.value).startswith(words)
+
+
+def test_every_kind_has_a_name_a_method_and_words():
+    assert len({kind.event for kind in FACTS}) == len(FACTS)
+    methods = {name: value for name, value in vars(Hooks).items() if not name.startswith("_")}
+    named = {kind.event.removeprefix("deliverykit.").replace(".", "_"): kind for kind in FACTS}
+    assert set(methods) == {*named, "told", "wants"}
+    for name, kind in named.items():
+        assert methods[name].__annotations__["fact"] is kind
+    assert set(FACTS) == {one for one in _leaves(Fact) if one.__module__ == Fact.__module__}
+
+
+def _leaves(kind: type) -> set[type]:
+    import deliverykit.words.facts as home
+
+    return {
+        value
+        for name, value in vars(home).items()
+        if isinstance(value, type) and issubclass(value, kind) and "event" in vars(value)
+    }
+
+
+# -- the log ----------------------------------------------------------------------------------------------
+
+
+def test_the_log_tells_the_same_flat_and_fit_for_json(world, caplog):
+    caplog.set_level(logging.DEBUG, "deliverykit")
+    mailer, ears = told(world, "a", "b")
+    caplog.clear()
+    mailer.servers.update("a", quota=CalendarQuota(day=3))
+    fault(world, 503, "b", times=1)
+    mailer.enqueue(messages(5), route="r")
+    mailer.worker().drain()
+    records = [record for record in caplog.records if record.name == "deliverykit"]
+    assert [record.event for record in records] == [fact.event for fact in ears.heard]
+    plain = vars(logging.LogRecord("", 0, "", 0, "", (), None))
+    for record, fact in zip(records, ears.heard, strict=True):
+        assert (record.levelno, record.getMessage()) == (fact.level, str(fact))
+        given = {name: value for name, value in vars(record).items() if name not in plain and name != "message"}
+        assert given == fact.fields()
+        assert json.loads(json.dumps(given)) == given
+        assert all(not isinstance(value, dict) for value in given.values())
+
+
+def test_a_handler_that_raises_hurts_nobody(world):
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("no disk")
+
+    mailer, ears = told(world, "a")
+    logger, handler = logging.getLogger("deliverykit"), Broken()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        (uid,) = mailer.enqueue(messages(1), route="r")
+        mailer.worker().drain()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert ears.events(uid) == ["mail.queued", "attempt.finished", "mail.accepted"]
+
+
+# -- no recipient -----------------------------------------------------------------------------------------
+
+
+@define
+class Says:
+    """An ESP that answers with whatever text it is told, in SendGrid's shape, blocking and awaited."""
+
+    status: int = 202
+    text: str = ""
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        if self.status == 202:
+            return HttpResponse(status=202, headers={"x-message-id": "id"})
+        return HttpResponse(status=self.status, body=json.dumps({"errors": [{"message": self.text}]}).encode())
+
+    def close(self) -> None: ...
+
+
+class SaysAwaited(Says):
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        return super().send(request)
+
+    async def aclose(self) -> None: ...
+
+
+class Lines(logging.Handler):
+    """All that any log says, with its fields."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(" ".join([record.getMessage(), repr(vars(record))]))
+
+
+def heard(answers: list[tuple[int, str]], people: list[Address]) -> str:
+    """All that logs and hooks say while one mail after the other is answered so."""
+    ears, lines, says = Ears(), Lines(), SaysAwaited()
+    root = logging.getLogger("deliverykit")
+    root.addHandler(lines)
+    root.setLevel(logging.DEBUG)
+
+    async def main() -> None:
+        async with AsyncMailer("memory://", hooks=ears, transport=says, clock=ManualClock()) as mailer:
+            await mailer.servers.add(id="a", name="a", provider=SendGrid(api_key="SG.x"), sender="news@sender.example")
+            assert (await mailer.servers.send_test("a", to="me@sender.example")).proof
+            await mailer.servers.activate("a")
+            for says.status, says.text in answers:
+                mail = Message(to=people[:1], cc=people[1:], subject="s3cr3t subject", text="b0dy", in_doubt="hold")
+                await mailer.send(mail)
+                await mailer.enqueue([mail])
+                await mailer.worker().drain()
+                await mailer.servers.activate("a")
+
+    try:
+        asyncio.run(main())
+    finally:
+        root.removeHandler(lines)
+        root.setLevel(logging.NOTSET)
+    assert {one.event for one in ears.heard} >= {"deliverykit.attempt.finished", "deliverykit.mail.queued"}
+    return "\n".join([*lines.lines, *map(repr, ears.heard), *map(str, ears.heard), *(str(one.fields()) for one in ears.heard)])
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(addresses(), min_size=1, max_size=2, unique_by=lambda one: one.key),
+    st.lists(st.tuples(st.sampled_from([400, 401, 403, 413, 429, 500, 503]), st.sampled_from(
+        ["{} is no address", "Bad Request: <{}>", "verified sender identity {}", "Maximum credits exceeded, {}"])), min_size=1, max_size=3),
+)  # fmt: skip
+def test_no_recipient_is_in_what_is_told(people, answers):
+    said = " and ".join(one.display for one in people)
+    text = heard([(status, words.format(said)) for status, words in answers], people).lower()
+    for one in people:
+        assert one.email.lower() not in text
+        assert one.ascii.lower() not in text
+    assert "s3cr3t subject" not in text
+    assert "b0dy" not in text
+
+
+def test_the_delivery_log_still_has_the_whole(world):
+    mailer, ears = told(world, "a")
+    world.sandbox.fault("sendgrid", "rejected", times=1, credential="SG.a", text="u0@example.org is no address", status=400)
+    (uid,) = mailer.enqueue([message()], route="r")
+    mailer.worker().drain()
+    assert "u0@example.org" in mailer.outbox.history(uid)[0].detail
+    assert "<address> is no address" in ears.of(MailDead)[0].reason
+
+
+def test_an_adapter_that_fails_is_told_without_its_words(world, caplog):
+    class Careless(CompanySendGrid):
+        name = "careless"
+
+        def payload(self, mail: Any) -> dict[str, Any]:
+            if "u7" in mail.message.to[0].email:
+                raise ValueError(f"cannot handle {mail.message.to[0]} with {self.api_key.reveal()}")
+            return super().payload(mail)
+
+    caplog.set_level(logging.DEBUG, "deliverykit")
+    ears = Ears()
+    mailer = world.mailer(register=[Careless], hooks=ears)
+    provider = Careless(api_key="SG.a", base_url=world.sandbox.url("sendgrid"))
+    mailer.servers.add(id="a", name="a", provider=provider, sender="n@example.com")
+    mailer.servers.send_test("a", to="me@example.org")
+    mailer.servers.activate("a")
+    mailer.send(message(7))
+    (failed,) = [one for one in ears.heard if one.event == "deliverykit.part.failed"]
+    assert (failed.doing, failed.error) == ("the adapter careless failed to build a request", "ValueError")
+    assert "in payload" in failed.trace
+    assert "u7@example.org" not in caplog.text + repr(failed)
+    assert "SG.a" not in caplog.text + repr(failed)
