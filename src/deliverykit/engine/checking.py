@@ -39,7 +39,7 @@ async def checked(context: Context, ports: Ports, provider: Provider, within: fl
         return CheckReport.refused(f"the credentials cannot be had: {error}", "set what it names where this process runs")
     except Exception as error:  # noqa: BLE001  whatever a host's callable raises; its words may hold a secret
         name = type(error).__name__
-        context.logger.warning("the credentials of a %s provider cannot be had: %s", provider.name, name)
+        context.teller.failed(f"the credentials of a {provider.name} provider cannot be had", error, trace=False)
         return CheckReport.refused(f"the credentials cannot be had: {name}", "mend what Mailer(credentials={…}) gives for them")
     await ports.prepare()
     report = await _Asking(context, ports, context.clock.monotonic() + within, within).told(equipped)
@@ -75,8 +75,8 @@ class _Asking:
             )
         except ConfigurationError as error:
             return CheckReport.refused(f"no request can be made: {error}", "mend that")
-        except Exception as error:
-            self.context.logger.exception("the adapter %s failed to check its credentials", provider.name)
+        except Exception as error:  # noqa: BLE001  it is told of
+            self.context.teller.failed(f"the adapter {provider.name} failed to check its credentials", error)
             words = f"the adapter {provider.name} failed: {type(error).__name__}"
             return CheckReport.unknown(words, "the log says where; report it to whoever wrote it")
         return CheckReport.unknown(f"the adapter {provider.name} came to no report", "mend its check()")
