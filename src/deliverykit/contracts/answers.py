@@ -120,10 +120,21 @@ def not_sent() -> Judge:
     return judge
 
 
+_SOON = 60_000
+
+
 def throttled(
-    scope: Scope = Scope.SERVER, *, after: float | None = None, until: Callable[[Answer], int | None] | None = None
+    scope: Scope = Scope.SERVER,
+    *,
+    after: float | None = None,
+    until: Callable[[Answer], int | None] | None = None,
+    too_fast: bool = False,
 ) -> Judge:
-    """Not now. Until what ``until`` reads from the answer, else its Retry-After, else for ``after`` seconds, else unknown."""
+    """Not now. Until what ``until`` reads from the answer, else its Retry-After, else for ``after`` seconds, else unknown.
+
+    ``too_fast``: the answer speaks of a rate, unless it names an instant more than a minute away. A rate frees
+    itself sooner; what does not is a quota, whatever the words.
+    """
 
     def judge(answer: Answer) -> Outcome:
         at = until(answer) if until else None
@@ -131,7 +142,7 @@ def throttled(
             at = retry_at(answer.response, answer.now)
         if at is None and after is not None:
             at = answer.now + round(after * 1000)
-        return Throttled(answer.reason, at, scope)
+        return Throttled(answer.reason, at, scope, too_fast and (at is None or at - answer.now <= _SOON))
 
     return judge
 

@@ -118,3 +118,12 @@ class RateLimiter(Limit):
     def counts(self) -> Counts:
         """A pace counts emails, whoever they go to."""
         return "emails"
+
+    @property
+    def interval(self) -> int:
+        """The gap between two emails over the long run, in ms; 0 where that cannot be said.
+
+        When an ESP says that it was asked too fast, a server keeps twice this gap for a while, or twice the gap that
+        was seen, whichever is longer.
+        """
+        return 0

@@ -9,10 +9,11 @@ from deliverykit.engine.admission import Admission, Grant, Refusal, Standings, a
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import braked, keeps
-from deliverykit.engine.gates import CIRCUIT, circuit
+from deliverykit.engine.gates import ACCOUNT, CIRCUIT, circuit
 from deliverykit.engine.intake import never
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
+from deliverykit.limits import Slowed
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant, moment
 from deliverykit.words.message import Message
@@ -121,6 +122,7 @@ class Survey:
             return evolve(view, reason=f"is {server.status.value.upper()}" + (f": {server.reason}" if server.reason else ""))
         if grant is not None and grant.server == server.id:
             later = grant.start > standings.now
+            view = evolve(view, reason=self._slowed(server, standings))
             return evolve(view, verdict="takes it" if later else "takes it now", at=moment(grant.start) if later else None)
         if (refusal := braked(self.config)) is not None:
             return evolve(view, verdict="waits", reason=refusal.by)
@@ -134,7 +136,16 @@ class Survey:
             words = f"its circuit is open, after {state[0]} faults in a row"
             return evolve(view, reason=words, at=moment(CIRCUIT.probe_at(state)), waits=waits)
         if refusals:
-            return evolve(view, verdict="waits", reason=refusals[0].by, at=waits[0].until, waits=waits)
+            slow = self._slowed(server, standings) if refusals[0].by.endswith(f": {Slowed.name}") else ""
+            return evolve(view, verdict="waits", reason=slow or refusals[0].by, at=waits[0].until, waits=waits)
         if server.id not in order:
             return evolve(view, reason="the route's router leaves it out")
         return evolve(view, reason="another comes first in the order" if server.id != order[0] else "could take it now")
+
+    def _slowed(self, server: DeliveryServer, standings: Standings) -> str:
+        """Where its ESP was asked too fast, what gap it keeps."""
+        for gate in self.config.gates(server):
+            if isinstance(gate.limit, Slowed):
+                gap = gate.limit.gap(standings.records[ACCOUNT].get(gate.name, ()), standings.now)
+                return f"slowed to one email in {gap / 1000:g} s, because its ESP was asked too fast" if gap else ""
+        return ""

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from deliverykit.contracts.limit import Counts, Limit
-from deliverykit.limits import Circuit, Closed
+from deliverykit.contracts.limit import Counts, Limit, RateLimiter
+from deliverykit.limits import Circuit, Closed, Slowed
 from deliverykit.records.account import Account
 from deliverykit.records.server import Budget, DeliveryServer
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Scope
 
-__all__ = ["CIRCUIT", "EMAILS", "Gate", "circuit", "closings", "gates_of"]
+__all__ = ["CIRCUIT", "EMAILS", "Gate", "circuit", "closings", "gates_of", "slowed"]
 
 EMAILS: Counts = "emails"
 ACCOUNT, HOST = 0, 1
@@ -60,8 +60,13 @@ def closings(server: DeliveryServer) -> dict[Scope, Gate]:
     return gates
 
 
+def slowed(server: DeliveryServer, interval: int = 0) -> Gate:
+    """The gate that an ESP's "too fast" sets; ``interval`` is the longest gap in ms that the server's paces keep."""
+    return Gate(ACCOUNT, f"s:{server.id}/{Slowed.name}", Slowed(interval), server.name)
+
+
 def gates_of(server: DeliveryServer, account: Account, budgets: Iterable[Budget], host: Iterable[Limit]) -> tuple[Gate, ...]:
-    """Everything that may refuse a mail of this server: its circuit, closings, its own limits, budgets, account, host."""
+    """Everything that may refuse a mail of this server: its circuit, closings, limits, budgets, account, host, slowness."""
     gates = {gate.name: gate for gate in (circuit(server), *closings(server).values())}
     owned: list[tuple[int, str, str, Iterable[Limit]]] = [
         (ACCOUNT, f"s:{server.id}", server.name, server.limits),
@@ -73,4 +78,6 @@ def gates_of(server: DeliveryServer, account: Account, budgets: Iterable[Budget]
         for limit in limits:
             bound = limit.bound(account.timezone)
             gates[f"{prefix}/{bound.key}"] = Gate(record, f"{prefix}/{bound.key}", bound, owner)
-    return tuple(gates.values())
+    paces = [gate.limit.interval for gate in gates.values() if isinstance(gate.limit, RateLimiter)]
+    slow = slowed(server, max(paces, default=0))
+    return (*gates.values(), slow)

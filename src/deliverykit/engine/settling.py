@@ -14,7 +14,7 @@ from deliverykit.engine.gates import ACCOUNT, CIRCUIT, Gate, circuit, closings
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.notices import Notices
 from deliverykit.engine.verdicts import Next, Verdict
-from deliverykit.limits import Closed
+from deliverykit.limits import Closed, Slowed
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.facts import Fact
@@ -104,6 +104,8 @@ class Settle:
             if not books.get(gate) or books.get(gate)[0] <= books.now:
                 books.notices.throttled(landing.server, scope, gate, landing.told)
             books.put(gate, _closed(gate).close(books.get(gate), books.now, until))
+            if verdict.slow:
+                _slow(landing, books, opens=books.get(gate)[0])
         if isinstance(verdict.outcome, Accepted):
             self._reopen(landing, books)
         self._circuit(landing, books)
@@ -222,6 +224,13 @@ class _Books:
 def _closed(gate: Gate) -> Closed:
     assert isinstance(gate.limit, Closed)  # noqa: S101  closings() makes nothing else
     return gate.limit
+
+
+def _slow(landing: Landing, books: _Books, opens: int) -> None:
+    """The server's pace is halved, until some time after the door opens again."""
+    for gate, _ in landing.grant.charges:
+        if isinstance(gate.limit, Slowed):
+            books.put(gate, gate.limit.slower(books.get(gate), books.now, landing.grant.now, opens))
 
 
 _STATES = {

@@ -45,6 +45,8 @@ class Verdict:
     pass_over: bool | None = None
     """Pass this server over: ``True`` for good, ``False`` for this round, ``None`` not at all."""
     close: tuple[Scope, int | None] | None = None
+    slow: bool = False
+    """The server's pace is halved: the ESP said that it was asked too fast."""
     pause: str = ""
     """The server is to be PAUSED, with this reason."""
     brake: bool = False
@@ -115,8 +117,9 @@ def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
             return Verdict(next=onward, outcome=outcome, reason=reason, refund=True, pass_over=True)
         case ServerFault(reason):
             return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, pause=reason)
-        case Throttled(reason, until, scope):
-            return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, close=(scope, until))
+        case Throttled(reason, until, scope, too_fast):
+            close = (scope, until)
+            return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, close=close, slow=too_fast)
         case NotSent(reason, retry_after):
             if reason.startswith(CLOCK):
                 return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, bad_clock=True)

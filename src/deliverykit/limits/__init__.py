@@ -6,5 +6,6 @@ from deliverykit.limits.circuit import Circuit
 from deliverykit.limits.closed import Closed
 from deliverykit.limits.pace import Pause, Rate, pace
 from deliverykit.limits.rolling import RollingQuota
+from deliverykit.limits.slowed import Slowed
 
-__all__ = ["CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "check_new", "pace"]
+__all__ = ["CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "Slowed", "check_new", "pace"]

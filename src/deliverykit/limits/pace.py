@@ -11,9 +11,9 @@ from deliverykit.contracts.limit import RateLimiter, State, Terms
 from deliverykit.limits.checks import brief, check_length, check_whole, milliseconds
 from deliverykit.words.clock import NEVER
 
-__all__ = ["Pause", "Rate", "pace"]
+__all__ = ["HORIZON", "Pause", "Rate", "pace"]
 
-_HORIZON: Final = 250
+HORIZON: Final = 250
 """Slots up to so many milliseconds ahead may be taken, several at once; a worker that dies wastes no more."""
 
 
@@ -25,6 +25,11 @@ class _Slots(RateLimiter):
     lets it go earlier by so many intervals. The interval is not part of what is due, so a pace that
     is changed holds from the next slot on.
     """
+
+    @property
+    def interval(self) -> int:
+        """See :attr:`~deliverykit.contracts.limit.RateLimiter.interval`."""
+        return self._interval
 
     @property
     @abstractmethod
@@ -39,16 +44,16 @@ class _Slots(RateLimiter):
     def room(self, state: State, now: int) -> int:
         """How many slots lie within the next 250 milliseconds, or may go at once."""
         due, first = self._due(state, now)
-        if first > now + _HORIZON:
+        if first > now + HORIZON:
             return 0
-        return max((now + _HORIZON - first) // self._interval + 1, self._at_once(due, now))
+        return max((now + HORIZON - first) // self._interval + 1, self._at_once(due, now))
 
     def when(self, state: State, now: int, n: int) -> int:
         """The first instant at which ``n`` slots may be taken in one step."""
         due, _ = self._due(state, now)
         last = due + (n - self._burst) * self._interval
-        if (n - 1) * self._interval <= _HORIZON:
-            return max(now, last - _HORIZON)
+        if (n - 1) * self._interval <= HORIZON:
+            return max(now, last - HORIZON)
         return max(now, last) if n <= self._burst else NEVER
 
     def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:

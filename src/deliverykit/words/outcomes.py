@@ -74,6 +74,8 @@ class Throttled:
     reason: str
     until: int | None = None
     scope: Scope = Scope.SERVER
+    too_fast: bool = False
+    """Whether the ESP was asked too fast, so the server's pace is halved as well; a quota that is spent is not that."""
 
 
 @frozen

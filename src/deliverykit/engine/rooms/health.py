@@ -1,6 +1,6 @@
 """How a server does at the moment: its circuit, and what its ESP said."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from attrs import frozen
@@ -8,6 +8,7 @@ from attrs import frozen
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.gates import ACCOUNT, CIRCUIT, circuit, closings
+from deliverykit.limits import Slowed
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
 
@@ -28,6 +29,10 @@ class HealthView:
     """When the next email may try it."""
     throttled_until: datetime | None
     """Until when the ESP takes nothing, as it said; later of the server's own, its ESP account's and its domain's."""
+    slowed: timedelta | None
+    """The gap it keeps between two emails, because the ESP said that it was asked too fast; ``None`` where it is not slowed."""
+    slowed_until: datetime | None
+    """When only its own pause holds again, if no such answer comes before; until then the gap shrinks step by step."""
 
 
 @frozen
@@ -44,6 +49,7 @@ class Health:
         is_open = CIRCUIT.is_open(state)
         half = is_open and (state[3] > 0 or CIRCUIT.room(state, now) > 0)
         closed = [gate.limit.when(record.get(gate.name, ()), now, 1) for gate in closings(self.server).values()]
+        gap, over = self._slowed(view)
         return Step(
             result=HealthView(
                 circuit="half-open" if half else "open" if is_open else "closed",
@@ -51,5 +57,15 @@ class Health:
                 opened_at=moment(state[1]) if is_open else None,
                 probe_at=moment(CIRCUIT.probe_at(state)) if is_open else None,
                 throttled_until=moment(max(closed)) if max(closed) > now else None,
+                slowed=timedelta(milliseconds=gap) if gap else None,
+                slowed_until=moment(over) if gap else None,
             )
         )
+
+    def _slowed(self, view: View) -> tuple[int, int]:
+        """The gap it keeps now, and until when."""
+        for gate in self.config.gates(self.server):
+            if isinstance(gate.limit, Slowed):
+                state = view.records[gate.record].get(gate.name, ())
+                return gate.limit.gap(state, view.now), gate.limit.over(state)
+        return 0, 0

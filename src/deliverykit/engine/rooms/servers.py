@@ -13,7 +13,7 @@ from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.checking import checked
-from deliverykit.engine.gates import circuit, closings
+from deliverykit.engine.gates import circuit, closings, slowed
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.rooms.health import Health, HealthView
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, names
@@ -189,9 +189,8 @@ class Servers(Room):
                     f"call servers.send_test({old.id!r}, to=an address you read) first"
                 )
             new = evolve(old, status=Status.ACTIVE, paused_by="", reason="", version=old.version + (0 if old.active else 1))
-            forget = (
-                () if old.active else (brake_name(old.id), *(gate.name for gate in (circuit(old), *closings(old).values())))
-            )
+            gates = (circuit(old), slowed(old), *closings(old).values())
+            forget = () if old.active else (brake_name(old.id), *(gate.name for gate in gates))
             return Amendment(config=config, result=new, documents=(self.context.archive.server(new),), forget=forget)
 
         active: DeliveryServer = await self.amend(make)

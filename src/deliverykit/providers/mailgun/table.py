@@ -40,10 +40,13 @@ def _ip_refused(answer: Answer) -> Outcome:
 
 TABLE: tuple[Row, ...] = (
     # 420 is Mailgun's own number for what 429 says too; the limit is the account's or the domain's by its text.
-    Row((400, 403, 420, 429), r"account-requests-per-sec", throttled(Scope.ACCOUNT, until=until)),
+    Row((400, 403, 420, 429), r"account-requests-per-sec", throttled(Scope.ACCOUNT, until=until, too_fast=True)),
+    # Of requests per second: a rate, where it frees itself soon. Recipients and bytes are quotas of an hour or a day.
+    Row((400, 403, 420, 429), r"request limit exceeded,? try again after", throttled(Scope.DOMAIN, until=until, too_fast=True)),
     Row((400, 403, 420, 429), r"limit exceeded,? try again after", throttled(Scope.DOMAIN, until=until)),
+    Row((420, 429), r"request limit exceeded", throttled(Scope.DOMAIN, until=until, too_fast=True)),
     Row((420, 429), r"is not allowed to send|limit exceeded", throttled(Scope.DOMAIN, until=until)),
-    Row((420, 429), r"", throttled(Scope.ACCOUNT, until=until)),
+    Row((420, 429), r"", throttled(Scope.ACCOUNT, until=until, too_fast=True)),
     Row(401, r"", fault),
     Row(402, r"", fault),
     # A new account: at most so many recipients in one call, whoever sends it.

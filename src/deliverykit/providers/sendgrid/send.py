@@ -79,7 +79,7 @@ class SendGrid(Provider):
         Row(403, "verified sender identity", sender_refused),
         Row(403, "", fault),
         Row(413, "", rejected),
-        Row(429, "", throttled(Scope.ACCOUNT, until=_reset)),
+        Row(429, "", throttled(Scope.ACCOUNT, until=_reset, too_fast=True)),
         Row(400, "", rejected),
         # The API's own words for an address that is not one of its own: base_url is wrong.
         Row((404, 405), "", fault),

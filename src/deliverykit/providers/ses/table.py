@@ -39,8 +39,8 @@ TABLE: tuple[Row, ...] = (
     # One exception, two messages: the daily quota frees itself little by little over 24 hours, SES names no time.
     Row((400, 429), "daily message quota exceeded|^LimitExceeded", throttled(Scope.ACCOUNT)),
     # The rate is the account's in this region, and a second is the unit it is counted in.
-    Row((400, 429), "maximum sending rate|^TooManyRequests|^Throttling", throttled(Scope.ACCOUNT, after=1)),
-    Row(429, "", throttled(Scope.ACCOUNT, after=1)),
+    Row((400, 429), "maximum sending rate|^TooManyRequests|^Throttling", throttled(Scope.ACCOUNT, after=1, too_fast=True)),
+    Row(429, "", throttled(Scope.ACCOUNT, after=1, too_fast=True)),
     Row(400, "^SendingPaused|^AccountSuspended|^AccountSendingPaused|^ConfigurationSetSendingPaused", fault),
     Row(400, "^MailFromDomainNotVerified", fault),
     Row(400, r"address (is )?not verified|identities failed the check", _not_verified),
