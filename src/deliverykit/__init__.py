@@ -1,6 +1,7 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
+from deliverykit.engine.doctor import Finding, Severity
 from deliverykit.engine.erasing import Erased
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.servers import QuotaView
@@ -57,6 +58,7 @@ __all__ = [
     "Env",
     "Erased",
     "Explanation",
+    "Finding",
     "HealthView",
     "InDoubt",
     "LaneView",
@@ -81,6 +83,7 @@ __all__ = [
     "Secret",
     "SendResult",
     "SendStatus",
+    "Severity",
     "Status",
     "StorageError",
     "TenacityBackOff",

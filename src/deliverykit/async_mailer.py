@@ -10,7 +10,9 @@ from weakref import WeakSet
 from deliverykit.colours import AwaitingPorts
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
+from deliverykit.engine.doctor import Finding
 from deliverykit.engine.erasing import Erased, erase
+from deliverykit.engine.examination import examined
 from deliverykit.engine.explain import explain
 from deliverykit.engine.intake import enqueue
 from deliverykit.engine.ports import Ports
@@ -99,6 +101,15 @@ class AsyncAccountMailer:
     async def explain(self, message: Message, *, route: str = DEFAULT_ROUTE) -> Explanation:
         """Which server would take it now, when it could go, and why not the others. Spends and writes nothing."""
         return await explain(self._context, self._ports, self._account, message, route)
+
+    async def doctor(self) -> tuple[Finding, ...]:
+        """What a person would look at to see whether mail leaves.
+
+        Storage, clock, keys, servers, routes, queue, mail in doubt and dead mail: at least one finding for every
+        check; those of severity ``warning`` and ``problem`` say what to do. It sends nothing, and what fails is a
+        finding, never an exception.
+        """
+        return await examined(self._context, self._ports, self._account)
 
 
 class AsyncMailer(AsyncAccountMailer):

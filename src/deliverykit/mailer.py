@@ -172,6 +172,9 @@ class AccountMailer(Face[AsyncAccountMailer]):
     @twin(AsyncAccountMailer.explain)
     def explain(self) -> None: ...
 
+    @twin(AsyncAccountMailer.doctor)
+    def doctor(self) -> None: ...
+
 
 class Mailer(AccountMailer):
     """The library's face for blocking programs. Threads share one; building it does no I/O.

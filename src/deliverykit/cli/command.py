@@ -60,7 +60,7 @@ def _ran(given: list[str]) -> int:
 def parser() -> Parser:
     """The whole command line."""
     from deliverykit import __version__
-    from deliverykit.cli import log, queue, routes, sending, servers, worker
+    from deliverykit.cli import doctor, log, queue, routes, sending, servers, worker
 
     whole = Parser(
         prog="deliverykit", description="Mail through many delivery servers, under quotas, from a durable queue.",
@@ -70,7 +70,7 @@ def parser() -> Parser:
     whole.set_defaults(parser=whole)
     whole.add_argument("--version", action="version", version=f"deliverykit {__version__}")
     menu = Menu(whole, "command")
-    for module in (servers, routes, sending, worker, queue, log):
+    for module in (servers, routes, sending, worker, queue, log, doctor):
         module.add_commands(menu)
     demo = menu.plain(
         "demo",

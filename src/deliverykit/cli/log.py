@@ -10,7 +10,7 @@ __all__ = ["add_commands"]
 
 _COLUMNS = (
     Column("at"),
-    Column("outcome"),
+    Column("outcome", state=True),
     Column("server", "server_name"),
     Column("the ESP's id", "provider_message_id"),
     Column("detail"),

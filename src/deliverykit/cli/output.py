@@ -35,6 +35,8 @@ class Column:
     title: str
     value: str | Callable[[Record], object] = ""
     right: bool = False
+    state: bool = False
+    """Whether it holds a state, which has its colour."""
 
     def of(self, record: Record) -> object:
         """Its value."""
@@ -112,7 +114,7 @@ class Output:
 
     def picture(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> "Table":
         """A table to be shown by :meth:`live`."""
-        return _drawn([Column(title, right=title in right) for title in columns], rows)
+        return _drawn([Column(title, right=title in right, state=title == "status") for title in columns], rows)
 
     # -- how it is drawn ------------------------------------------------------------------------------
 
@@ -158,12 +160,13 @@ def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
     for column in columns:
         drawn.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        cells = zip(columns, row, strict=True)
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "") if column.state else "") for column, cell in cells))
     return drawn
 
 
 def _flat(text: str) -> str:
-    return text.replace("\n", "; ")
+    return " ".join(text.splitlines())
 
 
 def words(value: object, zone: Callable[[], tzinfo]) -> str:

@@ -30,7 +30,7 @@ _LANES = (
 )
 _MAILS = (
     Column("id"),
-    Column("state"),
+    Column("state", state=True),
     Column("route"),
     Column("server", "server_name"),
     Column("attempts", right=True),

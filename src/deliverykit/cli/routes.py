@@ -87,7 +87,7 @@ def _show(call: Call) -> int:
     call.out.record(record, hidden=("members", "servers"))
     if not call.out.as_json:
         call.out.say("")
-        columns = [Column("id"), Column("name"), Column("esp"), Column("status"), Column("why", "reason")]
+        columns = [Column("id"), Column("name"), Column("esp"), Column("status", state=True), Column("why", "reason")]
         call.out.rows("members", members, columns, empty="No server is ACTIVE.")
     return 0
 

@@ -59,7 +59,7 @@ def _explain(call: Call) -> int:
         call.out.record(views.explained(answer))
     else:
         call.out.say(_said(call, answer))
-        columns = (Column("server", "name"), Column("verdict"), Column("at"), Column("why", _why))
+        columns = (Column("server", "name"), Column("verdict", state=True), Column("at"), Column("why", _why))
         call.out.rows("servers", views.explained(answer)["servers"], columns, empty="The route has no server that is ACTIVE.")
     return 1 if answer.status is SendStatus.REJECTED else 0
 

@@ -19,7 +19,7 @@ _COLUMNS = (
     Column("id"),
     Column("name"),
     Column("esp"),
-    Column("status"),
+    Column("status", state=True),
     Column("tested", "proven"),
     Column("sender"),
     Column("quota"),

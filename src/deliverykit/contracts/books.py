@@ -10,6 +10,7 @@ from deliverykit.words.clock import NEVER
 __all__ = [
     "RESENDS",
     "Change",
+    "Condition",
     "Document",
     "Fate",
     "Head",
@@ -276,3 +277,21 @@ def rest_of(resend: int, resends: int, life: int) -> tuple[MailState, int]:
         return MailState.DEAD, 0
     rest = resend << resends
     return (MailState.SCHEDULED, rest) if rest < life else (MailState.IN_DOUBT, 0)
+
+
+@frozen(kw_only=True)
+class Condition:
+    """How a storage finds itself; ``None`` where it has no such thing."""
+
+    place: str
+    """What to call it, without passwords: its path."""
+    durability: str
+    """``full``, ``normal``, or ``none`` where it ends with the process."""
+    seen: int
+    """The highest clock that anybody decided on."""
+    size: int | None = None
+    """In bytes."""
+    log_size: int | None = None
+    """Of what it has written ahead and not yet put in its place."""
+    free: int | None = None
+    """How many bytes are left where it lies."""

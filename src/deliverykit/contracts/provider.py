@@ -135,6 +135,8 @@ class Provider(ABC):
     label: ClassVar[str]
     """The ESP's name for people."""
     capabilities: ClassVar[Capabilities]
+    needs: ClassVar[Mapping[str, str]] = {}
+    """Packages that it imports when it first sends, and which extra brings each: what ``mailer.doctor()`` looks for."""
     table: ClassVar[Sequence[Row]]
     """Which status and text means which outcome, first match wins; see :mod:`deliverykit.contracts.answers`."""
 

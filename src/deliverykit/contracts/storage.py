@@ -6,12 +6,13 @@ here knows what a quota is: a *decide* object looks at a :class:`View` and answe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import field, frozen
 
 from deliverykit.contracts.books import (
     Change,
+    Condition,
     Document,
     Fate,
     Head,
@@ -33,6 +34,7 @@ __all__ = [
     "Decide",
     "DecideClaim",
     "Overtaken",
+    "SelfAware",
     "Step",
     "Storage",
     "Taken",
@@ -263,4 +265,13 @@ class Storage(Protocol):
 
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
         """What happened to a mail: instant and line, oldest first."""
+        ...
+
+
+@runtime_checkable
+class SelfAware(Protocol):
+    """What a storage may also be: one that can say how it stands. ``mailer.doctor()`` asks."""
+
+    def condition(self) -> Condition:
+        """How it stands. Raises ``StorageError`` where it cannot be opened or written; a wrong clock is told, not raised."""
         ...

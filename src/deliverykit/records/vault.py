@@ -34,6 +34,11 @@ class Vault:
     def __repr__(self) -> str:
         return f"Vault({len(self._keys)} keys)"
 
+    @property
+    def has_key(self) -> bool:
+        """Whether a key was given."""
+        return bool(self._keys)
+
     def _unlocked(self) -> "MultiFernet":
         if self._fernet is None:
             from cryptography.fernet import Fernet, MultiFernet

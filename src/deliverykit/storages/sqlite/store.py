@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from deliverykit.contracts.books import (
+    Condition,
     Document,
     Fate,
     Head,
@@ -22,6 +23,7 @@ from deliverykit.contracts.books import (
 )
 from deliverykit.contracts.storage import Decide, DecideClaim, View
 from deliverykit.storages.sqlite import keeping, recovery
+from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.keeping import mail_row
 from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, insert_mails, lane_id, marks, view
@@ -58,6 +60,10 @@ class SQLiteStorage:
         """Close the file. Memory is kept: it would be lost."""
         if self.outlives:
             self._db.close()
+
+    def condition(self) -> Condition:
+        """How it stands: see :class:`~deliverykit.contracts.storage.SelfAware`."""
+        return condition(self._db)
 
     def now(self) -> int:
         """The clock, never backwards; ``ClockError`` where it lies more than an hour behind."""
