@@ -289,4 +289,4 @@ def test_a_server_too_small_for_a_mail_is_not_in_its_order(world):
     assert tried([mailer.send(message(to=many), route="r")]) == ["b"]
     mailer.enqueue([message(to=many), message()], route="r")
     mailer.worker().drain()
-    assert world.carriers() == ["b", "b", "a"]
+    assert sorted(world.carriers()) == ["a", "b", "b"]  # the last two fly at once; which of them lands first is chance
