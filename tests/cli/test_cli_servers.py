@@ -268,3 +268,24 @@ def test_the_file_is_the_one_that_was_named(desk: Desk) -> None:
 def test_each_command_says_what_it_does(desk: Desk) -> None:
     for words in (["servers", "--help"], ["servers", "add", "--help"], ["servers"], ["routes", "update", "--help"], ["--help"]):
         assert desk(*words).out.startswith("usage: deliverykit")
+
+
+# -- checking -----------------------------------------------------------------------------------------
+
+
+def test_credentials_are_checked_without_sending(desk: Desk) -> None:
+    desk.sandbox.keys("sendgrid", ["SG.right"])
+    add = ("servers", "add", "--esp", "sendgrid", "--base-url", desk.sandbox.url("sendgrid"), "--api-key-file", "-", "--check")
+    refused = desk(*add, typed=SECRET, status=1)
+    assert "The credentials cannot send." in refused.out
+    assert "→" in refused.out
+    assert "Nothing was added." in refused.out
+    assert desk(*add, "--json", typed=SECRET, status=1).json["check"]["status"] == "refused"
+    assert desk("servers", "list", "--json").json == {"servers": []}
+    told = desk(*add, "--id", "sg", "--json", typed="SG.right").json
+    assert (told["id"], told["status"], told["check"]["status"]) == ("sg", "paused", "ok")
+    assert desk("servers", "check", "sg").out.startswith("The credentials work.")
+    desk.sandbox.keys("sendgrid", ["SG.another"])
+    told = desk("servers", "check", "sg", "--json", status=1).json
+    assert (told["server"], told["status"], told["problems"][0]["blocks"]) == ("sg", "refused", True)
+    assert desk.sandbox.count() == 0

@@ -10,6 +10,7 @@ from deliverykit.cli.call import NOTHING_DID, Call
 from deliverykit.cli.output import Column
 from deliverykit.contracts.provider import Provider
 from deliverykit.records.server import DeliveryServer
+from deliverykit.words.checks import CheckReport, CheckStatus
 from deliverykit.words.errors import ConfigurationError, NotProven
 from deliverykit.words.results import SendStatus
 
@@ -50,7 +51,9 @@ def add_commands(menu: Menu) -> None:
     )
     add.add_argument("--esp", choices=tuple(forms.esps()), help="which ESP")
     add.add_argument("--id", help="an id of your choosing; the same command may then be repeated")
+    add.add_argument("--check", action="store_true", help="try the credentials first; refused ones are not added")
     _add_record(add)
+    check = servers.verb("check", _check, "try the credentials of a server, without sending")
     test = servers.verb("test", _test, "send one real email by a server; an accepted one lets it be activated")
     test.add_argument("--to", required=True, metavar="ADDRESS", help="whom, an address you read")
     test.add_argument("--sender", metavar="ADDRESS", help="the From, where the server forces none")
@@ -63,7 +66,7 @@ def add_commands(menu: Menu) -> None:
     _add_record(update)
     remove = servers.verb("remove", _remove, "remove a server that no route names and no mail needs")
     remove.add_argument("--force", action="store_true", help="also from its routes, and though mail of it is in doubt")
-    for parser in (show, test, activate, pause, update, remove):
+    for parser in (show, check, test, activate, pause, update, remove):
         parser.add_argument("server", help="its id, or its name")
     quota = menu.verb("quota", _quota, "what is used and left of every quota, and when it resets")
     quota.add_argument("server", nargs="*", help="only of these; an id, or a name")
@@ -125,15 +128,38 @@ def _add(call: Call) -> int:
     name = options.esp or ask.choice("ESP", [(one.name, one.label) for one in forms.esps().values()])
     info = forms.esps()[name]
     provider = forms.made(info, forms.asked(info, forms.given(options, info, ask), ask, whole=whole), ask)
+    report = call.mailer.servers.check(provider=provider) if options.check else None
+    if report is not None and report.status is CheckStatus.REFUSED and not _all_the_same(call, report):
+        return NOTHING_DID
     record = _given(call) | ({"id": options.id} if options.id else {})
     if whole:
         _ask_record(call, record, info.label)
     record.setdefault("name", info.label)
     server = call.mailer.servers.add(provider=provider, **record)
-    _done(call, server, f"{server.name} is added as {server.id}, {server.status.upper()}.")
+    if report is not None:
+        call.out.say(_told(report))
+    checked = {} if report is None else {"check": views.check(report)}
+    call.out.done(f"{server.name} is added as {server.id}, {server.status.upper()}.", views.server(server) | checked)
     if not server.proven:
         call.out.say(f"Next: deliverykit servers test {server.id} --to an-address-you-read")
     return 0
+
+
+def _all_the_same(call: Call, report: CheckReport) -> bool:
+    """Whether a server is added though its credentials are refused: a person may have reasons."""
+    if call.ask.present:
+        call.ask.say(_told(report))
+        return call.ask.sure("Add it all the same?")
+    call.out.done(f"{_told(report)}\nNothing was added.", {"check": views.check(report)})
+    return False
+
+
+def _told(report: CheckReport) -> str:
+    """What the ESP said, in lines."""
+    head = {CheckStatus.OK: "The credentials work.", CheckStatus.REFUSED: "The credentials cannot send."}
+    lines = [head.get(report.status, "It could not be found out whether the credentials work.")]
+    lines += [f"  {name}: {value}" for name, value in report.facts.items()]
+    return "\n".join([*lines, *(f"  ! {one.what}\n    → {one.mend}" for one in report.problems)])
 
 
 def _ask_record(call: Call, record: dict[str, Any], label: str) -> None:
@@ -199,6 +225,13 @@ def _changed(call: Call, server: DeliveryServer) -> Provider | None:
 
 
 # -- the life of a server -----------------------------------------------------------------------------
+
+
+def _check(call: Call) -> int:
+    server = call.server(call.options.server)
+    report = call.mailer.servers.check(server)
+    call.out.done(_told(report), {"server": server.id, **views.check(report)})
+    return 0 if report else NOTHING_DID
 
 
 def _test(call: Call) -> int:

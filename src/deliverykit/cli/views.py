@@ -15,10 +15,11 @@ from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.limits.checks import brief
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
+from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.results import Explanation, SendResult
 
-__all__ = ["explained", "health_of", "lane", "limit", "log_line", "mail", "quota", "result", "route", "server"]
+__all__ = ["check", "explained", "health_of", "lane", "limit", "log_line", "mail", "quota", "result", "route", "server"]
 
 
 def server(one: DeliveryServer) -> dict[str, Any]:
@@ -78,6 +79,15 @@ def health_of(one: HealthView) -> dict[str, Any]:
         "opened_at": one.opened_at,
         "probe_at": one.probe_at,
         "throttled_until": one.throttled_until,
+    }
+
+
+def check(one: CheckReport) -> dict[str, Any]:
+    """What an ESP said of credentials."""
+    return {
+        "status": one.status.value,
+        "facts": dict(one.facts),
+        "problems": [{"what": each.what, "mend": each.mend, "blocks": each.blocks} for each in one.problems],
     }
 
 
