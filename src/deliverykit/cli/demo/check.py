@@ -7,17 +7,20 @@ server's time zone: a mistake of the library's windows would be seen, not repeat
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
-from deliverykit.sandbox.received import Received
+from deliverykit.sandbox.received import Received, Submission
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import MessageError
 
-__all__ = ["Check", "Expected", "Rule", "compare"]
+__all__ = ["Check", "Doubtful", "Expected", "Records", "Rule", "Spent", "compare"]
 
+_MOVED: Final = 60_000
+"""In ms: between two mails so far apart the clock was moved, or mail waited."""
 LATE: Final = 1_000
 """How late a submission may start after its slot, in ms, and the next still be on time: a busy machine does that."""
 
@@ -46,6 +49,44 @@ class Rule:
     """Whether its route must never have used it for anything but its test."""
 
 
+@frozen(kw_only=True)
+class Doubtful:
+    """One mail that was in doubt, and what was said of it."""
+
+    id: str
+    server: str
+    """The name of the server that may have sent it."""
+    recipient: str
+    killed: bool
+    """Whether it was on the wire of the worker that was killed; otherwise no answer came."""
+    received: bool
+    """Whether the ESP had it."""
+
+
+@frozen(kw_only=True)
+class Spent:
+    """What the books of one server say was spent in its window, and what for."""
+
+    name: str
+    used: int
+    received: int
+    missing: int = 0
+    """Mail in doubt that did not arrive: its unit stays spent."""
+    dropped: int = 0
+    """Mail that the killed worker held and had not begun: so does its unit."""
+    paused: bool = False
+
+
+@frozen(kw_only=True)
+class Records:
+    """What deliverykit itself says happened."""
+
+    accepted: Mapping[str, str]
+    """By the id of a mail: the ESP that has it."""
+    doubts: Sequence[Doubtful] = ()
+    spent: Sequence[Spent] = ()
+
+
 @frozen
 class Check:
     """One thing that was compared. It holds where there is no problem."""
@@ -56,25 +97,33 @@ class Check:
 
 
 def compare(
-    expected: Mapping[str, Expected], rules: Sequence[Rule], received: Sequence[Received], tests: Collection[str]
+    expected: Mapping[str, Expected],
+    rules: Sequence[Rule],
+    received: Sequence[Received],
+    tests: Collection[str],
+    records: Records,
+    submissions: Sequence[Submission] = (),
 ) -> tuple[Check, ...]:
     """Hold what was received against what was promised.
 
     ``expected`` is by the id that ``enqueue`` returned, ``received`` all mail of all four ESPs, test
-    emails included; ``tests`` are the ids of those.
+    emails included; ``tests`` are the ids of those. ``submissions`` are all requests that wanted to send.
     """
     mail = [one for one in received if _ours(one) not in tests]
     return (
         _once(expected, mail),
+        _told(expected, mail, records.accepted),
+        _doubts(mail, submissions, records.doubts),
         _whole(expected, mail),
         _windows(rules, received),
+        _spending(records.spent),
         _senders(rules, received),
         _paces(rules, received, mail),
         _idle(rules, mail),
     )
 
 
-def _ours(mail: Received) -> str:
+def _ours(mail: Received | Submission) -> str:
     """The id ``enqueue`` returned; what travels has a checksum behind it."""
     return mail.id.partition("-")[0]
 
@@ -96,6 +145,48 @@ def _once(expected: Mapping[str, Expected], mail: Sequence[Received]) -> Check:
     ]
     detail = f"{sum(found.values()):,} mails received for {len(wanted):,} recipients; none missing, none twice, no stranger"
     return Check("Every recipient exactly once", detail, tuple(problems))
+
+
+def _told(expected: Mapping[str, Expected], mail: Sequence[Received], accepted: Mapping[str, str]) -> Check:
+    has = {_ours(one): one.esp for one in mail}
+    problems = [
+        f"{expected[id_].recipient.email}: we say {accepted.get(id_) or 'nobody'} has it, but {has.get(id_) or 'nobody'} does"
+        for id_ in expected
+        if accepted.get(id_, "") != has.get(id_, "")
+    ]
+    detail = f"{len(accepted):,} that our log says an ESP took; each is at exactly that ESP, and nothing else is"
+    return Check("Our log against theirs", detail, tuple(problems))
+
+
+def _doubts(mail: Sequence[Received], submissions: Sequence[Submission], doubts: Sequence[Doubtful]) -> Check:
+    """Mail in doubt was tried once until its word was given, and once more where that word was to send it again."""
+    tries = Counter(map(_ours, submissions))
+    has = Counter(map(_ours, mail))
+    problems = [
+        f"{one.recipient}: in doubt, {'had' if one.received else 'had not'} arrived, tried {tries[one.id]} times"
+        for one in doubts
+        if tries[one.id] > (1 if one.received else 2) or has[one.id] != 1
+    ]
+    killed = sum(one.killed for one in doubts)
+    again = sum(not one.received for one in doubts)
+    detail = (
+        f"{len(doubts):,} mails: {killed:,} were on the killed worker's wire, {len(doubts) - killed:,} never answered; "
+        f"{len(doubts) - again:,} had arrived, {again:,} had not and went again when told to"
+    )
+    return Check("In doubt, and never sent again unasked", detail, tuple(problems))
+
+
+def _spending(spent: Sequence[Spent]) -> Check:
+    problems, shown = [], []
+    for one in spent:
+        due = one.received + one.missing + one.dropped
+        if one.used != due:
+            problems.append(f"{one.name}: {one.used} units are spent where {due} had to be")
+        if one.paused:
+            shown.append(f"{one.name} is PAUSED: {one.used:,} units for {due:,} mails, none for the refusal")
+    lost = sum(one.missing + one.dropped for one in spent)
+    shown.append(f"{lost:,} stay spent for mail of the killed worker, or in doubt, that did not arrive")
+    return Check("A unit for each mail, none for a refusal", "; ".join(shown), tuple(problems))
 
 
 def _whole(expected: Mapping[str, Expected], mail: Sequence[Received]) -> Check:
@@ -153,8 +244,8 @@ def _paces(rules: Sequence[Rule], received: Sequence[Received], mail: Sequence[R
         if ahead > LATE:
             problems.append(f"{rule.name}: {ahead} ms faster than one every {rule.pause} ms")
         run = sorted(one.at for one in _by(rule, mail))
-        lasted = (run[-1] - run[0]) / 1000 if run else 0
-        least = rule.pause * max(0, len(run) - 1) / 1000
+        steps = [later - earlier for earlier, later in pairwise(run) if later - earlier < _MOVED]
+        lasted, least = sum(steps) / 1000, rule.pause * len(steps) / 1000
         shown.append(
             f"{rule.name}: {len(run):,} mails, {rule.pause} ms apart, took {lasted:.2f} s ({least:.2f} s if none had been late)"
         )

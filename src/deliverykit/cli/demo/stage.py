@@ -15,8 +15,10 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.sandbox import Sandbox
 from deliverykit.words.addresses import Address
 
-__all__ = ["BRANCHES", "ESP_NAMES", "Branch", "Cast", "added", "cast"]
+__all__ = ["BRANCHES", "ESP_NAMES", "RETRY_AFTER", "Branch", "Cast", "added", "cast"]
 
+RETRY_AFTER: Final = 2
+"""Seconds for which the throttling ESP wants to be left alone."""
 KOLKATA: Final = "Asia/Kolkata"
 NEW_YORK: Final = "America/New_York"
 ESP_NAMES: Final = {"ses": "Amazon SES", "sendgrid": "SendGrid", "mailgun": "Mailgun", "elasticemail": "Elastic Email"}
@@ -46,9 +48,19 @@ class Cast:
     shares: tuple[int, int]
     rules: tuple[tuple[Rule, Rule], tuple[Rule, Rule]]
 
-    def throttle_every(self) -> int:
-        """At which submission the throttling ESP says "not now": a quarter into its first window."""
-        return max(1, self.rules[1][0].hour // 4)
+    def killed_after(self) -> int:
+        """How many mails are sent before the worker is killed; a short list's worker is killed at its first mail."""
+        whole = sum(self.shares)
+        return whole // 10 if whole >= 200 else 0
+
+    def trouble(self, sandbox: Sandbox) -> None:
+        """Arm what the ESPs do to the second worker, each in the middle of its work."""
+        (ses, sendgrid), (mailgun, _) = self.rules
+        sandbox.fault(mailgun.esp, "throttle", times=1, every=max(1, mailgun.hour // 4), retry_after=RETRY_AFTER)
+        every = max(1, ses.hour // 8)
+        sandbox.fault(ses.esp, "hang", times=2, every=every, accepted=True)
+        sandbox.fault(ses.esp, "hang", times=1, every=every, accepted=False)
+        sandbox.fault(sendgrid.esp, "bad_key", times=1, every=max(1, (self.shares[0] - ses.hour) // 2))
 
 
 def cast(recipients: int) -> Cast:
@@ -61,7 +73,7 @@ def cast(recipients: int) -> Cast:
     second = recipients - first
     ses = max(2, round(0.4 * first))
     hours = {"ses": ses, "sendgrid": max(2, first), "mailgun": max(2, ceil(0.6 * second)), "elasticemail": max(2, second)}
-    pause = min(10, max(1, round(4_000 / ses)))  # four seconds of it, whatever the number
+    pause = min(10, max(1, round(2_400 / ses)))  # a few seconds of it, whatever the number
 
     def rule(esp: str, branch: Branch, sender: str, pause: int = 0, *, idle: bool = False) -> Rule:
         return Rule(
