@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deliverykit.cli.demo.check import Check, Expected, Rule, compare
-from deliverykit.sandbox import Received
+from deliverykit.cli.demo.check import Check, Doubtful, Expected, Records, Rule, Spent, compare
+from deliverykit.sandbox import Received, Submission
 from deliverykit.words.addresses import Address
 
 NOON = 1_767_225_600_000 + 12 * 3_600_000  # 2026-01-01T12:00Z: 17:30 in Kolkata, 07:00 in New York
@@ -36,13 +37,27 @@ RECEIVED = [
 ]
 
 
-def broken(received: Sequence[Received], *, rules: Sequence[Rule] = (SES, SPARE), tests: Sequence[str] = ()) -> dict[str, str]:
+def log(received: Sequence[Received]) -> dict[str, str]:
+    """A log of ours that says what the ESPs have."""
+    return {one.id.partition("-")[0]: one.esp for one in received}
+
+
+def broken(
+    received: Sequence[Received],
+    *,
+    rules: Sequence[Rule] = (SES, SPARE),
+    tests: Sequence[str] = (),
+    records: Records | None = None,
+    submissions: Sequence[Submission] = (),
+) -> dict[str, str]:
     """The checks that do not hold, with their problems."""
-    return {one.title: "; ".join(one.problems) for one in compare(EXPECTED, rules, received, tests) if one.problems}
+    said = records or Records(accepted=log(received))
+    checks = compare(EXPECTED, rules, received, tests, said, submissions)
+    return {one.title: "; ".join(one.problems) for one in checks if one.problems}
 
 
 def test_all_is_well() -> None:
-    checks = compare(EXPECTED, (SES, SPARE), RECEIVED, ())
+    checks = compare(EXPECTED, (SES, SPARE), RECEIVED, (), Records(accepted=log(RECEIVED)))
     assert not [one for one in checks if one.problems]
     assert all(isinstance(one, Check) and one.title and one.detail for one in checks)
 
@@ -54,6 +69,59 @@ def test_a_recipient_who_got_nothing() -> None:
 def test_a_recipient_who_got_it_twice() -> None:
     found = broken([*RECEIVED, evolve(RECEIVED[0], at=NOON + 3_600_000)])
     assert found == {"Every recipient exactly once": "ann@example.org: received 2 times instead of 1"}
+
+
+def test_a_log_that_says_something_else() -> None:
+    ours = log(RECEIVED)
+    elsewhere = Records(accepted={**ours, "id0": "mailgun"})
+    assert broken(RECEIVED, records=elsewhere) == {
+        "Our log against theirs": "ann@example.org: we say mailgun has it, but ses does"
+    }
+    silent = Records(accepted={id_: esp for id_, esp in ours.items() if id_ != "id2"})
+    assert broken(RECEIVED, records=silent) == {"Our log against theirs": "li@例え.example: we say nobody has it, but ses does"}
+    assert broken(RECEIVED[:2], records=Records(accepted=ours))["Our log against theirs"] == (
+        "li@例え.example: we say ses has it, but nobody does"
+    )
+
+
+def submission(id: str, *, accepted: bool = True, status: int = 200) -> Submission:
+    return Submission(
+        esp="ses", at=NOON, id=f"{id}-0123", status=status, accepted=accepted, fault="hang" * (not status), credential=""
+    )
+
+
+@pytest.mark.parametrize("received", [True, False])
+def test_mail_in_doubt_that_was_sent_again_unasked(received: bool) -> None:
+    """It may have gone once; once more where that did not arrive and it was sent again. A refusal is no such time."""
+    doubt = Doubtful(id="id0", server="Amazon SES", recipient="ann@example.org", killed=False, received=received)
+    records = Records(accepted=log(RECEIVED), doubts=(doubt,))
+    hung = submission("id0", accepted=received, status=0)
+    again = [] if received else [submission("id0")]
+    refused = submission("id0", accepted=False, status=401)
+    assert not broken(RECEIVED, records=records, submissions=[refused, hung, *again])
+    found = broken(RECEIVED, records=records, submissions=[hung, *again, submission("id0", accepted=False, status=0)])
+    assert "may have gone" in found["In doubt, and never sent again unasked"]
+    lost = broken(RECEIVED[1:], records=evolve(records, accepted=log(RECEIVED[1:])), submissions=[hung])
+    assert "In doubt, and never sent again unasked" in lost
+
+
+def test_mail_in_doubt_is_counted_apart() -> None:
+    doubts = [
+        Doubtful(id=f"id{n}", server="Amazon SES", recipient="ann@example.org", killed=n > 0, received=n < 2) for n in range(3)
+    ]
+    checks = compare(EXPECTED, (SES, SPARE), RECEIVED, (), Records(accepted=log(RECEIVED), doubts=doubts))
+    detail = next(one.detail for one in checks if one.title.startswith("In doubt"))
+    assert detail == (
+        "3 mails: 2 were on the killed worker's wire, 1 never answered; 2 had arrived, 1 had not and went again when told to"
+    )
+
+
+@pytest.mark.parametrize("used", [11, 13])
+def test_units_that_were_spent_for_nothing_or_not_at_all(used: int) -> None:
+    spent = Spent(name="SendGrid", used=12, received=9, missing=2, dropped=1, paused=True)
+    assert not broken(RECEIVED, records=Records(accepted=log(RECEIVED), spent=(spent,)))
+    found = broken(RECEIVED, records=Records(accepted=log(RECEIVED), spent=(evolve(spent, used=used),)))
+    assert found == {"A unit for each mail, none for a refusal": f"SendGrid: {used} units are spent where 12 had to be"}
 
 
 def test_a_stranger() -> None:

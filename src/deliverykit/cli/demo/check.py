@@ -159,11 +159,11 @@ def _told(expected: Mapping[str, Expected], mail: Sequence[Received], accepted: 
 
 
 def _doubts(mail: Sequence[Received], submissions: Sequence[Submission], doubts: Sequence[Doubtful]) -> Check:
-    """Mail in doubt was tried once until its word was given, and once more where that word was to send it again."""
-    tries = Counter(map(_ours, submissions))
+    """Mail in doubt may have gone once until its word was given, and once more where that word was to send it again."""
+    tries = Counter(_ours(one) for one in submissions if one.accepted or not one.status)  # what was refused did not go
     has = Counter(map(_ours, mail))
     problems = [
-        f"{one.recipient}: in doubt, {'had' if one.received else 'had not'} arrived, tried {tries[one.id]} times"
+        f"{one.recipient}: in doubt, {'had' if one.received else 'had not'} arrived, may have gone {tries[one.id]} times"
         for one in doubts
         if tries[one.id] > (1 if one.received else 2) or has[one.id] != 1
     ]

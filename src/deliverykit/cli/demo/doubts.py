@@ -60,7 +60,7 @@ class Doubts:
         self.screen.say("[dim]The ESPs' own logs tell what arrived. Each is settled by that:[/]")
         for there, words, call in (
             (True, "had arrived", "as_sent=True"),
-            (False, "had not, and wait their turn again", "resend=True"),
+            (False, "had not: back in line", "resend=True"),
         ):
             ids = [one.id for one in found if one.received is there]
             if ids:
@@ -75,7 +75,7 @@ class Doubts:
         if not doubts:
             return
         self.screen.say(title)
-        rows = [[one.id, one.server, one.recipient, "yes" if one.received else "no"] for one in doubts[:_NAMED]]
-        self.screen.table(["mail", "server", "for", "arrived"], rows)
+        rows = [[one.id, one.server, "yes" if one.received else "no", one.recipient] for one in doubts[:_NAMED]]
+        self.screen.table(["mail", "server", "arrived", "for"], rows)
         if len(doubts) > _NAMED:
             self.screen.say(f"… and {len(doubts) - _NAMED:,} more")

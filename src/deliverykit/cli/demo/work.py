@@ -101,9 +101,7 @@ class Work:
         self.scene.played.trouble(self.scene.sandbox)
         watch = self._worker("second", concurrency=50)
         watch.until_it_waits()
-        self.scene.screen.mark(
-            f"Process {watch.worker.pid} took over; what the killed one held went back after its lease of {_LEASE} s"
-        )
+        self.scene.screen.mark(f"Process {watch.worker.pid} took over, and the killed one's lease ran out after {_LEASE} s")
         self._overflow(watch)
         self._silence()
         self._revoked(watch)
@@ -159,7 +157,7 @@ class Work:
         for one in self.scene.servers:
             desk = self.scene.desk(one)
             views = {view.window: view for view in desk.servers.quota(one.record)}
-            hour, day = (f"{views[window].used:,} of {views[window].limit:,}" for window in ("hour", "day"))
+            hour, day = (f"{views[window].used:,}/{views[window].limit:,}" for window in ("hour", "day"))
             count = self.scene.sandbox.count(one.rule.esp)
             doubtful = [doubt for doubt in doubts if doubt.server == one.rule.name]
             rows.append([one.rule.name, f"{count:,}", str(len(doubtful) or "–"), hour, day, self._waits(one)])
@@ -171,7 +169,7 @@ class Work:
             )  # fmt: skip
         self.spent = tuple(spent)
         self.scene.screen.table(
-            ["server", "received", "in doubt", "this hour", "this day", "waiting for it"], rows, right=["received", "in doubt"]
+            ["server", "received", "in doubt", "this hour", "this day", "waiting"], rows, right=["received", "in doubt"]
         )
 
     def _waits(self, server: Server) -> str:
