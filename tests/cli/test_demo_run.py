@@ -28,8 +28,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
 
 
+@pytest.mark.timeout(300)  # some twenty seconds, on a machine that has nothing else to do
 def test_the_shipped_files(environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=110, env=environment)
+    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=280, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr
     assert "\x1b" not in done.stdout, "colours where there is no terminal"
@@ -69,8 +70,21 @@ def test_the_shipped_files(environment: dict[str, str], tmp_path: Path) -> None:
     assert silence
     assert float(silence[1]) >= 1.9
     _doubts_are_named(done.stdout)
+    _the_readme_shows_it(done.stdout)
     assert not list((tmp_path / "tmp").iterdir()), "something is left behind"
     assert not processes(environment)
+
+
+def _the_readme_shows_it(told: str) -> None:
+    """The lines in the README are the demo's, in this order, but for numbers."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("```console\n")[2].partition("```")[0]
+    assert "killed with -9" in shown
+    lines = [re.sub(r"[\d,.]+", "0", line.rstrip()) for line in told.splitlines()]
+    place = 0
+    for line in (re.sub(r"[\d,.]+", "0", line) for line in shown.splitlines() if line not in ("", "…")):
+        assert line in lines[place:], f"{line!r} is in the README, and not in this order in\n{told}"
+        place = lines.index(line, place) + 1
 
 
 def _doubts_are_named(told: str) -> None:

@@ -75,8 +75,9 @@ def parser() -> Parser:
     demo = menu.plain(
         "demo",
         "the whole story in under a minute, on this machine only.",
-        "Four ESPs played on this machine, four delivery servers, 2,000 recipients, quotas, a throttle and a "
-        "failover: sent, shown, and compared with what the ESPs received. No account is needed and no mail leaves "
+        "Four ESPs played on this machine, four delivery servers, 2,000 recipients, quotas, a failover, a "
+        "throttle, an ESP that hangs, a key that is revoked, and a worker that is killed: sent, shown, and compared with what "
+        "the ESPs received. No account is needed and no mail leaves "
         "this machine. Exits 0 when everything held, 1 when not.",
     )
     demo.add_argument("--eml", type=Path, metavar="FILE", help="your own newsletter, a .eml file")

@@ -19,7 +19,7 @@ __all__ = ["Work"]
 
 _PATIENCE: Final = 2.0
 """Seconds that the demo's workers wait for an answer; 30 by default."""
-_LEASE: Final = 4
+_LEASE: Final = 5
 """Seconds for which mail of a killed worker stays its own; 60 by default."""
 _HELD: Final = 2.0
 """Seconds by which every answer is late while the worker is killed: so there is mail on its wire."""
