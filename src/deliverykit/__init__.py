@@ -31,7 +31,7 @@ from deliverykit.words.errors import (
     Unsupported,
 )
 from deliverykit.words.message import Message
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import InDoubt, Reconcile
 from deliverykit.words.results import Attempt, DrainReport, Explanation, SendResult, SendStatus
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "Pruned",
     "QuotaView",
     "Rate",
+    "Reconcile",
     "RollingQuota",
     "RoundRobin",
     "Route",

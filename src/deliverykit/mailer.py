@@ -140,6 +140,9 @@ class OutboxFace(Face[Outbox]):
     @twin(Outbox.resolve)
     def resolve(self) -> None: ...
 
+    @twin(Outbox.heard)
+    def heard(self) -> None: ...
+
     @twin(Outbox.history)
     def history(self) -> None: ...
 

@@ -230,6 +230,14 @@ class Storage(Protocol):
         """
         ...
 
+    def heard(self, account: str, uid: str, server: str, event: str) -> bool:
+        """An event proves that an attempt of a mail by this server (``""``: by any) reached its ESP.
+
+        Where that attempt is of unknown fate, the mail is done with: in doubt, resting, ready, or claimed and not yet on
+        the wire. Where its answer is still awaited, this is kept for it. Whether the mail was there to be told of.
+        """
+        ...
+
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """Attachments by content hash."""
         ...

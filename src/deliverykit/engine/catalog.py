@@ -44,6 +44,8 @@ class Config:
     servers: Mapping[str, DeliveryServer]
     routes: Mapping[str, Route]
     budgets: Mapping[str, Budget]
+    removed: tuple[str, ...] = ()
+    """The ids of servers that are no longer there; late events may tell of their mail."""
     host: tuple[Limit, ...] = ()
     _gates: dict[str, tuple[Gate, ...]] = field(factory=dict, eq=False, repr=False)
     _asked: dict[tuple[object, ...], Candidates] = field(factory=dict, init=False, eq=False, repr=False)
@@ -183,6 +185,7 @@ class Catalog:
             servers={server.id: _under(server, owner, budgets) for server in servers},
             routes={route.name: route for route in routes},
             budgets=budgets,
+            removed=tuple(document.id for document in by_kind["removed"]),
             host=self._host,
         )
 

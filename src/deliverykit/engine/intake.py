@@ -17,7 +17,7 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant
 from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, MessageError, Unsupported
 from deliverykit.words.message import Message
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import first_rest
 
 __all__ = ["checked", "enqueue", "never", "new_mail"]
 
@@ -82,7 +82,7 @@ def new_mail(context: Context, message: Message, account: str, route: Route, tic
         state=MailState.SCHEDULED if waits else MailState.READY,
         due=due if waits else 0,
         expires=instant(message.expires_at) if message.expires_at else NEVER,
-        resend=context.lease if (message.in_doubt or route.in_doubt) is InDoubt.RESEND else 0,
+        resend=first_rest(message.in_doubt or route.in_doubt, context.lease),
         letter=letter,
         files=files,
         once=once_of(message, letter),

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
-from deliverykit.contracts.books import MailState, NewMail, Once
+from deliverykit.contracts.books import LogLine, MailState, NewMail, Once
 from deliverykit.contracts.storage import Taken
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
@@ -75,6 +75,10 @@ _STATUSES = {MailState.DEAD: SendStatus.REJECTED, MailState.IN_DOUBT: SendStatus
 _FLYING = (MailState.LEASED, MailState.SENDING)
 
 
+def _as_sent(line: LogLine) -> bool:
+    return line.outcome == "resolved" and line.detail.startswith("as sent")
+
+
 async def _told(context: Context, ports: Ports, uid: str) -> SendResult:
     """How a mail stands: by its row, or where that is gone by the last line of its log."""
     row = await ports.store(context.storage.mail, uid)
@@ -88,7 +92,7 @@ async def _told(context: Context, ports: Ports, uid: str) -> SendResult:
             repeated=True,
         )
     lines = [line for _, line in await ports.store(context.storage.log, uid)]
-    accepted = next((line for line in lines if line.outcome == "accepted"), None)
+    accepted = next((line for line in lines if line.outcome == "accepted" or _as_sent(line)), None)
     if accepted is not None:
         return SendResult(status=SendStatus.ACCEPTED, id=uid, provider_message_id=accepted.provider_message_id, repeated=True)
     return SendResult(status=SendStatus.REJECTED, id=uid, reason=lines[-1].detail if lines else "", repeated=True)

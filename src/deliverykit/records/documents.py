@@ -16,7 +16,7 @@ from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.records.vault import Vault
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import on_doubt
 
 __all__ = ["Archive"]
 
@@ -58,7 +58,7 @@ class Archive:
                 "servers": route.servers,
                 "strategy": strategy,
                 "when_exhausted": route.when_exhausted,
-                "in_doubt": route.in_doubt,
+                "in_doubt": str(route.in_doubt),
                 "max_lateness": None if route.max_lateness is None else route.max_lateness // timedelta(milliseconds=1),
                 "version": route.version,
             },
@@ -115,7 +115,7 @@ class Archive:
             servers=tuple(data["servers"]),
             strategy=strategy,
             when_exhausted=WhenExhausted(data["when_exhausted"]),
-            in_doubt=InDoubt(data["in_doubt"]),
+            in_doubt=on_doubt(data["in_doubt"]),
             max_lateness=None if data["max_lateness"] is None else timedelta(milliseconds=data["max_lateness"]),
             version=data["version"],
             broken=broken,

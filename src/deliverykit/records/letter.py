@@ -44,6 +44,8 @@ def pack(message: Message) -> tuple[bytes, dict[str, bytes]]:
             data[name] = filed(value)
         elif name == "unsubscribe":
             data[name] = [value.url, value.mailto]
+        elif name == "in_doubt":
+            data[name] = str(value)
         elif isinstance(value, datetime):
             data[name] = value.isoformat()
         else:

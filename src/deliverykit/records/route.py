@@ -9,7 +9,7 @@ from attrs import frozen
 
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import InDoubt, OnDoubt
 
 __all__ = ["DEFAULT_ROUTE", "NoRouter", "Route", "WhenExhausted"]
 
@@ -36,7 +36,7 @@ class Route:
     servers: tuple[str, ...]
     strategy: Router
     when_exhausted: WhenExhausted
-    in_doubt: InDoubt = InDoubt.HOLD
+    in_doubt: OnDoubt = InDoubt.HOLD
     max_lateness: timedelta | None = None
     """Mail that comes due (its ``send_at``, a retry) later than this after its time is dead with the reason ``late``."""
     version: int = 1

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from deliverykit.words.errors import ConfigurationError
@@ -82,8 +82,26 @@ class Vault:
 
     def stamp(self, uid: str, account: str, server: str) -> str:
         """The id that travels with a mail: ours, and where there is a key a MAC that ties it to account and server."""
+        return _stamped(self._keys[0], uid, account, server) if self._keys else uid
+
+    def stamped(self, stamp: str, account: str, servers: Iterable[str]) -> tuple[str, str] | None:
+        """The mail and the server that a stamp names, under any of the keys; ``None`` where we did not make it.
+
+        Without a key a stamp names no server: ``""``.
+        """
+        uid = stamp.partition("-")[0]
         if not self._keys:
-            return uid
-        key = hmac.digest(self._keys[0], b"deliverykit correlation id", hashlib.sha256)
-        mac = hmac.new(key, f"{uid}\x00{account}\x00{server}".encode(), hashlib.sha256).hexdigest()
-        return f"{uid}-{mac[:16]}"
+            return (uid, "") if uid == stamp else None
+        made = [
+            server
+            for server in servers
+            for key in self._keys
+            if hmac.compare_digest(_stamped(key, uid, account, server).encode(), stamp.encode())
+        ]
+        return (uid, made[0]) if made else None
+
+
+def _stamped(secret: bytes, uid: str, account: str, server: str) -> str:
+    key = hmac.digest(secret, b"deliverykit correlation id", hashlib.sha256)
+    mac = hmac.new(key, f"{uid}\x00{account}\x00{server}".encode(), hashlib.sha256).hexdigest()
+    return f"{uid}-{mac[:16]}"

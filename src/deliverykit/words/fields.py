@@ -10,7 +10,7 @@ from deliverykit.words.clock import instant
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import MessageError
 from deliverykit.words.lines import RESERVED_HEADERS, body_text, one_line
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import OnDoubt, on_doubt
 
 Mailboxes = str | Address | Iterable[str | Address] | None
 
@@ -148,12 +148,12 @@ def stream(value: str) -> str:
     return one_line(value, "stream")
 
 
-def in_doubt(value: str | None) -> InDoubt | None:
+def in_doubt(value: str | OnDoubt | None) -> OnDoubt | None:
     """``Message.in_doubt``, checked."""
     try:
-        return None if value is None else InDoubt(value)
-    except ValueError:
-        raise MessageError(f"in_doubt: {value!r} is none of {', '.join(InDoubt)}; leave it out for the route's") from None
+        return None if value is None else on_doubt(value)
+    except ValueError as error:
+        raise MessageError(f"{error}; leave it out for the route's") from None
 
 
 def idempotency_key(value: str) -> str:

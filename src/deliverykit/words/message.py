@@ -12,7 +12,7 @@ from deliverykit.words.addresses import Address, address
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import MessageError
 from deliverykit.words.mime import fields_of
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import OnDoubt
 from deliverykit.words.raw import begins_with_fields, header_values
 
 __all__ = ["Message"]
@@ -66,7 +66,7 @@ class Message:
     priority: int = 0
     send_at: datetime | None = field(default=None, converter=fields.send_at)
     expires_at: datetime | None = field(default=None, converter=fields.expires_at)
-    in_doubt: InDoubt | None = field(default=None, converter=fields.in_doubt)
+    in_doubt: OnDoubt | None = field(default=None, converter=fields.in_doubt)
     idempotency_key: str = field(default="", converter=fields.idempotency_key)
     extra: Mapping[str, Mapping[str, Any]] = field(factory=dict, converter=fields.extra, repr=False)
 

@@ -4,21 +4,27 @@ An adapter returns exactly one of these; whatever it cannot place is ``Unknown``
 have gone) or ``NotSent`` (it surely has not), never an exception.
 """
 
+import re
+from datetime import timedelta
 from enum import StrEnum
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 __all__ = [
     "Accepted",
     "InDoubt",
     "NotSent",
+    "OnDoubt",
     "Outcome",
+    "Reconcile",
     "Rejected",
     "Scope",
     "ServerFault",
     "Throttled",
     "Unfit",
     "Unknown",
+    "first_rest",
+    "on_doubt",
 ]
 
 
@@ -37,6 +43,54 @@ class InDoubt(StrEnum):
     """It is kept and not sent again, until somebody says what it was."""
     RESEND = "resend"
     """It is sent again after a rest, twice at most: it comes at least once, and may come twice."""
+
+
+def _length(_: object, __: "Attribute[timedelta]", value: object) -> None:
+    if not isinstance(value, timedelta) or value < timedelta(seconds=1):
+        raise ValueError(f"within: {value!r}; give a timedelta such as timedelta(hours=1)")
+
+
+@frozen
+class Reconcile:
+    """Mail whose fate is unknown waits so long for an event that carries our id; what then, if none comes.
+
+    An event settles it as sent. Without one it is held, or sent again, first after ``within`` and then as
+    :attr:`InDoubt.RESEND` is. ``str()`` of it is how it is stored.
+    """
+
+    then: InDoubt = field(default=InDoubt.HOLD, converter=InDoubt)
+    within: timedelta = field(default=timedelta(hours=1), validator=_length)
+
+    def __str__(self) -> str:
+        return f"reconcile:{self.then}:{self.within // timedelta(milliseconds=1)}"
+
+
+OnDoubt = InDoubt | Reconcile
+"""The word on what becomes of mail whose fate is unknown."""
+
+
+def first_rest(word: OnDoubt, usual: int) -> int:
+    """How long, in ms, mail of unknown fate rests before it is first sent again; 0: it is held. ``usual`` is RESEND's."""
+    if isinstance(word, Reconcile):
+        return word.within // timedelta(milliseconds=1) if word.then is InDoubt.RESEND else 0
+    return usual if word is InDoubt.RESEND else 0
+
+
+_STORED = re.compile(r"reconcile:(hold|resend):([0-9]{4,12})")
+
+
+def on_doubt(value: object) -> OnDoubt:
+    """A word on doubt, as a host gives it or a store keeps it. Raises ``ValueError`` that says what there is."""
+    if isinstance(value, Reconcile):
+        return value
+    if value == "reconcile":
+        return Reconcile()
+    if isinstance(value, str) and (stored := _STORED.fullmatch(value)):
+        return Reconcile(InDoubt(stored[1]), timedelta(milliseconds=int(stored[2])))
+    try:
+        return InDoubt(str(value))
+    except ValueError:
+        raise ValueError(f"in_doubt: {value!r} is none of hold, resend, reconcile, Reconcile(…)") from None
 
 
 @frozen

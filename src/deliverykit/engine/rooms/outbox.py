@@ -207,6 +207,20 @@ class Outbox(Room):
             done, after = done + len(found), found[-1]
         return done
 
+    async def heard(self, our_id: str, event: str = "delivered") -> bool:
+        """Tell of an event of an ESP (accepted, delivered, bounced, opened …): it proves that the ESP had the mail.
+
+        ``our_id`` is what travelled with the mail and comes back in its events: the tag ``deliverykit_id``
+        at SES, ``custom_args`` at SendGrid, ``user-variables`` at Mailgun, ``postback`` at Elastic Email. Mail in doubt,
+        or about to be sent again, is done with then; its history says ``resolved``. Whether it was such mail. An
+        id that we did not make changes nothing: with a ``secret_key`` it carries a proof.
+        """
+        config = await self.config()
+        known = self.context.archive.vault.stamped(our_id, self.account, [*config.servers, *config.removed])
+        if known is None:
+            return False
+        return await self.ports.store(self.context.storage.heard, self.account, *known, event)
+
     async def history(self, id: str) -> tuple[LogEntry, ...]:
         """What happened to a mail, oldest first; empty where nothing has yet."""
         lines = await self.ports.store(self.context.storage.log, id)

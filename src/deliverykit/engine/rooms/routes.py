@@ -14,7 +14,7 @@ from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.routers import LeastUsed, Priority, RoundRobin
 from deliverykit.words.errors import AlreadyExists, ConfigurationError
-from deliverykit.words.outcomes import InDoubt
+from deliverykit.words.outcomes import InDoubt, OnDoubt, first_rest, on_doubt
 
 __all__ = ["Routes"]
 
@@ -32,18 +32,19 @@ class Routes(Room):
         servers: Iterable[str | DeliveryServer],
         strategy: Strategy = "priority",
         when_exhausted: str | WhenExhausted = WhenExhausted.FAILOVER,
-        in_doubt: str | InDoubt = InDoubt.HOLD,
+        in_doubt: str | OnDoubt = InDoubt.HOLD,
         max_lateness: timedelta | None = None,
     ) -> Route:
         """Add a route over servers in this order.
 
         ``strategy`` is ``"priority"``, ``"round_robin"``, ``"least_used"``, ``Weighted({…})``, ``By("domain")``
         or your own router; ``when_exhausted`` is ``"queue"``, ``"failover"`` or ``"reject"``. ``in_doubt`` is
-        ``"hold"`` or ``"resend"`` (not beside ``"reject"``): what becomes of mail of unknown fate whose message does
-        not say. With ``max_lateness`` mail that comes due (its ``send_at``, a retry) more than so long after its time,
-        because nobody worked then, is dead with the reason ``late``; waiting for quota is not lateness. A route of the
-        name ``default`` replaces the one made up of all ACTIVE servers. Repeating the call with the same values
-        returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the fields.
+        ``"hold"``, ``"resend"`` (not beside ``"reject"``) or :class:`~deliverykit.Reconcile`: what becomes of mail of
+        unknown fate whose message does not say. With ``max_lateness`` mail that comes due (its ``send_at``, a retry)
+        more than so long after its time, because nobody worked then, is dead with the reason ``late``; waiting for
+        quota is not lateness. A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating
+        the call with the same values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the
+        fields.
         """
         given = _ids(servers)
 
@@ -86,7 +87,7 @@ class Routes(Room):
         servers: Iterable[str | DeliveryServer] | Unset = UNSET,
         strategy: Strategy | Unset = UNSET,
         when_exhausted: str | WhenExhausted | Unset = UNSET,
-        in_doubt: str | InDoubt | Unset = UNSET,
+        in_doubt: str | OnDoubt | Unset = UNSET,
         max_lateness: timedelta | Unset | None = UNSET,
     ) -> Route:
         """Change what is given and keep the rest; mail that waits looks again at once.
@@ -183,15 +184,16 @@ def _word(value: str | WhenExhausted) -> WhenExhausted:
         raise ConfigurationError(f"when_exhausted: {value!r} is none of {', '.join(WhenExhausted)}") from None
 
 
-def _doubt(value: str | InDoubt) -> InDoubt:
+def _doubt(value: str | OnDoubt) -> OnDoubt:
     try:
-        return InDoubt(value)
-    except ValueError:
-        raise ConfigurationError(f"in_doubt: {value!r} is none of {', '.join(InDoubt)}") from None
+        return on_doubt(value)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _agree(route: Route) -> None:
-    if route.in_doubt is InDoubt.RESEND and route.when_exhausted is WhenExhausted.REJECT:
+    if first_rest(route.in_doubt, usual=1) and route.when_exhausted is WhenExhausted.REJECT:
         raise ConfigurationError(
-            "in_doubt: 'resend' cannot stand beside when_exhausted='reject': nothing waits on such a route to be sent again"
+            f"in_doubt: '{route.in_doubt}' cannot stand beside when_exhausted='reject': "
+            "nothing waits on such a route to be sent again"
         )

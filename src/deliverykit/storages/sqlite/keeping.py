@@ -7,8 +7,8 @@ from typing import Any
 from deliverykit.contracts.books import LaneKey, LaneRow, MailRow, MailState, Wanted
 from deliverykit.contracts.storage import Claim
 from deliverykit.storages.sqlite.connection import Connection
-from deliverykit.storages.sqlite.recovery import note
-from deliverykit.storages.sqlite.steps import REMEMBERED, forget
+from deliverykit.storages.sqlite.leaving import forget, note
+from deliverykit.storages.sqlite.steps import REMEMBERED
 from deliverykit.words.clock import NEVER
 
 __all__ = ["COLUMNS", "MAIL", "lanes", "letters", "mail_row", "matching", "prune", "prune_log", "resolve", "scrub", "served"]

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from deliverykit.contracts.books import Fate, MailState, rest_of
 from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.leaving import note, was_sent
 from deliverykit.storages.sqlite.steps import overtake
 from deliverykit.words.clock import NEVER
 
-__all__ = ["bury", "expire", "needed", "note", "recover"]
+__all__ = ["bury", "expire", "needed", "recover"]
 
 _BATCH = 500
 _POISON = 3
@@ -31,7 +32,7 @@ def needed(db: Connection, now: int) -> bool:
 def recover(db: Connection, now: int) -> tuple[Fate, ...]:
     """One batch of each kind; a worker comes again. What became of the lost and of the expired."""
     lost = db.rows(
-        "select id, state, expiries, resend, resends, expires, server from dk_mail"
+        "select id, state, expiries, resend, resends, expires, heard, server from dk_mail"
         " where state in (1, 2) and lease_until<=? limit ?",
         (now, _BATCH),
     )
@@ -42,8 +43,10 @@ def recover(db: Connection, now: int) -> tuple[Fate, ...]:
         "update dk_mail set state=0, token='', server='' where id=? and state=1",
         [(id_,) for id_, state, *_ in lost if state == 1],
     )
-    for id_, state, _, resend, resends, expires, _ in lost:
-        if state == 2:
+    for id_, state, _, resend, resends, expires, heard, _ in lost:
+        if state == 2 and heard:
+            was_sent(db, now, id_, heard)
+        elif state == 2:
             _doubt(db, now, id_, resends, *rest_of(resend, resends, expires - now))
     expired = db.rows(
         f"select id, state, server from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=? limit ?", (now, _BATCH)
@@ -106,12 +109,3 @@ def bury(db: Connection, now: int, ids: Sequence[int], reason: str) -> None:
     _reopen(db, ids)
     db.run_many("update dk_mail set state=5, token='', reason=?, since=? where id=?", [(reason, now, id_) for id_ in ids])
     note(db, now, ids, "dead", reason)
-
-
-def note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str = "") -> None:
-    """A line of the log for each of these mails."""
-    db.run_many(
-        "insert into dk_log (at, uid, account, server, outcome, detail, provider_id)"
-        " select ?, m.uid, l.account, m.server, ?, ?, '' from dk_mail m join dk_lane l on l.id=m.lane where m.id=?",
-        [(now, outcome, detail, id_) for id_ in ids],
-    )

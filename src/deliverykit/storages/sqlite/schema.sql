@@ -56,7 +56,8 @@ create table if not exists dk_mail (
   resend       integer not null default 0,  -- ms of the first rest before mail of unknown fate goes again; 0: it is held
   resends      integer not null default 0,
   doubt_at     integer not null default 0,  -- the last attempt of unknown fate: when, and whose
-  doubt_server text not null default ''
+  doubt_server text not null default '',
+  heard        text not null default ''     -- an event that proves it was sent came while it was on the wire
 );
 -- `ready` means due, so no index over it mentions a time: a blocked backlog of any size costs nothing.
 create index if not exists dk_mail_ready     on dk_mail (lane, priority desc, id) where state = 0;

@@ -8,6 +8,7 @@ from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, Mail
 from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.leaving import forget, was_sent
 
 __all__ = ["REMEMBERED", "applied", "insert_mails", "lane_id", "overtake", "view"]
 
@@ -151,6 +152,18 @@ def _changed(db: Connection, change: Change, now: int) -> bool:
         for (row,) in gone:
             forget(db, row)
         return bool(gone)
+    assignments, given = _assignments(db, change, now)
+    done = db.rows(f"update dk_mail set {assignments} where {where} returning id, heard", [*given, *values])
+    if change.letter is not None:
+        db.run_many("update dk_letter set body=? where mail=?", [(change.letter, row) for row, _ in done])
+    for row, heard in done:
+        if heard:  # an event came before the answer, or while it was sent again: whatever the answer is, the mail was sent
+            was_sent(db, now, row, heard)
+    return bool(done)
+
+
+def _assignments(db: Connection, change: Change, now: int) -> tuple[str, list[Any]]:
+    """What a change sets, and its values."""
     held = change.state in (MailState.LEASED, MailState.SENDING, MailState.IN_DOUBT)
     sets: dict[str, Any] = {"state": change.state, "due": change.due, "server": change.server, "reason": change.reason}
     if not held:
@@ -163,21 +176,8 @@ def _changed(db: Connection, change: Change, now: int) -> bool:
         sets["cost"] = change.cost
     if change.lane is not None:
         sets["lane"] = lane_id(db, change.lane)
-    assignments = ", ".join(f"{column}=?" for column in sets)
     counts = "attempts=?, expiries=0" if change.afresh else "attempts=attempts+?"
-    done = db.rows(
-        f"update dk_mail set {assignments}, {counts} where {where} returning id", [*sets.values(), int(change.spend), *values]
-    )
-    if change.letter is not None:
-        db.run_many("update dk_letter set body=? where mail=?", [(change.letter, row) for (row,) in done])
-    return bool(done)
-
-
-def forget(db: Connection, row: int) -> None:
-    """Drop a mail's letter, and the files that no other mail encloses."""
-    db.run("delete from dk_letter where mail=?", (row,))
-    for (digest,) in db.rows("delete from dk_enclosed where mail=? returning hash", (row,)):
-        db.run("delete from dk_file where hash=?1 and not exists (select 1 from dk_enclosed where hash=?1)", (digest,))
+    return ", ".join([*(f"{column}=?" for column in sets), counts]), [*sets.values(), int(change.spend)]
 
 
 def write_log(db: Connection, now: int, lines: Iterable[LogLine]) -> None:

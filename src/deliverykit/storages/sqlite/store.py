@@ -22,7 +22,7 @@ from deliverykit.contracts.books import (
     Wanted,
 )
 from deliverykit.contracts.storage import Decide, DecideClaim, View
-from deliverykit.storages.sqlite import keeping, recovery
+from deliverykit.storages.sqlite import evidence, keeping, recovery
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.keeping import mail_row
@@ -247,6 +247,11 @@ class SQLiteStorage:
         """Settle what is in doubt."""
         with self._db.writing() as db:
             return keeping.resolve(db, self.now(), account, wanted, limit, after, sent=sent)
+
+    def heard(self, account: str, uid: str, server: str, event: str) -> bool:
+        """What an event proves."""
+        with self._db.writing() as db:
+            return evidence.heard(db, self.now(), account, uid, server, event)
 
     def files(self, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """Attachments by content hash."""
