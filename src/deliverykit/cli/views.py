@@ -113,7 +113,7 @@ def route(one: Route) -> dict[str, Any]:
         "strategy": one.strategy.name,
         "strategy_fields": _details(one.strategy),
         "when_exhausted": one.when_exhausted.value,
-        "in_doubt": one.in_doubt,
+        "in_doubt": str(one.in_doubt),
         "max_lateness": one.max_lateness,
         "broken": one.broken,
     }

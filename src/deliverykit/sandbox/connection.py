@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
 
 from deliverykit.sandbox.wire import Reply, Request
@@ -109,7 +110,7 @@ class Connection:
             self._writer.write(data)
 
     def _encoded(self, reply: Reply) -> bytes:
-        headers = [("Content-Length", str(len(reply.body))), *reply.headers]
+        headers = [("Content-Length", str(len(reply.body))), ("Date", formatdate(usegmt=True)), *reply.headers]
         if reply.content_type and reply.body:
             headers.append(("Content-Type", reply.content_type))
         response = h11.Response(

@@ -1,6 +1,7 @@
 """Every answer of SendGrid that we know of, and every other: each is exactly one outcome."""
 
 import json
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ def throttled(until: int | None) -> Any:
 
 
 RESET = str((NOW + 61_000) // 1000)
+HOUR_AHEAD = formatdate(NOW / 1000 + 3600, usegmt=True)
 
 # status, message, field, headers, what it is
 ROWS = [
@@ -59,6 +61,16 @@ ROWS = [
     (429, "too many requests", None, {"x_ratelimit_reset": RESET}, throttled(int(RESET) * 1000)),
     (429, "too many requests", None, {}, throttled(None)),
     (429, "too many requests", None, {"retry_after": "9"}, throttled(NOW + 9000)),
+    # Their clock is an hour ahead of ours, as the answer's own Date says: it is a minute all the same.
+    (
+        429,
+        "too many requests",
+        None,
+        {"x_ratelimit_reset": str(int(RESET) + 3600), "date": HOUR_AHEAD},
+        throttled(NOW + 61_000),
+    ),
+    (429, "too many requests", None, {"retry_after": HOUR_AHEAD, "date": HOUR_AHEAD}, throttled(NOW)),
+    (429, "too many requests", None, {"x_ratelimit_reset": RESET, "date": "yesterday"}, throttled(int(RESET) * 1000)),
     (429, "too many requests", None, {"x_ratelimit_reset": "soon"}, throttled(None)),
     (429, "too many requests", None, {"x_ratelimit_reset": "9" * 40}, throttled(None)),
     (500, "An error occurred on a SendGrid server.", None, {}, Unknown),

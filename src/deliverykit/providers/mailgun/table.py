@@ -22,9 +22,9 @@ def until(answer: Answer) -> int | None:
     if found and found[1]:
         return answer.now + round(float(found[1]) * 1000)
     if found and (at := http_date(found[2])) is not None:
-        return at
+        return answer.on_our_clock(at)
     reset = answer.response.header("x-ratelimit-reset").strip()
-    return round(float(reset) * 1000) if re.fullmatch(r"\d{1,11}(\.\d{1,9})?", reset) else None
+    return answer.on_our_clock(round(float(reset) * 1000)) if re.fullmatch(r"\d{1,11}(\.\d{1,9})?", reset) else None
 
 
 def _elsewhere(answer: Answer) -> Outcome:

@@ -45,7 +45,7 @@ _THEIR_HEADERS = ("from", "sender", "to", "cc", "bcc", "return-path", "x-smtpapi
 def _reset(answer: Answer) -> int | None:
     """``X-RateLimit-Reset`` is on every answer, in Unix seconds; there is no Retry-After."""
     value = answer.response.header("x-ratelimit-reset")
-    return int(value) * 1000 if value.isascii() and value.isdigit() and len(value) < 13 else None
+    return answer.on_our_clock(int(value) * 1000) if value.isascii() and value.isdigit() and len(value) < 13 else None
 
 
 @frozen(kw_only=True)
