@@ -18,6 +18,7 @@ __all__ = [
     "fault",
     "judged",
     "not_sent",
+    "on_our_clock",
     "rejected",
     "retry_at",
     "sender_refused",
@@ -43,12 +44,8 @@ class Answer:
         return f"{self.status}: {self.text}" if self.text else str(self.status)
 
     def on_our_clock(self, at: int) -> int:
-        """An instant of the ESP's clock on ours: as far from ``now`` as it is from the answer's own ``Date``.
-
-        Clocks differ, and a server must not stay closed for as long as ours is behind. Without a ``Date`` it is as it is.
-        """
-        theirs = http_date(self.response.header("date"))
-        return at if theirs is None else self.now + at - theirs
+        """An instant that the ESP names, on our clock; see :func:`on_our_clock`."""
+        return on_our_clock(self.response, self.now, at)
 
 
 Judge = Callable[[Answer], Outcome]
@@ -122,7 +119,7 @@ def not_sent() -> Judge:
     """Surely not sent; as long as the answer's Retry-After says."""
 
     def judge(answer: Answer) -> Outcome:
-        at = retry_at(answer)
+        at = retry_at(answer.response, answer.now)
         return NotSent(answer.reason, max(0.0, (at - answer.now) / 1000) if at is not None else 0.0)
 
     return judge
@@ -147,7 +144,7 @@ def throttled(
     def judge(answer: Answer) -> Outcome:
         at = until(answer) if until else None
         if at is None:
-            at = retry_at(answer)
+            at = retry_at(answer.response, answer.now)
         if at is None and after is not None:
             at = answer.now + round(after * 1000)
         return Throttled(answer.reason, at, scope, too_fast and (at is None or at - answer.now <= _SOON))
@@ -155,13 +152,22 @@ def throttled(
     return judge
 
 
-def retry_at(answer: Answer) -> int | None:
+def retry_at(response: HttpResponse, now: int) -> int | None:
     """The instant of a Retry-After header (RFC 9110: seconds or an HTTP date), or ``None``."""
-    value = answer.response.header("retry-after").strip()
+    value = response.header("retry-after").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
-        return answer.now + round(float(value) * 1000)
+        return now + round(float(value) * 1000)
     at = http_date(value)
-    return None if at is None else answer.on_our_clock(at)
+    return None if at is None else on_our_clock(response, now, at)
+
+
+def on_our_clock(response: HttpResponse, now: int, at: int) -> int:
+    """An instant of the ESP's clock on ours: as far from ``now`` as it is from the answer's own ``Date``.
+
+    Clocks differ, and a server must not stay closed for as long as ours is behind. Without a ``Date`` it is as it is.
+    """
+    theirs = http_date(response.header("date"))
+    return at if theirs is None else now + at - theirs
 
 
 def http_date(value: str) -> int | None:
