@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
+from deliverykit.coalescing import AwaitingQueue, BlockingQueue
+from deliverykit.contracts.storage import Late
 from deliverykit.contracts.transport import AsyncTransport, Transport
 from deliverykit.engine.ports import blocking
+from deliverykit.engine.together import Question
 from deliverykit.words.clock import Clock
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -25,10 +28,15 @@ class BlockingPorts:
         self._clock = clock
         self._given = transport
         self._transport: Transport | None = None
+        self._queue = BlockingQueue()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it here and now."""
         return call(*args, **kwargs)
+
+    async def decide(self, question: Question[R]) -> tuple[R, Late]:
+        """Ask here and now, or with other threads."""
+        return self._queue.ask(question)
 
     async def prepare(self) -> None:
         """Load and open our own transport; a host's is ready."""
@@ -67,6 +75,7 @@ class AwaitingPorts:
         self._given = transport
         self._transport: AsyncTransport | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._queue = AwaitingQueue(self.store)
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
@@ -78,6 +87,10 @@ class AwaitingPorts:
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
+
+    async def decide(self, question: Question[R]) -> tuple[R, Late]:
+        """Ask on the storage's thread, with other tasks."""
+        return await self._queue.ask(question)
 
     async def prepare(self) -> None:
         """Load and open our own transport; a host's is ready."""

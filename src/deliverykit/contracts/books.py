@@ -136,6 +136,11 @@ class Change:
     """Another letter in place of the old one, which encloses the same files; ``cost`` is what it costs."""
     cost: int = 0
 
+    @property
+    def name(self) -> int | str:
+        """The row as the change names it: by its id, or its uid."""
+        return self.id or self.uid
+
 
 @frozen(kw_only=True)
 class LogLine:

@@ -33,6 +33,7 @@ __all__ = [
     "Claim",
     "Decide",
     "DecideClaim",
+    "Late",
     "Overtaken",
     "SelfAware",
     "Step",
@@ -43,6 +44,9 @@ __all__ = [
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+Late = frozenset[int | str]
+"""The rows whose changes came too late, as the changes named them: by id or by uid."""
 
 
 class Taken(Exception):
@@ -151,8 +155,8 @@ class Storage(Protocol):
         ...
 
     # -- the primitive and its sibling ------------------------------------------------------------
-    def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, frozenset[int]]:
-        """Let ``decide`` look at ``keys`` and make its step true; also the ids of changes that came too late.
+    def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, Late]:
+        """Let ``decide`` look at ``keys`` and make its step true; also which changes came too late.
 
         Raises :class:`Taken`, and nothing becomes true, where an insert's ``once`` key is there already.
         """

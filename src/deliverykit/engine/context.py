@@ -9,7 +9,7 @@ from deliverykit.contracts.books import LaneKey
 from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
-from deliverykit.contracts.storage import Decide, Storage
+from deliverykit.contracts.storage import Decide, Late, Storage
 from deliverykit.engine.admission import Grant
 from deliverykit.engine.catalog import Catalog, Config, Stale
 from deliverykit.engine.lanes import Ticket
@@ -17,6 +17,7 @@ from deliverykit.engine.outgoing import OnUnsupported, stripped
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.spacing import Spacing
 from deliverykit.engine.telling import Teller
+from deliverykit.engine.together import Question
 from deliverykit.engine.verdicts import BackOff
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer
@@ -59,12 +60,12 @@ class Context:
         result, _late = await self.decided_both(ports, account, make)
         return result
 
-    async def decided_both(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> tuple[R, frozenset[int]]:
-        """The same; the decision, and the ids of changes that came too late."""
+    async def decided_both(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> tuple[R, Late]:
+        """The same; the decision, and which changes came too late."""
         config = await ports.store(self.catalog.known, account)
         for _ in range(_PATIENCE):
             try:
-                return await ports.store(self.storage.transact, account, config.keys, make(config))
+                return await ports.decide(Question(self.storage, account, config.keys, make(config)))
             except Stale:
                 config = await ports.store(self.catalog.fresh, account)
         raise StorageError(f"the configuration of account {account!r} changed {_PATIENCE} times while it was being used")

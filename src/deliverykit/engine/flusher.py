@@ -7,7 +7,7 @@ from typing import TypeVar
 from attrs import evolve, frozen
 
 from deliverykit.contracts.books import Change, MailState
-from deliverykit.contracts.storage import Step, View
+from deliverykit.contracts.storage import Late, Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.journey import Flight
@@ -125,7 +125,7 @@ class Flusher:
         account: str,
         starts: _Starts,
         landings: _Landings,
-    ) -> frozenset[int]:
+    ) -> Late:
         flights = tuple(flight for flight, _ in starts)
         landed = tuple(landing for landing, _ in landings)
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from deliverykit.contracts.storage import Late
+from deliverykit.engine.together import Question
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["Ports", "blocking"]
@@ -16,6 +18,13 @@ class Ports(Protocol):
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a method of the storage."""
+        ...
+
+    async def decide(self, question: Question[R]) -> tuple[R, Late]:
+        """Let a decide object decide; its result and which changes came too late.
+
+        What is asked while another decision is in flight shares the next transaction; nothing waits for company.
+        """
         ...
 
     async def prepare(self) -> None:

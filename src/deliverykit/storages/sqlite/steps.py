@@ -6,7 +6,7 @@ from typing import Any
 
 from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Overtaken, Step, Taken, View
+from deliverykit.contracts.storage import Late, Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.leaving import forget, was_sent
 
@@ -48,8 +48,8 @@ def marks(items: Sequence[Any]) -> str:
     return ",".join("?" * len(items))
 
 
-def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step: Step[Any]) -> frozenset[int]:
-    """Write what the step wants; the ids of changes that came too late."""
+def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step: Step[Any]) -> Late:
+    """Write what the step wants; which changes came too late."""
     for key, record in zip(keys, step.records, strict=False):
         if record is not None:
             db.run(
@@ -59,7 +59,7 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
             )
             db.known.put(key, seen.now, record)
     insert_mails(db, step.inserts, seen.now)
-    late = frozenset(change.id for change in step.changes if not _changed(db, change, seen.now))
+    late = frozenset(change.name for change in step.changes if not _changed(db, change, seen.now))
     if late and step.strict:
         raise Overtaken
     write_log(db, seen.now, step.log)

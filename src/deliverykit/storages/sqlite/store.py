@@ -21,7 +21,7 @@ from deliverykit.contracts.books import (
     Snapshot,
     Wanted,
 )
-from deliverykit.contracts.storage import Decide, DecideClaim, View
+from deliverykit.contracts.storage import Decide, DecideClaim, Late, View
 from deliverykit.storages.sqlite import evidence, keeping, recovery
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
@@ -105,7 +105,7 @@ class SQLiteStorage:
 
     # -- the primitive and its sibling --------------------------------------------------------------
 
-    def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, frozenset[int]]:
+    def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, Late]:
         """One write transaction around ``decide``."""
         with self._db.deciding() as db:
             seen = self._view(db, account, keys)

@@ -1,0 +1,258 @@
+"""Decisions that share a transaction: as if each had been asked by itself, in the order they came."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+from engine_kit import KEY as SECRET
+from engine_kit import NOON
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deliverykit import AsyncMailer, CalendarQuota, Mailer, Message
+from deliverykit.coalescing import AwaitingQueue, BlockingQueue
+from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail, Once
+from deliverykit.contracts.storage import Step, Storage, View
+from deliverykit.engine.together import Answer, Question, together
+from deliverykit.providers import SendGrid
+from deliverykit.sandbox import Sandbox
+from deliverykit.storages import open_storage
+from deliverykit.testing import ManualClock
+
+KEYS = ("account:a", "host")
+LANE = LaneKey("a", "r", "", "")
+
+
+class Trouble(Exception):
+    pass
+
+
+@frozen
+class Ask:
+    """Counts one up, tells what it counted to, and wants something more."""
+
+    uid: str
+    host: bool = False
+    ending: str = ""
+
+    def __call__(self, view: View) -> Step[Any]:
+        if self.ending == "raises":
+            raise Trouble(self.uid)
+        count = sum(view.records[0].get("n", ())) + 1
+        mail = NewMail(
+            uid=self.uid, lane=LANE, cost=1, token=self.uid, state=MailState.SENDING, letter=b"", lease_until=1 << 60
+        )
+        line = LogLine(uid=self.uid, account="a", server="s", outcome="x")
+        more: dict[str, Any] = {
+            "inserts": {"inserts": (mail,)},
+            "once": {"inserts": (NewMail(uid=self.uid, lane=LANE, cost=1, letter=b"", once=Once("k", "p")),)},
+            "settles": {"changes": (Change(uid="old", token="old", state=MailState.DEAD, spend=True),), "log": (line,)},
+            "is late": {"changes": (Change(uid="older", token="other", state=None),)},
+            "strict": {"changes": (Change(uid="older", token="other", state=None),), "strict": True},
+            "documents": {"documents": (Document(kind="server", id=self.uid, data="{}"),)},
+            "wakes": {"wake": True},
+            "no mail": {"inserts": (mail, mail)},
+        }.get(self.ending, {})
+        if self.ending == "refuses":
+            return Step(result=("no", view.now, view.version))
+        host = {"h": (len(view.records[1]),)} if self.host else None
+        return Step(result=(count, view.now, view.version), records=({"n": (count,)}, host), **more)
+
+
+ENDINGS = ["", "", "inserts", "settles", "is late", "raises", "refuses", "wakes", "once", "strict", "documents", "no mail"]
+
+
+def books(storage: Storage) -> Any:
+    with storage._db.reading() as db:  # type: ignore[attr-defined]
+        tables = ("dk_state", "dk_mail", "dk_lane", "dk_log", "dk_document", "dk_account", "dk_once", "dk_letter")
+        return {table: db.rows(f"select * from {table}") for table in tables}
+
+
+@contextmanager
+def storages() -> Iterator[tuple[Storage, Storage]]:
+    clock = ManualClock()
+    pair = (open_storage("memory://", clock), open_storage("memory://", clock))
+    for storage in pair:
+        for uid in ("old", "older"):
+            storage.transact("a", KEYS, Ask(uid, ending="inserts"))
+    yield pair
+    for storage in pair:
+        storage._db.close()  # type: ignore[attr-defined]
+
+
+def told(answer: Answer[Any]) -> Any:
+    return repr(answer.error) if answer.error is not None else (answer.result, answer.late)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(ENDINGS)), min_size=2, max_size=8))
+def test_asked_together_is_asked_one_after_the_other(wanted: list[tuple[bool, str]]) -> None:
+    asks = [Ask(f"m{number}", host, ending) for number, (host, ending) in enumerate(wanted)]
+    with storages() as (one, other):
+        answers = together([Question(one, "a", KEYS, ask) for ask in asks])
+        singly = [together([Question(other, "a", KEYS, ask)])[0] for ask in asks]
+        assert [told(answer) for answer in answers] == [told(answer) for answer in singly]
+        assert books(one) == books(other)
+
+
+def test_those_without_trouble_take_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    with storages() as (one, _):
+        calls = counted(one, monkeypatch)
+        asks = [Ask(f"m{number}", ending=ending) for number, ending in enumerate(["inserts", "raises", "settles", "is late"])]
+        answers = together([Question(one, "a", KEYS, ask) for ask in asks])
+        assert len(calls) == 1
+        assert isinstance(answers[1].error, Trouble)
+        assert [answer.late for answer in answers] == [frozenset(), frozenset(), frozenset(), {"older"}]
+
+
+def counted(storage: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    calls: list[int] = []
+    transact = storage.transact
+
+    def counting(*given: Any) -> Any:
+        calls.append(1)
+        return transact(*given)
+
+    monkeypatch.setattr(storage, "transact", counting)
+    return calls
+
+
+# -- the queues ----------------------------------------------------------------------------------------------
+
+
+def test_threads_share_transactions_and_each_has_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with storages() as (one, _):
+        queue, gate = BlockingQueue(), threading.Event()
+        found: dict[int, Any] = {}
+
+        class Slow(Ask):
+            def __call__(self, view: View) -> Step[Any]:
+                gate.wait(10)
+                return super().__call__(view)
+
+        calls = counted(one, monkeypatch)
+        asks = [Slow("m0"), *(Ask(f"m{number}", ending="raises" if number == 5 else "inserts") for number in range(1, 9))]
+
+        def work(number: int) -> None:
+            try:
+                found[number] = queue.ask(Question(one, "a", KEYS, asks[number]))
+            except Trouble as error:
+                found[number] = str(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(9)]
+        threads[0].start()
+        while not calls:
+            pass
+        for thread in threads[1:]:
+            thread.start()
+        while len(queue._waiting) < 8:
+            pass
+        gate.set()
+        for thread in threads:
+            thread.join(20)
+        assert found.pop(5) == "m5"
+        assert sorted(result[0] for result, _ in found.values()) == list(range(3, 11))
+        assert len(calls) == 2
+        assert not queue._busy
+
+
+def test_a_question_of_another_account_is_asked_apart() -> None:
+    with storages() as (one, _):
+        queue = BlockingQueue()
+        assert queue.ask(Question(one, "a", KEYS, Ask("x")))[0][0] == 3
+        assert queue.ask(Question(one, "b", ("account:b", "host"), Ask("y")))[0][0] == 1
+
+
+def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
+    with storages() as (one, _):
+        queue = BlockingQueue()
+
+        class Interrupted(Ask):
+            def __call__(self, view: View) -> Step[Any]:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            queue.ask(Question(one, "a", KEYS, Interrupted("x")))
+        assert queue.ask(Question(one, "a", KEYS, Ask("y")))[0][0] == 3
+
+
+def test_a_cancelled_task_is_not_asked_for_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with storages() as (one, _):
+        calls = counted(one, monkeypatch)
+
+        async def main() -> list[Any]:
+            async def run(call: Any, questions: Any) -> Any:
+                await asyncio.sleep(0.01)
+                return call(questions)
+
+            queue = AwaitingQueue(run)
+            tasks = [asyncio.create_task(queue.ask(Question(one, "a", KEYS, Ask(f"m{number}")))) for number in range(3)]
+            await asyncio.sleep(0.005)  # they are on their way, together
+            tasks += [asyncio.create_task(queue.ask(Question(one, "a", KEYS, Ask(f"m{number}")))) for number in range(3, 6)]
+            await asyncio.sleep(0)
+            tasks[1].cancel()  # asked already: it is done, and then cancelled
+            tasks[4].cancel()  # not asked yet
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        found = asyncio.run(main())
+        assert [type(one) for one in found] == [tuple, asyncio.CancelledError, tuple, tuple, asyncio.CancelledError, tuple]
+        assert [one[0][0] for one in found if isinstance(one, tuple)] == [3, 5, 6, 7]
+        assert len(calls) == 2
+
+
+# -- through the doors ---------------------------------------------------------------------------------------
+
+
+def server(sandbox: Sandbox) -> dict[str, Any]:
+    return {
+        "id": "s", "name": "S", "provider": SendGrid(api_key="SG.any", base_url=sandbox.url("sendgrid")),
+        "sender": "a@example.com", "quota": CalendarQuota(hour=30),
+    }  # fmt: skip
+
+
+def message(number: int) -> Message:
+    return Message(to=f"a{number}@example.org", subject="Hello", text="…")
+
+
+def test_tasks_that_send_at_once_share_transactions_and_never_exceed_the_quota(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> list[Any]:
+        async with AsyncMailer(
+            f"sqlite:///{tmp_path}/t.db", secret_key=SECRET, timezone="UTC", clock=ManualClock(NOON)
+        ) as mailer:
+            one = await mailer.servers.add(**server(sandbox))
+            await mailer.servers.send_test(one, to="me@example.com")
+            await mailer.servers.activate(one)
+            calls = counted(mailer._context.storage, monkeypatch)
+            results = await asyncio.gather(*(mailer.send(message(number)) for number in range(50)))
+            assert len(calls) < 60, "100 transactions were asked for"
+            return list(results)
+
+    results = asyncio.run(main())
+    assert sorted(result.status.value for result in results) == ["accepted"] * 29 + ["queued"] * 21
+    assert len(sandbox.received("sendgrid")) == 30
+
+
+def test_threads_that_send_at_once_never_exceed_the_quota(sandbox: Sandbox, tmp_path: Path) -> None:
+    with Mailer(f"sqlite:///{tmp_path}/t.db", secret_key=SECRET, timezone="UTC", clock=ManualClock(NOON)) as mailer:
+        one = mailer.servers.add(**server(sandbox))
+        mailer.servers.send_test(one, to="me@example.com")
+        mailer.servers.activate(one)
+        results: list[Any] = []
+
+        def work(first: int) -> None:
+            results.extend(mailer.send(message(number)) for number in range(first, first + 6))
+
+        threads = [threading.Thread(target=work, args=(first,)) for first in range(0, 48, 6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert sorted(result.status.value for result in results) == ["accepted"] * 29 + ["queued"] * 19
+    assert len(sandbox.received("sendgrid")) == 30
