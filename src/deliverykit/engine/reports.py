@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 from deliverykit.contracts.books import Change, Fate, LaneKey, MailRow, MailState, NewMail
+from deliverykit.contracts.storage import Late
 from deliverykit.engine.admission import Refusal
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import Placed, waits_for
@@ -42,18 +43,18 @@ class _Mail(TypedDict):
     stream: str
 
 
-def settled(context: Context, done: Settled, late: frozenset[int]) -> None:
+def settled(context: Context, done: Settled, late: Late) -> None:
     """Tell of a batch that is settled; ``late`` are the rows that were no longer ours."""
     context.teller.tell(done.servers)
     if context.teller.wants(*_ENDS):
         context.teller.tell(_landed(done, late))
 
 
-def _landed(done: Settled, late: frozenset[int]) -> Iterator[Fact]:
+def _landed(done: Settled, late: Late) -> Iterator[Fact]:
     for landing, change in done.landed:
         if landing.verdict.started:
             yield _attempt(landing)
-        lost = change.id in late
+        lost = change.name in late
         if lost or (fact := _fate(landing, change)) is None:
             fact = LeaseLost(**_mail(landing), server=landing.server.id) if lost else None
         if fact is not None:
