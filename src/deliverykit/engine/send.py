@@ -1,12 +1,14 @@
 """``send()``: one mail now, server after server, by the same journey as the worker's."""
 
+from collections.abc import Sequence
+
 from attrs import define, evolve, field
 
 from deliverykit.contracts.books import MailState, NewMail
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import Place, Placed, Readmit, keeps, waits_for
-from deliverykit.engine.gates import circuit
+from deliverykit.engine.gates import circuit, closings, gates_of
 from deliverykit.engine.intake import checked, new_mail
 from deliverykit.engine.journey import Flight, fly
 from deliverykit.engine.lanes import Ticket
@@ -16,12 +18,12 @@ from deliverykit.engine.reports import queued, settled, waits
 from deliverykit.engine.settling import Settle
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
-from deliverykit.records.server import DeliveryServer, Status
+from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Message
-from deliverykit.words.outcomes import Accepted, NotSent, Unknown
+from deliverykit.words.outcomes import Accepted, NotSent, Scope, Unknown
 from deliverykit.words.privacy import scrubbed
 from deliverykit.words.results import Attempt, SendResult, SendStatus
 
@@ -96,6 +98,10 @@ class Sending:
     ticket: Ticket
     route: Route = field(kw_only=True)
     test: DeliveryServer | None = field(default=None, kw_only=True)
+    stored: bool = field(default=True, kw_only=True)
+    """Whether the server under test is the record itself. What is only to become it must harm nothing of what is."""
+    budgets: Sequence[Budget] = field(default=(), kw_only=True)
+    """Those that are new with a server under test."""
     attempts: list[Attempt] = field(factory=list, init=False)
     patience: int = field(init=False)
     """How many ms are left to wait for a pace."""
@@ -163,7 +169,7 @@ class Sending:
     def _question(self, config: Config, *, first: bool) -> Place | Readmit:
         route = self.route
         if self.test is not None:
-            config = _on_trial(config, self.test)
+            config = _on_trial(config, self.test, self.budgets)
         elif not self.single:
             route = config.route(self.route.name)
         if first:
@@ -189,7 +195,7 @@ class Sending:
 
     async def _land(self, flight: Flight, verdict: Verdict) -> None:
         self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
-        landing = flight.landed(self._for_the_books(verdict), held=True, keep=False)
+        landing = flight.landed(self._for_the_books(flight, verdict), held=True, keep=False)
 
         def make(config: Config) -> Settle:
             return Settle(config, (landing,), self.context.archive)
@@ -197,8 +203,12 @@ class Sending:
         done, late = await self.context.decided_both(self.ports, self.account, make)
         settled(self.context, done, late)
 
-    def _for_the_books(self, verdict: Verdict) -> Verdict:
+    def _for_the_books(self, flight: Flight, verdict: Verdict) -> Verdict:
         """A test's row always goes; a mail whose route rejects is not scheduled."""
+        if not self.stored:
+            own = closings(flight.server)[Scope.SERVER]
+            close = verdict.close if verdict.close and closings(flight.server)[verdict.close[0]] != own else None
+            verdict = evolve(verdict, pause="", fault=False, slow=False, close=close)
         if self.test is not None and verdict.next is not Next.DONE:
             return evolve(verdict, next=Next.DEAD, brake=False)
         if not self.keep and (verdict.next is Next.LATER or (self.single and verdict.next is Next.AGAIN)):
@@ -241,9 +251,11 @@ def _words(placed: Placed) -> str:
     return "" if refusal is None else refusal.by if refusal.braked else f"no quota: {refusal.by}"
 
 
-def _on_trial(config: Config, server: DeliveryServer) -> Config:
+def _on_trial(config: Config, server: DeliveryServer, budgets: Sequence[Budget]) -> Config:
     """The configuration in which a server that is not ACTIVE may carry its test, as it was when it was asked for."""
     trial = evolve(server, status=Status.ACTIVE)
     # A circuit keeps mail from a server that fails; a test finds out whether it still does, so it does not wait for it.
-    gates = tuple(gate for gate in config.gates(trial) if gate != circuit(trial))
+    known = {**config.budgets, **{budget.name: budget for budget in budgets}}
+    shared = [known[name] for name in trial.budgets if name in known]
+    gates = tuple(gate for gate in gates_of(trial, config.account, shared, config.host) if gate != circuit(trial))
     return evolve(config, servers={**config.servers, server.id: trial}, gates={server.id: gates})

@@ -353,7 +353,7 @@ def _limit(request: Request, account: Account, _: object) -> Verdict:
 _ROUTES = (
     Route("POST", "/v3/[^/]+/messages", _send, submits=True),
     Route("POST", r"/v3/[^/]+/messages\.mime", _send_mime, submits=True),
-    Route("GET", "/v4/domains/[^/]+", _domain),
+    Route("GET", "/v[34]/domains/[^/]+", _domain),  # its own client still asks v3
     Route("GET", "/v3/domains/[^/]+/sending_queues", _queues),
     Route("GET", "/v5/accounts/limit/custom/monthly", _limit),
 )

@@ -17,6 +17,10 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deliverykit.words.results import SendResult
 
 __all__ = [
     "AlreadyExists",
@@ -66,7 +70,14 @@ class AlreadyExists(ConfigurationError):
 
 
 class NotProven(ConfigurationError):
-    """A server cannot be activated: no test email was accepted since its last change."""
+    """No test email was accepted: a server cannot be activated, or was not changed by ``update(test_to=…)``.
+
+    ``result`` is what became of the test that was to prove it; ``None`` where none was sent.
+    """
+
+    def __init__(self, text: str, result: "SendResult | None" = None) -> None:
+        super().__init__(text)
+        self.result: SendResult | None = result
 
 
 class NotFound(DeliveryError, LookupError):

@@ -1,40 +1,43 @@
 """The life cycle of a delivery server: added PAUSED, proven by a test email, activated, changed, removed."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
 
-from deliverykit.contracts.books import Document, LaneKey, NewMail
-from deliverykit.contracts.capabilities import Needs
-from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
+from deliverykit.contracts.books import Document
+from deliverykit.contracts.limit import QuotaPolicy
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.checking import checked
 from deliverykit.engine.gates import circuit, closings, slowed
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.rooms.editing import (
+    Edit,
+    Pausing,
+    Quota,
+    budgets_of,
+    name_of,
+    new_id,
+    provider_of,
+    same,
+    sender_of,
+    senders_of,
+)
 from deliverykit.engine.rooms.health import Health, HealthView
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, names
-from deliverykit.engine.send import Sending
+from deliverykit.engine.rooms.proving import SUBJECT, TEXT, proven, swapped, trial_message, tried
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, limits_of
 from deliverykit.engine.settling import brake_name
-from deliverykit.records.letter import pack
-from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
-from deliverykit.routers import Priority
-from deliverykit.words.addresses import Address, address, ascii_domain
+from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.clock import moment
-from deliverykit.words.errors import AlreadyExists, ConfigurationError, MessageError, NotProven, Unsupported
-from deliverykit.words.message import Message
-from deliverykit.words.results import SendResult, SendStatus
+from deliverykit.words.errors import ConfigurationError, NotProven
+from deliverykit.words.results import SendResult
 
 __all__ = ["QuotaView", "Servers"]
 
 ServerId = str | DeliveryServer
-Quota = Limit | Sequence[Limit] | None
-Pausing = timedelta | RateLimiter | None
 
 
 @frozen(kw_only=True)
@@ -80,22 +83,22 @@ class Servers(Room):
         Raises :class:`~deliverykit.ConfigurationError` naming the field, and writes nothing then.
         """
         server = DeliveryServer(
-            id=_new_id(id, self.context.new_id),
+            id=new_id(id, self.context.new_id),
             account=self.account,
-            name=_name(name),
-            provider=_provider(provider),
-            sender=None if sender is None else _sender(sender),
-            senders=_senders(senders),
+            name=name_of(name),
+            provider=provider_of(provider),
+            sender=None if sender is None else sender_of(sender),
+            senders=senders_of(senders),
             limits=limits_of(quota, pause, new=True),
         )
         shared = tuple(budgets)
 
         def make(config: Config) -> Amendment:
-            wanted, fresh = _budgets(config, shared)
+            wanted, fresh = budgets_of(config, shared)
             full = evolve(server, budgets=wanted)
             known = config.servers.get(full.id)
             if known is not None:
-                return Amendment(config=config, result=_same(known, full))
+                return Amendment(config=config, result=same(known, full))
             documents = (*(self.context.archive.budget(budget) for budget in fresh), self.context.archive.server(full))
             return Amendment(config=config, result=full, documents=documents)
 
@@ -121,33 +124,36 @@ class Servers(Room):
         quota: Quota | Unset = UNSET,
         pause: Pausing | Unset = UNSET,
         budgets: "Iterable[Budget | str] | Unset" = UNSET,
+        test_to: str | Address | None = None,
+        test_sender: str | Address | None = None,
     ) -> DeliveryServer:
         """Change what is given and keep the rest. Counts of quotas are kept; new limits act at once.
 
-        Other credentials, region, domain or forced sender need another test: an ACTIVE server is PAUSED.
+        Other credentials, region, domain or forced sender need another test. With ``test_to`` that comes first: one real
+        email to this address, by the new values and under the server's limits (``test_sender`` is its From where
+        the server forces none). Where it is accepted the new values take the place of the old in one step: an ACTIVE
+        server stays so, and what is on its way by the old ones finishes. Where it is not, nothing is changed and
+        :class:`~deliverykit.NotProven` says why (``error.result``). Without ``test_to`` such a change PAUSES an ACTIVE server.
+
         A quota of 0 is allowed here: nothing leaves.
         """
-        new_sender = UNSET if isinstance(sender, Unset) else None if sender is None else _sender(sender)
-        new_senders = UNSET if isinstance(senders, Unset) else _senders(senders)
-        shared = None if isinstance(budgets, Unset) else tuple(budgets)
+        edit = Edit(
+            name=name,
+            provider=provider,
+            sender=UNSET if isinstance(sender, Unset) else None if sender is None else sender_of(sender),
+            senders=UNSET if isinstance(senders, Unset) else senders_of(senders),
+            quota=quota,
+            pause=pause,
+            budgets=UNSET if isinstance(budgets, Unset) else tuple(budgets),
+        )
+        if test_to is not None:
+            return await swapped(self, _id(id), edit, test_to, test_sender)
+        if test_sender is not None:
+            raise ConfigurationError("test_sender: there is no test without test_to=; give both, or neither")
 
         def make(config: Config) -> Amendment:
             old = config.server(_id(id))
-            if "limits" in old.unread and (isinstance(quota, Unset) or isinstance(pause, Unset)):
-                raise ConfigurationError(f"server {old.name!r} is BROKEN: {old.reason}; or give quota= and pause= anew")
-            wanted, fresh = (old.budgets, ()) if shared is None else _budgets(config, shared)
-            new = evolve(
-                old,
-                name=_name(chosen(name, old.name)),
-                provider=old.provider if isinstance(provider, Unset) else _provider(provider),
-                sender=chosen(new_sender, old.sender),
-                senders=chosen(new_senders, old.senders),
-                limits=limits_kept(old.limits, quota, pause),
-                budgets=wanted,
-                version=old.version + 1,
-            )
-            if old.status is Status.BROKEN and not isinstance(provider, Unset):
-                new = evolve(new, status=Status.PAUSED, reason="", proven=False, unread=())
+            new, fresh = edit.of(config, old)
             if new.provider != old.provider or new.sender != old.sender:
                 paused = {
                     "status": Status.PAUSED,
@@ -215,7 +221,7 @@ class Servers(Room):
             provider = server.provider
             if provider is None:
                 raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
-        return await checked(self.context, self.ports, _provider(provider), within.total_seconds())
+        return await checked(self.context, self.ports, provider_of(provider), within.total_seconds())
 
     async def send_test(
         self,
@@ -223,8 +229,8 @@ class Servers(Room):
         *,
         to: str | Address,
         sender: str | Address | None = None,
-        subject: str = "Test email",
-        text: str = "This is a test. It was sent exactly as later mail will be.",
+        subject: str = SUBJECT,
+        text: str = TEXT,
     ) -> SendResult:
         """Send one real email by this server, exactly as later mail will go: forced sender, quota and pause.
 
@@ -236,39 +242,9 @@ class Servers(Room):
         server = config.server(_id(id))
         if server.provider is None:
             raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
-        message = Message(sender=sender, to=to, subject=subject, text=text)
-        if message.sender is None and server.sender is None:
-            raise MessageError(f"sender: server {server.name!r} forces none; give send_test(sender=…)")
-        if lacking := server.lacks(Needs.of(message), message.sender):
-            raise Unsupported(
-                f"server {server.name!r} cannot carry this test: {'; '.join(lacking)}", {server.name: "; ".join(lacking)}
-            )
-        letter, files = pack(message)
-        lane = LaneKey(self.account, "", "test", "")
-        mail = NewMail(uid=self.context.new_id(), lane=lane, cost=1, letter=letter, files=files)
-        route = Route(
-            account=self.account, name="", servers=(server.id,), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE
-        )
-        ticket = Ticket.of(message, (server,))
-        result = await Sending(self.context, self.ports, self.account, message, mail, ticket, route=route, test=server).run()
-        return await self._proven(server, result, message.to[0])
-
-    async def _proven(self, server: DeliveryServer, result: SendResult, to: Address) -> SendResult:
-        if result.status is not SendStatus.ACCEPTED:
-            return evolve(result, reason=f"{result.reason} (this proves nothing)".strip())
-        if server.provider is not None and server.provider.simulates(to):
-            return evolve(result, reason=f"{to.email} is the ESP's simulator; only a test to a real address is proof")
-
-        def make(config: Config) -> Amendment:
-            now = config.server(server.id)
-            if now.provider != server.provider or now.sender != server.sender:
-                return Amendment(config=config, result=False)
-            proven = evolve(now, proven=True)
-            return Amendment(config=config, result=True, documents=(self.context.archive.server(proven),))
-
-        if await self.amend(make):
-            return evolve(result, proof=True)
-        return evolve(result, reason="the server was changed while it was tested; test it again")
+        message = trial_message(server, to, sender, subject=subject, text=text)
+        result = await tried(self, server, message)
+        return await proven(self, server, result, message.to[0])
 
     async def remove(self, id: ServerId, *, force: bool = False) -> None:
         """Remove a server; refused while a route names it or mail of it is in flight or in doubt (``force=True`` does it)."""
@@ -336,75 +312,3 @@ class _Usage:
             for one in gate.limit.usage(view.records[gate.record].get(gate.name, ()), view.now)
         ]
         return Step(result=tuple(views))
-
-
-def _new_id(given: str | None, make: "type[str] | object") -> str:
-    if given is None:
-        return str(make())  # type: ignore[operator]
-    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", given):
-        raise ConfigurationError(f"id: {given!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
-    return given
-
-
-def _name(name: object) -> str:
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError("name: empty; give the server a name for people")
-    return name
-
-
-def _provider(provider: object) -> Provider:
-    if not isinstance(provider, Provider):
-        raise ConfigurationError(f"provider: expected SES(…), SendGrid(…) or another provider, got {type(provider).__name__}")
-    return provider
-
-
-def _sender(value: str | Address) -> Address:
-    try:
-        return address(value, "sender")
-    except MessageError as error:
-        raise ConfigurationError(str(error)) from None
-
-
-def _senders(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    allowed: list[str] = []
-    for one in [value] if isinstance(value, str) else value:
-        try:
-            allowed.append(address(one, "senders").key if "@" in one else ascii_domain(one))
-        except ValueError as error:
-            raise ConfigurationError(f"senders: {one!r} is neither a domain nor an address ({error})") from None
-    return tuple(dict.fromkeys(allowed))
-
-
-def _budgets(config: Config, given: Iterable[Budget | str]) -> tuple[tuple[str, ...], tuple[Budget, ...]]:
-    """The names of a server's budgets, and those that are new."""
-    wanted: list[str] = []
-    fresh: list[Budget] = []
-    for one in given:
-        if isinstance(one, str):
-            wanted += names(one, "budgets", config.budgets)
-            continue
-        if not isinstance(one, Budget):
-            raise ConfigurationError(f"budgets: expected Budget(…) or the name of one, got {type(one).__name__}")
-        known = config.budgets.get(one.name)
-        if known is not None and known != one:
-            raise AlreadyExists(
-                f"budgets: {one.name!r} exists with other limits; change it with mailer.budgets.update()", ("budgets",)
-            )
-        if known is None:
-            fresh.append(one)
-        wanted.append(one.name)
-    return tuple(dict.fromkeys(wanted)), tuple(fresh)
-
-
-def _same(known: DeliveryServer, wanted: DeliveryServer) -> DeliveryServer:
-    fields = ("name", "provider", "sender", "senders", "limits", "budgets")
-    if known.status is Status.BROKEN:
-        return known
-    differing = [name for name in fields if getattr(known, name) != getattr(wanted, name)]
-    if differing:
-        raise AlreadyExists(
-            f"id: {known.id!r} exists with other values in {', '.join(differing)}; use servers.update()", differing
-        )
-    return known

@@ -1,0 +1,141 @@
+"""The values of a delivery server, checked by name; and an edit of them, made on whatever the record is then."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from attrs import evolve, frozen
+
+from deliverykit.contracts.limit import Limit, RateLimiter
+from deliverykit.contracts.provider import Provider
+from deliverykit.engine.catalog import Config
+from deliverykit.engine.rooms.room import UNSET, Unset, chosen, limits_kept, names
+from deliverykit.records.server import Budget, DeliveryServer, Status
+from deliverykit.words.addresses import Address, address, ascii_domain
+from deliverykit.words.errors import AlreadyExists, ConfigurationError, MessageError
+
+__all__ = [
+    "Edit",
+    "Pausing",
+    "Quota",
+    "budgets_of",
+    "name_of",
+    "new_id",
+    "provider_of",
+    "same",
+    "sender_of",
+    "senders_of",
+]
+
+Quota = Limit | Sequence[Limit] | None
+Pausing = timedelta | RateLimiter | None
+
+
+@frozen(kw_only=True)
+class Edit:
+    """What ``update`` was given. It is made on the record as it stands in the step that writes it."""
+
+    name: str | Unset = UNSET
+    provider: Provider | Unset = UNSET
+    sender: Address | Unset | None = UNSET
+    senders: tuple[str, ...] | Unset | None = UNSET
+    quota: Quota | Unset = UNSET
+    pause: Pausing | Unset = UNSET
+    budgets: tuple[Budget | str, ...] | Unset = UNSET
+
+    def of(self, config: Config, old: DeliveryServer) -> tuple[DeliveryServer, tuple[Budget, ...]]:
+        """The record after it, status and proof as they were, and the budgets that are new with it."""
+        if "limits" in old.unread and (isinstance(self.quota, Unset) or isinstance(self.pause, Unset)):
+            raise ConfigurationError(f"server {old.name!r} is BROKEN: {old.reason}; or give quota= and pause= anew")
+        wanted, fresh = (old.budgets, ()) if isinstance(self.budgets, Unset) else budgets_of(config, self.budgets)
+        new = evolve(
+            old,
+            name=name_of(chosen(self.name, old.name)),
+            provider=old.provider if isinstance(self.provider, Unset) else provider_of(self.provider),
+            sender=chosen(self.sender, old.sender),
+            senders=chosen(self.senders, old.senders),
+            limits=limits_kept(old.limits, self.quota, self.pause),
+            budgets=wanted,
+            version=old.version + 1,
+        )
+        if old.status is Status.BROKEN and not isinstance(self.provider, Unset):
+            new = evolve(new, status=Status.PAUSED, reason="", proven=False, unread=())
+        return new, fresh
+
+
+def new_id(given: str | None, make: Callable[[], str]) -> str:
+    """An id of the host's choosing, checked; else a fresh one."""
+    if given is None:
+        return make()
+    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", given):
+        raise ConfigurationError(f"id: {given!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
+    return given
+
+
+def name_of(name: object) -> str:
+    """A name for people."""
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError("name: empty; give the server a name for people")
+    return name
+
+
+def provider_of(provider: object) -> Provider:
+    """A provider, and nothing else."""
+    if not isinstance(provider, Provider):
+        raise ConfigurationError(f"provider: expected SES(…), SendGrid(…) or another provider, got {type(provider).__name__}")
+    return provider
+
+
+def sender_of(value: str | Address) -> Address:
+    """A forced sender."""
+    try:
+        return address(value, "sender")
+    except MessageError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def senders_of(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The domains and addresses a server may send for, in ASCII; ``None`` is any."""
+    if value is None:
+        return None
+    allowed: list[str] = []
+    for one in [value] if isinstance(value, str) else value:
+        try:
+            allowed.append(address(one, "senders").key if "@" in one else ascii_domain(one))
+        except ValueError as error:
+            raise ConfigurationError(f"senders: {one!r} is neither a domain nor an address ({error})") from None
+    return tuple(dict.fromkeys(allowed))
+
+
+def budgets_of(config: Config, given: Iterable[Budget | str]) -> tuple[tuple[str, ...], tuple[Budget, ...]]:
+    """The names of a server's budgets, and those that are new."""
+    wanted: list[str] = []
+    fresh: list[Budget] = []
+    for one in given:
+        if isinstance(one, str):
+            wanted += names(one, "budgets", config.budgets)
+            continue
+        if not isinstance(one, Budget):
+            raise ConfigurationError(f"budgets: expected Budget(…) or the name of one, got {type(one).__name__}")
+        known = config.budgets.get(one.name)
+        if known is not None and known != one:
+            raise AlreadyExists(
+                f"budgets: {one.name!r} exists with other limits; change it with mailer.budgets.update()", ("budgets",)
+            )
+        if known is None:
+            fresh.append(one)
+        wanted.append(one.name)
+    return tuple(dict.fromkeys(wanted)), tuple(fresh)
+
+
+def same(known: DeliveryServer, wanted: DeliveryServer) -> DeliveryServer:
+    """The known record, where nothing is wanted otherwise. Raises ``AlreadyExists`` naming the fields."""
+    fields = ("name", "provider", "sender", "senders", "limits", "budgets")
+    if known.status is Status.BROKEN:
+        return known
+    differing = [name for name in fields if getattr(known, name) != getattr(wanted, name)]
+    if differing:
+        raise AlreadyExists(
+            f"id: {known.id!r} exists with other values in {', '.join(differing)}; use servers.update()", differing
+        )
+    return known
