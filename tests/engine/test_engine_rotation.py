@@ -105,6 +105,18 @@ def test_a_test_that_is_asked_to_wait_closes_nothing_of_what_is(world):
     assert mailer.send(message()).status is SendStatus.ACCEPTED
 
 
+def test_a_test_that_was_too_fast_slows_nothing_of_what_is(world):
+    mailer = world.mailer()
+    active(world, mailer, "ses", pause=timedelta(milliseconds=100))
+    world.sandbox.fault("ses", "throttle", credential=NEW)
+    with pytest.raises(NotProven, match="rate exceeded"):
+        mailer.servers.update("s", provider=with_key(world, "ses", NEW), test_to="me@example.org")
+    assert mailer.servers.health("s").slowed is None
+    world.sandbox.fault("ses", "throttle", credential=OLD)
+    mailer.send(message())
+    assert mailer.servers.health("s").slowed is not None  # as the server's own mail does
+
+
 def test_the_test_holds_the_new_limits_and_budgets(world):
     mailer = world.mailer()
     active(world, mailer, quota=CalendarQuota(day=1), pause=timedelta(seconds=3))
