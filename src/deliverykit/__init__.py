@@ -32,7 +32,7 @@ from deliverykit.words.errors import (
 )
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import InDoubt, Reconcile
-from deliverykit.words.results import Attempt, DrainReport, Explanation, SendResult, SendStatus
+from deliverykit.words.results import Attempt, ClockAccepted, DrainReport, Explanation, SendResult, SendStatus
 
 __all__ = [
     "Account",
@@ -48,6 +48,7 @@ __all__ = [
     "CheckProblem",
     "CheckReport",
     "CheckStatus",
+    "ClockAccepted",
     "ClockError",
     "ConfigurationError",
     "DeliveryError",

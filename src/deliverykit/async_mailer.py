@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from deliverykit.colours import AwaitingPorts
 from deliverykit.contracts.storage import Storage
+from deliverykit.engine.clocking import accept_clock
 from deliverykit.engine.context import Context
 from deliverykit.engine.doctor import Finding
 from deliverykit.engine.erasing import Erased, erase
@@ -29,7 +30,7 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
-from deliverykit.words.results import DrainReport, Explanation, SendResult
+from deliverykit.words.results import ClockAccepted, DrainReport, Explanation, SendResult
 
 __all__ = ["AsyncAccountMailer", "AsyncMailer", "AsyncWorker"]
 
@@ -140,6 +141,16 @@ class AsyncMailer(AsyncAccountMailer):
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
         await self.accounts.get(id)
         return AsyncAccountMailer(self._context, self._ports, id, self._workers)
+
+    async def accept_clock(self) -> ClockAccepted:
+        """Take the machine's clock as it is now, after a :class:`~deliverykit.ClockError` said that it lies behind.
+
+        For a clock that was ahead, and has been set right; over all accounts, in one step, and while workers run. Every
+        count is kept: what was sent by the later clock counts in the windows of this one. Blocks, leases and retries
+        move back with the clock; a ``send_at`` is your own time and stays. What had expired or was sent meanwhile is not
+        undone. Nothing happens where nothing later was seen.
+        """
+        return await accept_clock(self._context, self._ports)
 
     def worker(self, *, concurrency: int = 50, poll: timedelta = timedelta(seconds=1)) -> "AsyncWorker":
         """A worker over all accounts; start as many as you like, in as many processes as you like."""

@@ -57,6 +57,10 @@ class BlockingPorts:
         """Block on the clock."""
         self._clock.sleep(seconds)
 
+    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+        """Nobody cancels what blocks."""
+        return await flow
+
     def close(self) -> None:
         """Close what was opened here."""
         transport, self._transport = self._transport, None
@@ -110,6 +114,21 @@ class AwaitingPorts:
     async def sleep(self, seconds: float) -> None:
         """Await the clock."""
         await self._clock.asleep(seconds)
+
+    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+        """In a task of its own, which is waited for however often the caller is cancelled."""
+        task = asyncio.ensure_future(flow)
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            if not task.cancelled():
+                task.exception()  # seen: the cancelling is what the caller is told of
+            raise cancelled
+        return task.result()
 
     async def aclose(self) -> None:
         """Close what was opened here."""

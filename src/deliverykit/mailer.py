@@ -9,10 +9,12 @@ from datetime import timedelta
 from typing import Self, Unpack
 from weakref import WeakSet
 
-from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
+from deliverykit.async_mailer import AsyncAccountMailer, AsyncMailer, AsyncWorker
 from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, twin
 from deliverykit.contracts.storage import Storage
+from deliverykit.engine.clocking import accept_clock
 from deliverykit.engine.context import Context
+from deliverykit.engine.ports import blocking
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
@@ -20,7 +22,7 @@ from deliverykit.engine.rooms.servers import Servers
 from deliverykit.furnishing import Options, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.words.errors import ConfigurationError
-from deliverykit.words.results import DrainReport
+from deliverykit.words.results import ClockAccepted, DrainReport
 
 __all__ = ["AccountMailer", "Mailer", "Worker"]
 
@@ -210,6 +212,11 @@ class Mailer(AccountMailer):
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
         self.accounts.get(id)
         return AccountMailer(AsyncAccountMailer(self._context, self._ports, id, self._workers))
+
+    def accept_clock(self) -> ClockAccepted:
+        return blocking(accept_clock(self._context, self._ports))
+
+    accept_clock.__doc__ = AsyncMailer.accept_clock.__doc__
 
     def worker(self, *, concurrency: int = 50, poll: timedelta = timedelta(seconds=1)) -> "Worker":
         """A worker over all accounts; start as many as you like, in as many threads and processes as you like."""

@@ -61,14 +61,17 @@ def test_a_lease_of_the_hosts_own_length(world):
     assert mailer.outbox.in_doubt() == ()
     seen = []
 
+    class Killed(BaseException):
+        pass
+
     class Dies:
         """A process that is killed on the wire leaves its row as it is."""
 
         def send(self, request):
-            raise KeyboardInterrupt
+            raise Killed
 
     dying = world.mailer(lease=timedelta(seconds=5), transport=Dies())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         dying.send(message())
     for _ in range(2):
         world.clock.advance(3)
@@ -186,3 +189,21 @@ def test_the_states_are_what_the_outbox_names(world_with_mail):
     _, mailer = world_with_mail
     assert set(mailer.outbox.counts()) == {state.name.lower() for state in MailState}
     assert mailer.send(message()).status is SendStatus.ACCEPTED
+
+
+def test_control_c_on_the_wire_is_in_doubt_at_once(plain):
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=50))
+
+    class Interrupted:
+        def send(self, request):
+            raise KeyboardInterrupt
+
+        def close(self):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        plain.mailer(transport=Interrupted()).send(message())
+    (mail,) = mailer.outbox.in_doubt()
+    assert (mail.server, mail.reason) == ("a", "it was cancelled while it was on the wire")
+    assert used(mailer, "a") == {"the server a": 1}

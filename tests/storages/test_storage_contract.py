@@ -146,7 +146,7 @@ def test_a_clock_more_than_an_hour_behind_is_refused(storage: Storage, clock: Ma
     lane = lane_of(storage)
     seen = clock.now()
     clock.set(seen - 3_600_001)
-    with pytest.raises(ClockError, match=str(seen)):
+    with pytest.raises(ClockError, match="accept_clock"):
         looked(storage)
     with pytest.raises(ClockError):
         claimed(storage, lane)

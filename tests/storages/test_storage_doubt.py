@@ -154,3 +154,23 @@ def test_a_late_answer_does_not_undo_the_hosts_word(storage: Storage, clock: Man
     assert resolve(storage, ALL, sent=False) == 1
     assert step(storage, changes=(Change(id=row, token="t", state=IN_DOUBT),), log=(line("m"),)) == {row}
     assert state(storage, "m") is READY
+
+
+def test_an_attempt_that_recovery_has_counted_is_not_counted_again(storage: Storage, clock: ManualClock) -> None:
+    """Else a late answer of unknown fate would change the number by which an ESP knows the mail that is sent again."""
+    storage.enqueue([mail("a", resend=LEASE)])
+    (one,) = claimed(storage)
+    storage.start({one.head.id: "t"})
+    clock.advance(61)
+    storage.recover()
+    row = storage.mail("a")
+    assert row is not None
+    assert (row.state, row.attempts) == (MailState.SCHEDULED, 1)
+    assert settled(storage, one, state=MailState.SCHEDULED, due=clock.now() + 5, reason="late", spend=True, resends=1)
+    row = storage.mail("a")
+    assert row is not None
+    assert row.attempts == 1
+    clock.advance(1)
+    storage.recover()
+    (again,) = claimed(storage, token="u")
+    assert (again.head.attempts, again.head.resends) == (1, 1)

@@ -126,10 +126,12 @@ class Change:
     server: str = ""
     reason: str = ""
     spend: bool = False
-    """Whether this was an attempt."""
+    """Whether this was an attempt. It is not counted again where recovery has counted it, for its lease was lost."""
     resends: int | None = None
     """Given where the attempt of ``server`` is of unknown fate: how often the mail will have been sent again. The
     store notes the server and the instant with it."""
+    unbind: bool = False
+    """With ``state=None``: whether its ``once`` key is free again, for nothing of it has gone."""
     afresh: bool = False
     """Whether attempts and lost leases are counted from nought again."""
     letter: bytes | None = field(default=None, repr=False)

@@ -35,6 +35,8 @@ __all__ = [
     "DecideClaim",
     "Late",
     "Overtaken",
+    "Rewind",
+    "Rewound",
     "SelfAware",
     "Step",
     "Storage",
@@ -113,6 +115,26 @@ class Claim:
     """Whether it only waits for a pace."""
 
 
+class Rewind(Protocol):
+    """Brings a record back to a clock that was set back on purpose. Pure."""
+
+    def __call__(self, key: str, record: Record, now: int) -> Record:
+        """The limit states of ``key`` at ``now``: every count kept, nothing left in the future."""
+        ...
+
+
+@frozen(kw_only=True)
+class Rewound:
+    """What accepting an earlier clock moved."""
+
+    now: int
+    seen: int
+    """The latest instant that was seen before."""
+    records: int = 0
+    lanes: int = 0
+    mails: int = 0
+
+
 class DecideClaim(Protocol):
     """Decides a claim; the storage leases exactly the mails it names, in the same step."""
 
@@ -139,6 +161,16 @@ class Storage(Protocol):
 
     def now(self) -> int:
         """The store's clock."""
+        ...
+
+    def accept_clock(self, rewind: Rewind) -> Rewound:
+        """Take the clock as it is, however far behind what was seen; in one step, and for every process.
+
+        Records that saw a later instant go through ``rewind``. Lanes are open again. Leases and the dues of retries
+        move back by as much as the clock did; a mail's own time (the ``due`` it was written down with) stays, and one
+        that came due by the later clock waits for it again. ``once`` keys are known for 24 hours from now. The log stays.
+        Nothing is written where nothing later was seen.
+        """
         ...
 
     # -- documents ------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The journey of one attempt: wait for the slot, submit exactly once, judge. ``send()`` and the worker share it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from attrs import evolve, frozen
@@ -25,10 +26,25 @@ from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, 
 from deliverykit.words.privacy import named, scrubbed
 from deliverykit.words.wire import HttpRequest
 
-__all__ = ["HORIZON", "Flight", "fly"]
+__all__ = ["HORIZON", "INTERRUPTIONS", "CutShort", "Flight", "fly"]
+
+INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt)
+"""What stops a caller in the middle of an attempt without ending its process."""
+
+
+class CutShort(BaseException):
+    """An attempt was interrupted while it was on the wire. Its verdict is that its fate is unknown; ``__cause__`` is why."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__()
+        self.verdict = verdict
+
 
 HORIZON = 250
 """A mail is marked ``sending`` no earlier than so many ms before its slot."""
+
+_STEP_BACK = 3_600_000
+"""A clock that went back by more than so many ms is another clock, as a storage sees it."""
 
 
 @frozen(kw_only=True)
@@ -82,6 +98,8 @@ async def fly(
     await _until(context, ports, flight.grant, begun, 0)
     if not await _spaced(context, ports, flight):
         return _missed("its slot was long past")
+    if context.clock.now() < flight.grant.now - _STEP_BACK:
+        return _missed("the clock was set back")  # it counts in a window of the other clock
     now = context.latest_now(flight.grant, flight.issued)
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
@@ -90,12 +108,28 @@ async def fly(
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
     if not flight.grant.in_time(now):
         return _missed("its window ended before it could start")
-    left_at, begun = context.clock.now(), context.clock.monotonic()
-    outcome = await _submitted(context, ports, ready)
-    took = context.clock.monotonic() - begun
+    left = _Begun(context.clock.now(), context.clock.monotonic())
+    try:
+        return _judged(context, flight, await _submitted(context, ports, ready), left)
+    except INTERRUPTIONS as interruption:
+        outcome = Unknown("it was cancelled while it was on the wire")
+        raise CutShort(_judged(context, flight, outcome, left)) from interruption
+
+
+@frozen
+class _Begun:
+    """When a request left: by the clock, and by the steady one."""
+
+    at: int
+    steady: float
+
+
+def _judged(context: Context, flight: Flight, outcome: Outcome, begun: _Begun) -> Verdict:
+    took = context.clock.monotonic() - begun.steady
+    expires = flight.message.expires_at
     life = NEVER if expires is None else instant(expires) - context.clock.now()
     verdict = judge(outcome, evolve(_situation(flight), life=life), context.back_off)
-    return evolve(verdict, left_at=left_at, took=took)
+    return evolve(verdict, left_at=begun.at, took=took)
 
 
 async def _until(context: Context, ports: Ports, grant: Grant, begun: float, before: int) -> None:

@@ -39,6 +39,10 @@ class Ports(Protocol):
         """Wait on the clock."""
         ...
 
+    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+        """Run a flow to its end even where the caller is cancelled, who then learns of that once it is done."""
+        ...
+
 
 def blocking(flow: Coroutine[Any, Any, R]) -> R:
     """Run a flow over blocking ports: it never suspends, so one step runs it whole."""

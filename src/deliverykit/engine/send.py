@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
-from deliverykit.contracts.books import MailState, NewMail
+from deliverykit.contracts.books import Change, MailState, NewMail
+from deliverykit.contracts.storage import Late, Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import Place, Placed, Readmit, keeps, waits_for
 from deliverykit.engine.gates import circuit, closings, gates_of
 from deliverykit.engine.intake import checked, new_mail
-from deliverykit.engine.journey import Flight, fly
+from deliverykit.engine.journey import INTERRUPTIONS, CutShort, Flight, fly
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.once import once
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.reports import queued, settled, waits
-from deliverykit.engine.settling import Settle
+from deliverykit.engine.settling import Landing, Settle, Settled
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
@@ -30,6 +31,7 @@ from deliverykit.words.results import Attempt, SendResult, SendStatus
 __all__ = ["Sending", "send"]
 
 _LOST = "its lease was lost; a worker sends it"
+_CANCELLED = "the call was cancelled"
 _ROUNDS = 20
 """Each round closes, pauses or passes over a server, so this many are never needed; it only ends what a bug would spin."""
 
@@ -108,6 +110,11 @@ class Sending:
 
     lost: bool = field(default=False, init=False)
     """Whether the row is no longer ours: it took longer than its lease, and a worker has it."""
+    ours: Flight | None = field(default=None, init=False)
+    """The last flight, while its row is held; ``charged`` until its unit has come back, or is spent for good."""
+    charged: bool = field(default=False, init=False)
+    waits: MailState | None = field(default=None, init=False)
+    """Where its row waits for a worker."""
 
     def __attrs_post_init__(self) -> None:
         self.mail = evolve(self.mail, token=self.context.new_id())
@@ -124,18 +131,34 @@ class Sending:
         return self.test is None and keeps(self.route)
 
     async def run(self) -> SendResult:
-        """Until a server takes it, it may have gone, it is refused, or it must wait."""
+        """Until a server takes it, it may have gone, it is refused, or it must wait.
+
+        Cancelled, it leaves no doubt behind that need not be: what was on the wire is in doubt at once, and all else is
+        as if it never was.
+        """
+        try:
+            return await self._run()
+        except INTERRUPTIONS:
+            await self.ports.to_the_end(self._undone())
+            raise
+
+    async def _run(self) -> SendResult:
         verdict: Verdict | None = None
         await self.ports.prepare()
         for _ in range(_ROUNDS):
-            placed, issued, config = await self._placed(first=verdict is None)
+            placed = await self._placed(first=verdict is None)
             if placed.grant is None:
                 return self._waits(placed)
-            flight = self._flight(placed, issued, config)
+            flight = self.ours
+            assert flight is not None  # noqa: S101  it has leave
             if self.lost:
                 await self._land(flight, Verdict(next=Next.AGAIN, outcome=NotSent(_LOST), reason=_LOST, refund=True))
                 return SendResult(status=SendStatus.QUEUED, id=self.mail.uid, attempts=self.attempts, reason=_LOST)
-            verdict = await fly(self.context, self.ports, flight)
+            try:
+                verdict = await fly(self.context, self.ports, flight)
+            except CutShort as cut:
+                await self._land(flight, cut.verdict)
+                raise cut.__cause__ or cut from None
             assert verdict is not None  # noqa: S101  nobody else can hold a row that was born under our token
             await self._land(flight, verdict)
             if verdict.next is not Next.AGAIN or self.single:
@@ -147,7 +170,7 @@ class Sending:
 
     # -- admission ------------------------------------------------------------------------------------
 
-    async def _placed(self, *, first: bool) -> tuple[Placed, float, Config]:
+    async def _placed(self, *, first: bool) -> Placed:
         """Ask for leave; wait for a pace as long as patience lasts, never for quota."""
         while True:
             issued = self.context.clock.monotonic()
@@ -157,12 +180,19 @@ class Sending:
                 asked[:] = [self._question(config, first=first)]  # noqa: B023  asked is this round's
                 return asked[0]  # noqa: B023
 
-            placed, late = await self.context.decided_both(self.ports, self.account, make)
-            self.lost = bool(late)
+            async def ask() -> Placed:
+                found, late = await self.context.decided_both(self.ports, self.account, make)
+                self.lost = bool(late)
+                self.ours = self._flight(found, issued, asked[0].config) if found.grant is not None else None  # noqa: B023
+                self.charged = found.grant is not None
+                self.waits = found.state if found.grant is None else None
+                return found
+
+            placed = await self.ports.to_the_end(ask())
             wait = waits_for(placed) - placed.now
             pacing = placed.grant is None and placed.state is None and placed.refusal is not None and placed.refusal.paces
             if not pacing or wait > self.patience:
-                return placed, issued, asked[0].config
+                return placed
             self.patience -= max(wait, 1)
             await self.ports.sleep(max(wait, 1) / 1000)
 
@@ -195,13 +225,32 @@ class Sending:
 
     async def _land(self, flight: Flight, verdict: Verdict) -> None:
         self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
-        landing = flight.landed(self._for_the_books(flight, verdict), held=True, keep=False)
+        written = self._for_the_books(flight, verdict)
 
+        async def land() -> None:
+            done, late = await self._settle(flight.landed(written, held=True, keep=False))
+            settled(self.context, done, late)
+            self.charged = False
+            self.ours = flight if written.next is Next.AGAIN else None
+            if written.next is Next.LATER and not isinstance(written.outcome, Unknown):
+                self.waits = MailState.SCHEDULED
+
+        await self.ports.to_the_end(land())
+
+    async def _settle(self, landing: Landing) -> tuple[Settled, Late]:
         def make(config: Config) -> Settle:
             return Settle(config, (landing,), self.context.archive)
 
-        done, late = await self.context.decided_both(self.ports, self.account, make)
-        settled(self.context, done, late)
+        return await self.context.decided_both(self.ports, self.account, make)
+
+    async def _undone(self) -> None:
+        """The caller is gone, and nothing of it has: the row goes, its unit comes back, its key is free."""
+        if self.ours is not None:
+            nothing = Verdict(next=Next.DEAD, outcome=NotSent(_CANCELLED), refund=self.charged, started=False)
+            await self._settle(evolve(self.ours.landed(nothing), undone=True))
+        elif self.waits is not None:
+            gone = Change(uid=self.mail.uid, token="", was=self.waits, state=None, unbind=True)
+            await self.ports.store(self.context.storage.transact, self.account, (), _Gone(gone))
 
     def _for_the_books(self, flight: Flight, verdict: Verdict) -> Verdict:
         """A test's row always goes; a mail whose route rejects is not scheduled."""
@@ -243,6 +292,16 @@ class Sending:
             reason=f"it may have gone, and is sent again: {verdict.reason}" if later and doubtful else verdict.reason,
             goes_at=moment(self.context.clock.now() + round(verdict.delay * 1000)) if later else None,
         )
+
+
+@frozen
+class _Gone:
+    """One mail less."""
+
+    change: Change
+
+    def __call__(self, view: View) -> Step[None]:
+        return Step(result=None, changes=(self.change,))
 
 
 def _words(placed: Placed) -> str:

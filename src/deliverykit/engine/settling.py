@@ -54,6 +54,8 @@ class Landing:
     attempt: int = 1
     told: str = ""
     """The verdict's reason without the recipients it may quote: fit for other eyes than the delivery log's."""
+    undone: bool = False
+    """Whether the call that handed it in was cancelled before anything went: then it is as if it never was."""
 
 
 @frozen
@@ -243,6 +245,8 @@ _STATES = {
 
 
 def _change(landing: Landing, now: int, *, braked: bool) -> Change:
+    if landing.undone:
+        return Change(uid=landing.uid, token=landing.token, state=None, unbind=True)
     verdict = landing.verdict
     state = MailState.READY if braked else _STATES[verdict.next]
     if landing.held and state is MailState.READY:

@@ -13,10 +13,11 @@ from deliverykit.engine.catalog import HOST_KEY, Config, Stale, state_key
 from deliverykit.engine.context import Context
 from deliverykit.engine.decisions import ClaimHeads, Illegible
 from deliverykit.engine.flusher import Flusher
-from deliverykit.engine.journey import Flight, fly
+from deliverykit.engine.journey import CutShort, Flight, fly
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.reports import blocked, buried, recovered
+from deliverykit.engine.reports import blocked, buried, recovered, settled
+from deliverykit.engine.settling import Settle
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import enclosures, unpack
@@ -103,9 +104,7 @@ class Stream:
         """Refill. A storage that does not answer is asked again at the next look, unless somebody waits for the end."""
         try:
             return await self._refill()
-        except ClockError:
-            raise
-        except StorageError as error:
+        except StorageError as error:  # a clock that lies behind is one: it may be set right, or accepted, meanwhile
             if drain:
                 raise
             doing = "the outbox cannot be read, the worker looks again"
@@ -126,7 +125,7 @@ class Stream:
         for turn, lane in enumerate(look.lanes):
             share = -(-(free - claimed) // (len(look.lanes) - turn))
             if share > 0 and not self._stopping:
-                claimed += await self._claim(lane, share)
+                claimed += await self._ports.to_the_end(self._claim(lane, share))
         return evolve(look, lanes=tuple(lane for lane in look.lanes if lane.id not in self._illegible)), claimed
 
     async def _claim(self, lane: Lane, want: int) -> int:
@@ -198,7 +197,7 @@ class Stream:
     def _landed(self, task: "asyncio.Task[None]") -> None:
         del self._flying[task]
         self._nudge.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._context.teller.failed("a flight ended with a bug", error)
 
     async def _fly(self, flight: Flight) -> None:
@@ -207,7 +206,14 @@ class Stream:
             broken = "its row in the outbox cannot be read"
             verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
         else:
-            verdict = await fly(self._context, self._ports, flight, lambda: self._mark(flight))
+            try:
+                verdict = await fly(self._context, self._ports, flight, lambda: self._mark(flight))
+            except CutShort as cut:
+                await self._cut(flight, cut.verdict)
+                raise cut.__cause__ or cut from None
+            except asyncio.CancelledError:
+                await self._cut(flight, Verdict(next=Next.AGAIN, outcome=NotSent("cancelled"), refund=True, started=False))
+                raise
         if verdict is None:
             lost = "its lease was lost before it started" if not self._stopping else "the worker stops"
             verdict = Verdict(next=Next.AGAIN, outcome=NotSent(lost), refund=True, started=False)
@@ -219,6 +225,16 @@ class Stream:
                 f"{flight.server.name} refuses this machine's clock ({verdict.reason}); set it right"
             )
             self.stop()
+
+    async def _cut(self, flight: Flight, verdict: Verdict) -> None:
+        """The loop is being ended under the worker, its flusher too: one last word for the books, at once."""
+        landing = flight.landed(verdict)
+        done, late = await self._ports.to_the_end(
+            self._context.decided_both(
+                self._ports, flight.lane.account, lambda config: Settle(config, (landing,), self._context.archive)
+            )
+        )
+        settled(self._context, done, late)
 
     async def _mark(self, flight: Flight) -> bool:
         return not self._stopping and await self._flusher.start(flight)

@@ -5,11 +5,23 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from deliverykit.testing.clock import ManualClock
+    from deliverykit.testing.crash import Crash, CrashingPorts, CrashTest, Cut, Life, Submission, When
     from deliverykit.testing.quota import QuotaPolicyMachine
 
-__all__ = ["ManualClock", "QuotaPolicyMachine"]
+__all__ = [
+    "Crash",
+    "CrashTest",
+    "CrashingPorts",
+    "Cut",
+    "Life",
+    "ManualClock",
+    "QuotaPolicyMachine",
+    "Submission",
+    "When",
+]
 
 _LAZY: Final = {
+    **dict.fromkeys(("Crash", "CrashTest", "CrashingPorts", "Cut", "Life", "Submission", "When"), "deliverykit.testing.crash"),
     "ManualClock": "deliverykit.testing.clock",
     "QuotaPolicyMachine": "deliverykit.testing.quota",
 }

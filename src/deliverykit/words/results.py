@@ -1,14 +1,14 @@
 """What sending tells the host."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from attrs import field, frozen
 
 from deliverykit.words.outcomes import Outcome
 
-__all__ = ["Attempt", "DrainReport", "Explanation", "SendResult", "SendStatus", "ServerView", "Wait"]
+__all__ = ["Attempt", "ClockAccepted", "DrainReport", "Explanation", "SendResult", "SendStatus", "ServerView", "Wait"]
 
 
 class SendStatus(StrEnum):
@@ -142,3 +142,26 @@ class DrainReport:
     in_doubt: int = 0
     returned: int = 0
     """Attempts after which the mail went back to the queue."""
+
+
+@frozen(kw_only=True)
+class ClockAccepted:
+    """What ``accept_clock`` moved back. True when there was something to move."""
+
+    seen: datetime
+    """The latest instant that the store had seen."""
+    now: datetime
+    """The clock's, which counts from now on."""
+    accounts: int = 0
+    """How many accounts' limits moved (the host's own, where there are some, count as one more)."""
+    lanes: int = 0
+    mails: int = 0
+    """Mails whose lease, retry or own time moved."""
+
+    @property
+    def back(self) -> timedelta:
+        """How far."""
+        return max(timedelta(), self.seen - self.now)
+
+    def __bool__(self) -> bool:
+        return self.back > timedelta()

@@ -93,6 +93,14 @@ class Connection:
         """One write transaction: committed at the end, rolled back on any exception. Nothing is :attr:`known` after it."""
         return _Transaction(self, "begin immediate", forgets=True)
 
+    def asked(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a statement that only looks, inside whatever transaction this thread has begun."""
+        with self._lock:
+            try:
+                return self.row(sql, parameters)
+            except sqlite3.Error as error:
+                raise StorageError(f"SQLite {self.path or 'memory'}: {error}") from error
+
     def deciding(self) -> "_Transaction":
         """The same, for those that tell :attr:`known` what they write: it holds on after the commit."""
         return _Transaction(self, "begin immediate", knows=True)

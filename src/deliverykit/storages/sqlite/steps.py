@@ -148,9 +148,11 @@ def _changed(db: Connection, change: Change, now: int) -> bool:
     if change.was is not None:
         where, values = where + " and state=?", [*values, change.was]
     if change.state is None:
-        gone = db.rows(f"delete from dk_mail where {where} returning id", values)
-        for (row,) in gone:
+        gone = db.rows(f"delete from dk_mail where {where} returning id, uid", values)
+        for row, uid in gone:
             forget(db, row)
+            if change.unbind:
+                db.run("delete from dk_once where uid=?", (uid,))
         return bool(gone)
     assignments, given = _assignments(db, change, now)
     done = db.rows(f"update dk_mail set {assignments} where {where} returning id, heard", [*given, *values])
@@ -176,7 +178,7 @@ def _assignments(db: Connection, change: Change, now: int) -> tuple[str, list[An
         sets["cost"] = change.cost
     if change.lane is not None:
         sets["lane"] = lane_id(db, change.lane)
-    counts = "attempts=?, expiries=0" if change.afresh else "attempts=attempts+?"
+    counts = "attempts=?, expiries=0" if change.afresh else "attempts=attempts+?*(state in (1, 2))"
     return ", ".join([*(f"{column}=?" for column in sets), counts]), [*sets.values(), int(change.spend)]
 
 

@@ -21,20 +21,19 @@ from deliverykit.contracts.books import (
     Snapshot,
     Wanted,
 )
-from deliverykit.contracts.storage import Decide, DecideClaim, Late, View
+from deliverykit.contracts.storage import Decide, DecideClaim, Late, Rewind, Rewound, View
 from deliverykit.storages.sqlite import evidence, keeping, recovery
+from deliverykit.storages.sqlite.clocking import SLACK, accept, behind, times_accepted
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.keeping import mail_row
 from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, insert_mails, lane_id, marks, view
 from deliverykit.words.clock import NEVER, Clock
-from deliverykit.words.errors import ClockError
 
 __all__ = ["SQLiteStorage"]
 
 R = TypeVar("R")
 
-_HOUR = 3_600_000
 _ALONE = 2
 """A mail whose lease expired so often is claimed alone: it may be what kills its workers."""
 
@@ -50,6 +49,8 @@ class SQLiteStorage:
         self._db = Connection(path, durability)
         self._clock = clock
         self._seen = 0
+        self._accepted: int | None = None
+        """How often an earlier clock had been accepted when this process last looked."""
 
     @property
     def outlives(self) -> bool:
@@ -67,18 +68,37 @@ class SQLiteStorage:
 
     def now(self) -> int:
         """The clock, never backwards; ``ClockError`` where it lies more than an hour behind."""
-        self._seen = self._held(self._clock.now(), self._seen)
+        self._seen = self._held(self._clock.now())
         return self._seen
 
-    def _held(self, clock: int, seen: int) -> int:
-        if clock < seen - _HOUR:
-            raise ClockError(f"the clock says {clock}, but {seen} was seen before (UTC ms); set the clock right")
-        return max(clock, seen)
+    def _held(self, clock: int) -> int:
+        if self._accepted is None:
+            self._newly_accepted()
+        if clock < self._seen - SLACK and not self._newly_accepted():
+            raise behind(clock, self._seen)
+        return max(clock, self._seen)
+
+    def _newly_accepted(self) -> bool:
+        """Whether an earlier clock was accepted since this process last looked, by whomever: then it forgets the later one."""
+        before, self._accepted = self._accepted, times_accepted(self._db)
+        if before in (None, self._accepted):
+            return False
+        self._seen = 0
+        return True
+
+    def accept_clock(self, rewind: Rewind) -> Rewound:
+        """All of it in one transaction."""
+        with self._db.writing() as db:
+            moved = accept(db, self._clock.now(), self._seen, rewind)
+        self._seen, self._accepted = moved.now, None
+        return moved
 
     def _view(self, db: Connection, account: str, keys: Sequence[str]) -> View:
         clock = self._clock.now()
-        seen = view(db, self._held(clock, self._seen), account, keys)
-        self._seen = self._held(clock, seen.now)
+        seen = view(db, self._held(clock), account, keys)
+        if clock < seen.now - SLACK:
+            raise behind(clock, seen.now)
+        self._seen = max(self._seen, seen.now)
         return seen
 
     # -- documents --------------------------------------------------------------------------------
@@ -208,7 +228,7 @@ class SQLiteStorage:
             if not recovery.needed(db, now):
                 return ()
         with self._db.writing() as db:
-            return recovery.recover(db, now)
+            return recovery.recover(db, self.now())  # asked again: an earlier clock may have been accepted meanwhile
 
     def move(self, account: str, route: str, to: str) -> None:
         """Lane by lane, each mail keeping its order."""
