@@ -79,6 +79,8 @@ def health_of(one: HealthView) -> dict[str, Any]:
         "opened_at": one.opened_at,
         "probe_at": one.probe_at,
         "throttled_until": one.throttled_until,
+        "slowed": one.slowed,
+        "slowed_until": one.slowed_until,
     }
 
 

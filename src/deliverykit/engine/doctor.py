@@ -12,6 +12,7 @@ from attrs import field, frozen
 from deliverykit.contracts.books import Condition
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.views import LaneView, Mail
+from deliverykit.limits.checks import brief
 from deliverykit.limits.zones import zone
 from deliverykit.records.account import Account
 from deliverykit.records.route import DEFAULT_ROUTE, Route
@@ -201,6 +202,10 @@ def _server(server: DeliveryServer, health: HealthView | None) -> Iterator[Findi
     if health.throttled_until is not None:
         words = f"the ESP of {name} takes nothing until {_at(health.throttled_until)}, as it said"
         yield _warning("servers", words, "lower its quota or its pace, or wait")
+    if health.slowed is not None:
+        gap = brief(health.slowed // timedelta(milliseconds=1))
+        words = f"{name} was asked too fast and is slowed to an email each {gap}, until {_at(health.slowed_until)}"
+        yield _note("servers", words, "give it a longer pause if this comes again")
 
 
 def _extras(facts: Facts) -> Iterator[Finding]:
