@@ -277,3 +277,18 @@ def test_a_reader_that_leaves(desk: Desk) -> None:
     assert process.wait(30) == 1
     with process.stderr as errors:
         assert errors.read() == ""
+
+
+def test_a_worker_that_tells_every_fact(desk: Desk) -> None:
+    desk.server()
+    (id_,) = enqueue(desk, 1)
+    said = desk.alone("worker", "--drain", "--verbose")
+    assert id_ in said.err
+    assert "DEBUG" in said.err
+    assert "u0@example.org" not in said.err
+    assert id_ not in said.out
+    desk.sandbox.keys("sendgrid", ["SG.other"])
+    enqueue(desk, 1)
+    said = desk.alone("worker", "--drain")
+    assert "PAUSED" in said.err
+    assert said.err.count("\n") < 4

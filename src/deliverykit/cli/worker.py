@@ -1,5 +1,7 @@
 """``deliverykit worker``: sends what waits, and shows it."""
 
+import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -32,6 +34,7 @@ def add_commands(menu: Menu) -> None:
     worker.add_argument("--concurrency", type=int, default=50, metavar="N", help="so many in flight at once (50)")
     worker.add_argument("--drain", action="store_true", help="end when all that is left waits for a quota, a retry or its time")
     worker.add_argument("--timeout", type=duration, metavar="TIME", help="of --drain: end after so long in any case")
+    worker.add_argument("--verbose", "-v", action="store_true", help="tell each mail and every other fact on standard error")
     worker.add_argument(
         "--every",
         type=duration,
@@ -45,6 +48,8 @@ def _worker(call: Call) -> int:
     options = call.options
     if options.timeout is not None and not options.drain:
         options.parser.error("--timeout belongs to --drain")
+    if options.verbose:
+        _told_on_standard_error()
     worker = call.host.worker(concurrency=options.concurrency)
     with _Watch(call, worker):
         report = worker.drain(timeout=options.timeout) if options.drain else worker.run()
@@ -54,6 +59,21 @@ def _worker(call: Call) -> int:
     else:
         call.out.say("Stopped: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in told.items()))
     return 0
+
+
+class _StandardError(logging.Handler):
+    """Writes to what standard error is at the moment: the live view puts something of its own there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line."""
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
+def _told_on_standard_error() -> None:
+    logger, handler = logging.getLogger("deliverykit"), _StandardError()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
 
 
 def _told(report: DrainReport) -> dict[str, int]:
