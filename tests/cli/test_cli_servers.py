@@ -289,3 +289,16 @@ def test_credentials_are_checked_without_sending(desk: Desk) -> None:
     told = desk("servers", "check", "sg", "--json", status=1).json
     assert (told["server"], told["status"], told["problems"][0]["blocks"]) == ("sg", "refused", True)
     assert desk.sandbox.count() == 0
+
+
+def test_a_key_is_changed_without_a_gap(desk: Desk) -> None:
+    desk.server()
+    desk.sandbox.keys("sendgrid", ["SG.new"])
+    update = ("servers", "update", "sg", "--api-key-file", "-", "--test-to", "me@example.org")
+    refused = desk(*update, "--json", typed="SG.wrong", status=1)
+    assert refused.json["proven"] is False
+    assert "SG.wrong" not in refused.out + refused.err
+    assert desk("servers", "show", "sg", "--json").json["status"] == "active"
+    told = desk(*update, "--json", typed="SG.new").json
+    assert (told["status"], told["proven"]) == ("active", True)
+    assert "there is no test" in desk("servers", "update", "sg", "--test-sender", "a@example.com", "--name", "x", status=2).err

@@ -63,6 +63,10 @@ def add_commands(menu: Menu) -> None:
     update = servers.verb(
         "update", _update, "change what is given and keep the rest.", "Counts of quotas are kept. 'none' takes a value away."
     )
+    update.add_argument(
+        "--test-to", metavar="ADDRESS", help="prove it by a test email first, and swap without a gap; else nothing is changed"
+    )
+    update.add_argument("--test-sender", metavar="ADDRESS", help="the From of that test, where the server forces none")
     _add_record(update)
     remove = servers.verb("remove", _remove, "remove a server that no route names and no mail needs")
     remove.add_argument("--force", action="store_true", help="also from its routes, and though mail of it is in doubt")
@@ -206,7 +210,13 @@ def _update(call: Call) -> int:
         changes["provider"] = provider
     if not changes:
         raise ConfigurationError("servers update: nothing is given that could be changed; see --help")
-    changed = call.mailer.servers.update(server, **changes)
+    try:
+        changed = call.mailer.servers.update(
+            server, test_to=call.options.test_to, test_sender=call.options.test_sender, **changes
+        )
+    except NotProven as error:
+        call.out.done(f"{error}", {"server": server.id, "proven": False, "reason": str(error)})
+        return NOTHING_DID
     _done(call, changed, f"{changed.name} is changed.")
     if not changed.proven:
         call.out.say(f"It needs a test: deliverykit servers test {changed.id} --to an-address-you-read")

@@ -115,7 +115,9 @@ def _clock(one: Condition, clock: int) -> Iterator[Finding]:
         words = f"this machine's clock lies {timedelta(milliseconds=ahead)} behind what the storage has seen"
         words += "; nothing is admitted" if refused else ""
         tell = _problem if refused else _warning
-        yield tell("clock", words, "set the clocks of all machines by NTP")
+        yield tell(
+            "clock", words, "set the clocks of all machines by NTP; if it was the other that was wrong, mailer.accept_clock()"
+        )
 
 
 def _size(count: int) -> str:
