@@ -108,3 +108,36 @@ def test_kill_9_during_enqueue_leaves_all_or_nothing_and_a_sound_file(stage: Sta
         assert stage.states().get("READY", 0) % 40_000 == 0
     (verdict,) = stage.mailer._context.storage._db.row("pragma integrity_check")  # type: ignore[attr-defined]
     assert verdict == "ok"
+
+
+def test_a_worker_that_is_suspended_past_its_lease_submits_nothing_another_has_taken(stage: Stage) -> None:
+    """SIGSTOP with mail on the wire and more of it claimed; another sends what is not in doubt; then SIGCONT."""
+    stage.before_the_hour(1_800)
+    stage.server(quota=CalendarQuota(hour=500), pause=timedelta(milliseconds=30))
+    stage.sandbox.fault("sendgrid", "latency", times=None, seconds=0.5)
+    ids = stage.mailer.enqueue(messages(60), route="bulk")
+    sleeper = stage.start("run", concurrency=20)
+    assert eventually(lambda: on_the_wire(stage) >= 8)
+    sleeper.send_signal(signal.SIGSTOP)
+    time.sleep(0.8)  # what was on the wire is answered, and nobody is there to hear it
+    seen = on_the_wire(stage)
+    stage.sandbox.clear_faults()
+    stage.move(timedelta(seconds=61))
+    stage.finished(stage.start("drain"))
+    doubtful = stage.states().get("IN_DOUBT", 0)
+    assert doubtful >= 1
+    assert stage.states() == {"IN_DOUBT": doubtful}
+    sent_by_another = len(stage.received())
+    sleeper.send_signal(signal.SIGCONT)
+    time.sleep(1.0)
+    sleeper.terminate()
+    stage.finished(sleeper)
+    # Its late answers settle its own attempts; nothing is submitted again, by either.
+    received = {mail.to[0] for mail in stage.received()}
+    assert len(received) == sent_by_another
+    left = {mail.id for mail in stage.mailer.outbox.in_doubt()}
+    assert len(left) <= doubtful
+    for number, id_ in enumerate(ids):
+        assert f"u{number}@example.org" in received or id_ in left, number
+    assert on_the_wire(stage) - seen <= 60 - 8
+    assert stage.used()[0] <= 60 + 20

@@ -15,7 +15,7 @@ from deliverykit.records.route import NoRouter, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.records.vault import Vault
 from deliverykit.words.addresses import Address
-from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.errors import ConfigurationError, StorageError
 from deliverykit.words.outcomes import on_doubt
 
 __all__ = ["Archive"]
@@ -159,5 +159,11 @@ def _document(kind: str, id_: str, data: Mapping[str, Any]) -> Document:
 
 
 def _data(document: Document) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(document.data or "{}")
+    try:
+        data: dict[str, Any] = json.loads(document.data or "{}")
+    except ValueError:
+        raise StorageError(
+            f"the stored {document.kind} {document.id!r} (table dk_document) cannot be read; "
+            "put a backup of the file in its place"
+        ) from None
     return data

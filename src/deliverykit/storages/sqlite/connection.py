@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 from deliverykit.storages.sqlite.known import Known
+from deliverykit.storages.sqlite.trouble import explained, moved
 from deliverykit.words.errors import StorageError
 
 __all__ = ["Connection", "Rows"]
@@ -27,6 +28,9 @@ class Connection:
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._pid = 0
+        self._file: tuple[int, int] | None = None
+        """Which file it is, whatever its name."""
+        self._taken_away = False
         self.known = Known()
         """What the last deciding transaction left true; only to be used within another."""
         _CONNECTIONS.add(self)
@@ -46,10 +50,33 @@ class Connection:
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:
             self.known.forget()
+            if self._taken_away and self._named() is None:
+                assert self.path is not None  # noqa: S101  memory is never taken away
+                raise moved(self.path)
             self._db, self._pid = self._open(), os.getpid()
+            self._file, self._taken_away = self._named(), False
         elif self._pid != os.getpid():
             raise StorageError("memory:// belongs to the process that made it; processes share a file: sqlite:///mail.db")
         return self._db
+
+    def _named(self) -> tuple[int, int] | None:
+        """Which file bears the name now."""
+        if self.path is None:
+            return None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  a Path would cost as much again
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _still_there(self) -> None:
+        """Raise where the file lost its name: SQLite would go on writing into what nobody can open again."""
+        if self.path is not None and self._file != self._named():
+            self._taken_away = True
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+            raise moved(self.path)
 
     def before_fork(self) -> None:
         """Wait for the transaction that runs, and close the file; what is in memory stays.
@@ -99,7 +126,7 @@ class Connection:
             try:
                 return self.row(sql, parameters)
             except sqlite3.Error as error:
-                raise StorageError(f"SQLite {self.path or 'memory'}: {error}") from error
+                raise explained(self.path, error) from error
 
     def deciding(self) -> "_Transaction":
         """The same, for those that tell :attr:`known` what they write: it holds on after the commit."""
@@ -110,6 +137,8 @@ class Connection:
         self._lock.acquire()
         try:
             db = self._opened()
+            if how != "begin":
+                self._still_there()
             db.execute(how)
             if knows and self.path is not None:
                 # It moves when another connection has committed; asked for inside a write transaction, that is final.
@@ -140,7 +169,7 @@ class Connection:
         finally:
             self._lock.release()
         if isinstance(error, sqlite3.Error):
-            raise StorageError(f"SQLite {self.path or 'memory'}: {error}") from error
+            raise explained(self.path, error) from error
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """All rows of a statement (read whole: a ``RETURNING`` left half read would not be written)."""

@@ -9,6 +9,7 @@ from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Late, Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.leaving import forget, was_sent
+from deliverykit.words.errors import StorageError
 
 __all__ = ["REMEMBERED", "applied", "insert_mails", "lane_id", "overtake", "view"]
 
@@ -34,13 +35,19 @@ def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
 
 def _read(db: Connection, key: str) -> tuple[int, Record]:
     seen, text = db.row("select seen, record from dk_state where key=?", (key,)) or (0, "{}")
-    record = _loaded(text)
+    record = _loaded(key, text)
     db.known.put(key, seen, record)
     return seen, record
 
 
-def _loaded(text: str) -> Record:
-    return {name: tuple(state) for name, state in json.loads(text).items()}
+def _loaded(key: str, text: str) -> Record:
+    try:
+        return {name: tuple(state) for name, state in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError):
+        raise StorageError(
+            f"the limit states of {key!r} (table dk_state) cannot be read; put a backup of the file in its place, "
+            "or delete that row: then all its counts begin at nought"
+        ) from None
 
 
 def marks(items: Sequence[Any]) -> str:

@@ -1,0 +1,250 @@
+"""A store in trouble: an error that names the file and the mend, nothing lost, and everything goes on once it is mended."""
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_kit import KEY, OTHER_KEY, World, eventually, message, messages, running, used
+
+from deliverykit import CalendarQuota, ConfigurationError, SendStatus, Status, StorageError
+
+
+def raw(world: World, sql: str, *values: Any) -> None:
+    db = sqlite3.connect(world.path)
+    with db:
+        assert db.execute(sql, values).rowcount
+    db.close()
+
+
+def refused(mailer: Any, *words: str) -> None:
+    """Both ways in say it, and neither acknowledges."""
+    for call in (lambda: mailer.send(message("x")), lambda: mailer.enqueue([message("y")])):
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert all(word in str(caught.value) for word in words), caught.value
+
+
+def filled(mailer: Any, room: int) -> Callable[[], None]:
+    """A disk with so many pages left; what is returned makes room."""
+    db = mailer._context.storage._db
+    (pages,) = db.row("pragma page_count")
+    db.row(f"pragma max_page_count={pages + room}")
+    return lambda: db.row("pragma max_page_count=1000000")
+
+
+def locked(world: World, mailer: Any, patience: int = 50) -> Callable[[], None]:
+    """Somebody else holds the file; what is returned lets go of it."""
+    mailer.outbox.counts()
+    mailer._context.storage._db.row(f"pragma busy_timeout={patience}")
+    other = sqlite3.connect(world.path, isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+
+    def free() -> None:
+        other.execute("rollback")
+        other.close()
+
+    return free
+
+
+# -- what a call says -------------------------------------------------------------------------------------
+
+
+def test_a_full_disk(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=50))
+    (kept,) = mailer.enqueue(messages(1))
+    make_room = filled(mailer, 0)
+    with pytest.raises(StorageError, match=rf"{plain.path}.*full; make room on the disk"):
+        for number in range(200):
+            mailer.enqueue([message(number, text="x" * 50_000)])
+    before = mailer.outbox.counts()["ready"]
+    with pytest.raises(StorageError, match="full"):
+        mailer.enqueue([message("big", text="x" * 500_000)])
+    assert mailer.outbox.counts()["ready"] == before
+    make_room()
+    mailer.enqueue([message("after")])
+    mailer.worker().drain()
+    assert "uafter@example.org" in plain.got()
+    assert mailer.outbox.history(kept)[-1].outcome == "accepted"
+
+
+def test_a_locked_file(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=50))
+    free = locked(plain, mailer)
+    refused(mailer, str(plain.path), "locked", "another program holds it")
+    assert plain.sandbox.count() == 0
+    free()
+    assert mailer.send(message("z")).status is SendStatus.ACCEPTED
+    assert used(mailer, "a") == {"the server a": 1}
+
+
+def test_a_file_that_is_deleted_under_the_process(plain: World) -> None:
+    """It does not go on writing into a file without a name; put back, it is used again."""
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    (kept,) = mailer.enqueue(messages(1))
+    mailer._context.storage._db.row("pragma wal_checkpoint(truncate)")
+    backup = plain.path.with_name("backup.db")
+    shutil.copyfile(plain.path, backup)
+    plain.path.unlink()
+    for _ in range(2):
+        refused(mailer, str(plain.path), "deleted or replaced while it was in use", "put it back")
+    assert not plain.path.exists(), "no empty file in its place, in which nothing is known"
+    for end in ("-wal", "-shm"):
+        plain.path.with_name(plain.path.name + end).unlink(missing_ok=True)
+    shutil.copyfile(backup, plain.path)
+    mailer.worker().drain()
+    assert mailer.outbox.history(kept)[-1].outcome == "accepted"
+
+
+def test_a_file_that_is_replaced_under_the_process(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    mailer._context.storage._db.row("pragma wal_checkpoint(truncate)")
+    backup = plain.path.with_name("backup.db")
+    shutil.copyfile(plain.path, backup)
+    for end in ("-wal", "-shm"):
+        plain.path.with_name(plain.path.name + end).unlink(missing_ok=True)
+    backup.replace(plain.path)
+    with pytest.raises(StorageError, match="replaced"):
+        mailer.enqueue(messages(1))
+    mailer.enqueue(messages(2))
+    mailer.worker().drain()
+    assert plain.sandbox.count() == 2
+
+
+def test_a_damaged_page(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    mailer.enqueue(messages(200, text="x" * 2_000))
+    mailer.close()
+    good = plain.path.read_bytes()
+    bad = bytearray(good)
+    for page in range(2, len(bad) // 4096):
+        bad[page * 4096 : page * 4096 + 100] = b"\xff" * 100
+    plain.path.write_bytes(bytes(bad))
+    with pytest.raises(StorageError, match=rf"{plain.path}.*(malformed|corrupt).*put a backup in its place"):
+        plain.mailer().worker().drain()
+    plain.path.write_bytes(good)
+    plain.mailer().worker().drain()
+    assert plain.sandbox.count() == 200
+
+
+def test_limit_states_that_cannot_be_read(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=5))
+    mailer.enqueue(messages(1))
+    raw(plain, "update dk_state set record='{' where key='account:default'")
+    with pytest.raises(StorageError, match=r"limit states of 'account:default'.*cannot be read; put a backup"):
+        mailer.worker().drain()
+    assert plain.sandbox.count() == 0
+    raw(plain, "delete from dk_state where key='account:default'")
+    mailer.worker().drain()
+    assert plain.sandbox.count() == 1
+
+
+def test_a_record_that_cannot_be_read(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    mailer.accounts.add("acme", timezone="UTC")
+    acme = mailer.account("acme")
+    plain.server(acme, "b")
+    mailer.enqueue(messages(1))
+    (text,) = mailer._context.storage._db.row("select data from dk_document where id='a'")
+    raw(plain, "update dk_document set data='{' where id='a'")
+    raw(plain, "update dk_account set version=version+1")
+    with pytest.raises(StorageError, match="stored server 'a'.*cannot be read; put a backup"):
+        mailer.send(message("x"))
+    assert acme.send(message("y")), "other accounts go on"
+    raw(plain, "update dk_document set data=? where id='a'", text)
+    raw(plain, "update dk_account set version=version+1")
+    mailer.worker().drain()
+    assert plain.got() == ["uy@example.org", "u0@example.org"]
+
+
+@pytest.mark.parametrize("keys", [OTHER_KEY, None], ids=["another", "none"])
+def test_a_lost_secret_key(world: World, restarted: Any, keys: str | None) -> None:
+    """The servers are BROKEN and say why; the queue is as it was, and with the key everything goes on."""
+    mailer = world.mailer()
+    world.server(mailer, "a", quota=CalendarQuota(day=5))
+    mailer.enqueue(messages(3))
+    mailer = restarted(secret_key=keys)
+    (server,) = mailer.servers.list()
+    assert (server.status, "secret_key" in server.reason) == (Status.BROKEN, True)
+    mailer.worker().drain(timedelta(seconds=1))
+    assert mailer.outbox.counts()["ready"] == 3
+    with pytest.raises(ConfigurationError, match="BROKEN"):
+        mailer.servers.activate("a")
+    mailer = restarted(secret_key=[OTHER_KEY, KEY])
+    mailer.worker().drain()
+    assert world.sandbox.count() == 3
+    assert mailer.servers.get("a").status is Status.ACTIVE
+
+
+# -- while a worker runs ----------------------------------------------------------------------------------
+
+
+def test_a_worker_keeps_what_came_back_while_the_file_is_locked(live: World) -> None:
+    """It claims nothing more, submits nothing twice, and writes the verdicts down once it can."""
+    mailer = live.mailer()
+    live.server(mailer, "a", quota=CalendarQuota(month=500))
+    live.sandbox.fault("sendgrid", "latency", times=None, seconds=0.4)
+    ids = mailer.enqueue(messages(6))
+    with running(mailer, concurrency=6):
+        assert eventually(lambda: len(live.sandbox.requests("sendgrid")) == 6)
+        free = locked(live, mailer)
+        live.sandbox.clear_faults()
+        assert eventually(lambda: live.sandbox.count() == 6)
+        time.sleep(1.2)  # it tries in vain
+        assert mailer.outbox.counts()["sending"] == 6
+        free()
+        assert eventually(lambda: not any(mailer.outbox.counts().values()), 10)
+        assert mailer.enqueue(messages(2))
+        assert eventually(lambda: live.sandbox.count() == 8)
+    assert len(live.sandbox.requests("sendgrid")) == 8
+    assert all(mailer.outbox.history(id_)[-1].outcome == "accepted" for id_ in ids)
+    assert used(mailer, "a") == {"the server a": 8}
+
+
+def test_a_worker_waits_for_room_on_the_disk(live: World) -> None:
+    mailer = live.mailer()
+    live.server(mailer, "a", quota=CalendarQuota(month=500))
+    mailer.enqueue(messages(30))
+    make_room = filled(mailer, 0)
+    db = mailer._context.storage._db
+    with pytest.raises(StorageError, match="full"):
+        for number in range(300):
+            mailer.enqueue([message(f"fill{number}", text="x" * 3_000)])
+    waiting = sum(mailer.outbox.counts().values())
+    with running(mailer):
+        time.sleep(1.0)  # deleting makes pages free, so it may get on; it must not stumble
+        make_room()
+        assert eventually(lambda: not any(mailer.outbox.counts().values()), 20)
+    assert live.sandbox.count() == waiting
+    assert db.row("pragma integrity_check") == ("ok",)
+
+
+def test_a_worker_goes_on_when_its_file_is_back(live: World, tmp_path: Path) -> None:
+    mailer = live.mailer()
+    live.server(mailer, "a")
+    with running(mailer):
+        mailer.enqueue(messages(1))
+        assert eventually(lambda: live.sandbox.count() == 1)
+        assert eventually(lambda: not any(mailer.outbox.counts().values()))
+        mailer._context.storage._db.row("pragma wal_checkpoint(truncate)")
+        backup = tmp_path / "backup.db"
+        shutil.copyfile(live.path, backup)
+        live.path.unlink()
+        with pytest.raises(StorageError, match="deleted"):
+            mailer.enqueue(messages(1))
+        for end in ("-wal", "-shm"):
+            live.path.with_name(live.path.name + end).unlink(missing_ok=True)
+        shutil.copyfile(backup, live.path)
+        mailer.enqueue(messages(2))
+        assert eventually(lambda: live.sandbox.count() == 3)
