@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from engine_kit import LEASE, World, claimed, eventually, message, messages, running, used
+from engine_kit import LEASE, NOON, World, claimed, eventually, message, messages, running, used
 
 from deliverykit import CalendarQuota, ConfigurationError, SendStatus
 from deliverykit.contracts.books import Change, MailState
 from deliverykit.contracts.storage import Step
+from deliverykit.testing import ManualClock
 
 
 @pytest.fixture
@@ -207,3 +208,28 @@ def test_control_c_on_the_wire_is_in_doubt_at_once(plain):
     (mail,) = mailer.outbox.in_doubt()
     assert (mail.server, mail.reason) == ("a", "it was cancelled while it was on the wire")
     assert used(mailer, "a") == {"the server a": 1}
+
+
+def test_a_send_that_stalls_past_its_lease_submits_nothing_that_was_sent_meanwhile(plain):
+    """Suspended between its row and the wire: another finds it in doubt, is told to send it, and does."""
+    another = []
+
+    class Stalls(ManualClock):
+        def sleep(self, seconds):
+            super().sleep(seconds)
+            if another:
+                other = another.pop()
+                self.advance(61)
+                other.worker().drain(timedelta(seconds=0.1))
+                assert other.outbox.resolve(server="a", resend=True) == 1
+                other.worker().drain()
+                assert plain.got() == ["u1@example.org", "u2@example.org"]
+
+    plain.clock = Stalls(NOON)
+    mailer, other = plain.mailer(), plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=50), pause=timedelta(milliseconds=200))
+    assert mailer.send(message(1))
+    another.append(other)
+    assert mailer.send(message(2)).status is SendStatus.QUEUED
+    assert plain.got() == ["u1@example.org", "u2@example.org"]
+    assert used(mailer, "a")["the server a"] <= 3

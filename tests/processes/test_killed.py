@@ -127,17 +127,17 @@ def test_a_worker_that_is_suspended_past_its_lease_submits_nothing_another_has_t
     doubtful = stage.states().get("IN_DOUBT", 0)
     assert doubtful >= 1
     assert stage.states() == {"IN_DOUBT": doubtful}
-    sent_by_another = len(stage.received())
+    assert len(stage.received()) >= 40
     sleeper.send_signal(signal.SIGCONT)
-    time.sleep(1.0)
+    # What it had marked and not begun goes back, and is sent by whoever claims it; late answers settle their own attempts.
+    assert eventually(lambda: on_the_wire(stage) >= 60)
+    time.sleep(0.5)
     sleeper.terminate()
     stage.finished(sleeper)
-    # Its late answers settle its own attempts; nothing is submitted again, by either.
+    assert on_the_wire(stage) == 60, "each was submitted once, whoever did it"
     received = {mail.to[0] for mail in stage.received()}
-    assert len(received) == sent_by_another
     left = {mail.id for mail in stage.mailer.outbox.in_doubt()}
-    assert len(left) <= doubtful
+    assert len(left) <= seen
     for number, id_ in enumerate(ids):
         assert f"u{number}@example.org" in received or id_ in left, number
-    assert on_the_wire(stage) - seen <= 60 - 8
     assert stage.used()[0] <= 60 + 20

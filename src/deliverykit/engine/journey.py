@@ -90,8 +90,11 @@ async def fly(
     """
     begun = context.clock.monotonic()
     await _until(context, ports, flight.grant, begun, HORIZON)
-    if mark_sending is not None and not await mark_sending():
-        return None
+    marked = flight.grant.now
+    if mark_sending is not None:
+        marked = context.clock.now()
+        if not await mark_sending():
+            return None
     ready = _built(context, flight)
     if isinstance(ready, Verdict):
         return ready
@@ -101,6 +104,8 @@ async def fly(
     if context.clock.now() < flight.grant.now - _STEP_BACK:
         return _missed("the clock was set back")  # it counts in a window of the other clock
     now = context.latest_now(flight.grant, flight.issued)
+    if now - marked > context.lease * 2 // 3:  # what a lease has left at the least when it is marked: it is renewed each third
+        return _missed("its lease was over before it could start")
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
         if flight.resends:  # it may have gone: not dead, but in doubt still, which the books see to
