@@ -109,7 +109,8 @@ def test_an_accepted_mail_has_its_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [answer(200, "<html>"), answer(202, "{}"), answer(202, "Queued"), answer(204), answer(201, x_message_id="x")]
+    "reply",
+    [answer(200, "<html>"), answer(202, "{}"), answer(202, "Queued"), answer(200), answer(204), answer(201, x_message_id="x")],
 )
 def test_a_success_without_their_shape_is_unknown(reply: HttpResponse) -> None:
     assert isinstance(sendgrid.outcome(reply, plain(), NOW), Unknown)

@@ -138,9 +138,9 @@ class SendGrid(Provider):
         )
 
     def accepted(self, response: HttpResponse) -> str | None:
-        """202 with an empty body; the id is in a header (200 is the answer of ``sandbox_mode``)."""
-        empty = response.status in {200, 202} and not response.body.strip()
-        return response.header("x-message-id") if empty else None
+        """202 with an empty body; the id is in a header. 200 is the answer of ``sandbox_mode``, or of whatever is between."""
+        taken = response.status == 202 or (response.status == 200 and response.header("x-message-id"))
+        return response.header("x-message-id") if taken and not response.body.strip() else None
 
     def error(self, response: HttpResponse) -> str | None:
         """``{"errors": [{"message", "field"}]}``."""
