@@ -436,6 +436,35 @@ class SaysAwaited(Says):
     async def aclose(self) -> None: ...
 
 
+class OneByOne(SaysAwaited):
+    """Says no to everything, each time a little later than the last, so that every answer is settled by itself."""
+
+    asked = 0
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self.asked += 1
+        await asyncio.sleep(0.05 * self.asked)
+        return HttpResponse(status=429, headers={"retry-after": "600"}, body=b'{"errors": [{"message": "too many requests"}]}')
+
+
+def test_answers_that_come_one_by_one_close_a_door_once():
+    ears = Ears()
+
+    async def main() -> None:
+        async with AsyncMailer("memory://", clock=ManualClock(), transport=SaysAwaited()) as first:
+            await first.servers.add(id="a", name="a", provider=SendGrid(api_key="SG.x"), sender="news@sender.example")
+            assert (await first.servers.send_test("a", to="me@sender.example")).proof
+            await first.servers.activate("a")
+            clock, storage = first._context.clock, first._context.storage
+            async with AsyncMailer(storage, hooks=ears, transport=OneByOne(), clock=clock) as mailer:
+                await mailer.enqueue(messages(5))
+                await mailer.worker().drain()
+
+    asyncio.run(main())
+    assert Counter(ears.events())["attempt.finished"] == 5
+    assert Counter(ears.events())["server.throttled"] == 1
+
+
 class Lines(logging.Handler):
     """All that any log says, with its fields."""
 

@@ -10,7 +10,7 @@ import pytest
 from checkout import modules
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "cryptography", "h11", "httpcore2", "httpx", "httpx2", "hypothesis", "psycopg", "pytest",
+    "aiohttp", "boto3", "botocore", "cryptography", "h11", "httpcore2", "httpx", "httpx2", "hypothesis", "opentelemetry", "psycopg", "pytest",
     "redis", "requests", "rich", "sqlite3",
 }  # fmt: skip
 

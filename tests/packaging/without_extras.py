@@ -11,7 +11,10 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-EXTRAS = {"boto3": "ses", "botocore": "ses", "h11": "sandbox", "rich": "cli", "pytest": "testing", "hypothesis": "testing"}
+EXTRAS = {
+    "boto3": "ses", "botocore": "ses", "h11": "sandbox", "rich": "cli", "opentelemetry": "otel", "opentelemetry-api": "otel",
+    "pytest": "testing", "hypothesis": "testing",
+}  # fmt: skip
 
 
 class Hidden(MetaPathFinder):

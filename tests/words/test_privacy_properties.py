@@ -2,6 +2,7 @@
 
 import html
 import json
+import time
 from urllib.parse import quote
 
 import pytest
@@ -47,8 +48,9 @@ def test_what_looks_like_an_address_is_replaced_without_knowing_it(one: Address,
 def test_a_known_recipient_is_replaced_however_odd(one: Address, text: str, way: str, form: str) -> None:
     said = {"email": one.email, "ascii": one.ascii, "display": one.display, "upper": one.email.upper()}[form]
     told = scrubbed(text.format(WAYS[way](said)), named([one])).lower()
-    assert one.email.lower() not in told
-    assert one.ascii.lower() not in told
+    for word in (one.email, one.ascii):
+        for written in (word, json.dumps(word)[1:-1], quote(word), quote(word, safe="")):
+            assert written.lower() not in told
     if len(one.name) > 3 and one.name.lower() not in text.lower() and one.name.lower() not in "<address>":
         assert one.name.lower() not in told
 
@@ -71,5 +73,7 @@ def test_the_rest_of_the_text_stays() -> None:
 
 def test_a_long_answer_takes_no_long_time_and_leaves_no_half_of_an_address() -> None:
     for long in ("a" * 200_000, '"' * 20_000, '\\"' * 20_000, "%4" * 100_000, "&#00" * 50_000, "a@" * 50_000, '"a' * 50_000):
+        begun = time.process_time()
         assert len(scrubbed(long + "ann@example.org")) <= 2000
+        assert time.process_time() - begun < 4
     assert "ann" not in scrubbed("x" * 1990 + " ann.example@example.org")

@@ -266,6 +266,8 @@ class LaneRow:
     pacing: bool
     due: int
     """The earliest time of its scheduled mail; NEVER where there is none."""
+    oldest: int = NEVER
+    """Since when the first of its ready mail waits; NEVER where there is none."""
 
 
 RESENDS = 2

@@ -35,7 +35,7 @@ from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, NotProven
 from deliverykit.words.results import SendResult
 
-__all__ = ["QuotaView", "Servers"]
+__all__ = ["QuotaView", "Servers", "Usage"]
 
 ServerId = str | DeliveryServer
 
@@ -276,8 +276,8 @@ class Servers(Room):
     async def quota(self, id: ServerId) -> tuple[QuotaView, ...]:
         """What is used and left of every window this server is under, and when each resets."""
 
-        def make(config: Config) -> "_Usage":
-            return _Usage(config, config.server(_id(id)))
+        def make(config: Config) -> "Usage":
+            return Usage(config, config.server(_id(id)))
 
         await self.config()
         return await self.context.decided(self.ports, self.account, make)
@@ -293,11 +293,14 @@ class Servers(Room):
 
 
 @frozen
-class _Usage:
+class Usage:
+    """Reads what is used of every window a server is under; writes nothing."""
+
     config: Config
     server: DeliveryServer
 
     def __call__(self, view: View) -> Step[tuple[QuotaView, ...]]:
+        """See :class:`~deliverykit.contracts.storage.Decide`."""
         views = [
             QuotaView(
                 owner=gate.owner,

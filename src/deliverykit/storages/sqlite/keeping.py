@@ -81,6 +81,7 @@ def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:
             key=LaneKey(account, *row[1:4]), counts=counts[row[0]], blocked_by=row[4], blocked_until=row[5],
             # What is left of a block of long ago, when other mail stood here, is older than any mail.
             blocked_since=max(row[6], row[8] or 0), pacing=bool(row[7]), due=row[9],
+            oldest=NEVER if row[8] is None else row[8],
         )
         for row in rows
         if row[0] in counts
