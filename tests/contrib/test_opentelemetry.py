@@ -161,8 +161,9 @@ def test_what_send_leaves_to_a_worker_is_two_deliveries_of_one_mail(scope, sandb
     result = mailer.send(message(), route="r")
     clock.advance(timedelta(hours=1))
     mailer.worker().drain()
-    found = [(one.attributes["deliverykit.mail.id"], one.attributes["deliverykit.result"]) for one, _ in scope.deliveries()]
-    assert found == [(result.id, "scheduled"), (result.id, "accepted")]
+    names = ("deliverykit.mail.id", "deliverykit.result", "deliverykit.attempts")
+    found = [tuple(one.attributes[name] for name in names) for one, _ in scope.deliveries()]
+    assert found == [(result.id, "scheduled", 1), (result.id, "accepted", 1)]
 
 
 def test_attempts_that_never_end_are_not_kept_for_ever(scope, mailer, monkeypatch):
