@@ -17,6 +17,7 @@ from deliverykit.mailer import Mailer
 from deliverykit.sandbox import Sandbox
 
 KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
+OTHER_KEY = base64.urlsafe_b64encode(b"another key for tests".ljust(32)).decode()
 SECRET = "SG.a-secret-nobody-may-see"
 COMMAND = [sys.executable, "-m", "deliverykit"]
 
