@@ -140,10 +140,13 @@ class Provider(ABC):
     table: ClassVar[Sequence[Row]]
     """Which status and text means which outcome, first match wins; see :mod:`deliverykit.contracts.answers`."""
 
+    _trusted: ClassVar[bool] = False
+    """Whether whoever wrote ``payload()`` wrote ``sealed()`` too: then only ``extra`` can touch what is promised."""
     _sealed_methods: ClassVar[frozenset[str]] = frozenset({"request", "sealed", "encode"})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._trusted = _author(cls, "payload") is _author(cls, "sealed")
         for method in cls._sealed_methods & vars(cls).keys():
             inherited = next((vars(base)[method] for base in cls.__mro__[1:] if method in vars(base)), None)
             if inherited is not None and not getattr(inherited, "__isabstractmethod__", False):
@@ -215,10 +218,12 @@ class Provider(ABC):
         :class:`~deliverykit.ConfigurationError` where a subclass's ``payload()`` does.
         """
         payload = self.payload(mail)
+        extra = mail.message.extra.get(self.esp)
+        if self._trusted and not extra:
+            return self.encode(mail, payload, now)
         sealed = self.sealed(mail)
         if touched := _touched(payload, sealed):
             raise ConfigurationError(f"{type(self).__name__}.payload() changed {touched}, which the library promises; leave it")
-        extra = mail.message.extra.get(self.esp)
         if extra:
             payload = merged(payload, extra)
             if touched := _touched(payload, sealed):
@@ -278,6 +283,10 @@ class Provider(ABC):
         return {one.name: values[one.name] for one in self.options() if not one.metadata.get("secret")}
 
 
+def _author(cls: type, method: str) -> type | None:
+    return next((base for base in cls.__mro__ if method in vars(base)), None)
+
+
 def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """``extra`` over ``base``, mappings merged all the way down, everything else replaced."""
     out = dict(base)
@@ -287,25 +296,39 @@ def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _at(tree: Any, path: Path) -> list[tuple[str | int, Any]]:
-    """What stands at a path: every spelling of every name on the way, without case.
+class _Spellings:
+    """What stands in a tree under which name, without case; each mapping is read once, however many paths lead through it."""
 
-    ESPs that read names without case take the last of two spellings, so none may hide behind another.
-    """
-    if not path:
+    def __init__(self) -> None:
+        self._known: dict[int, dict[str, list[tuple[str | int, Any]]]] = {}
+
+    def at(self, tree: Any, path: Path) -> list[tuple[str | int, Any]]:
+        """What stands at a path: every spelling of every name on the way.
+
+        ESPs that read names without case take the last of two spellings, so none may hide behind another.
+        """
+        found: list[tuple[str | int, Any]] = [("", tree)]
+        for step in path:
+            found = [deeper for _, value in found for deeper in self._below(value, step)]
+        return found
+
+    def _below(self, tree: Any, step: str | int) -> list[tuple[str | int, Any]]:
+        if isinstance(tree, Mapping):
+            names = self._known.get(id(tree))
+            if names is None:
+                names = self._known[id(tree)] = {}
+                for key, value in tree.items():
+                    names.setdefault(str(key).casefold(), []).append((key, value))
+            return names.get(str(step).casefold(), [])
+        if isinstance(tree, Sequence) and isinstance(step, int) and step < len(tree):
+            return [(step, tree[step])]
         return []
-    step, *below = path
-    found: list[tuple[str | int, Any]] = []
-    if isinstance(tree, Mapping):
-        found = [(key, value) for key, value in tree.items() if str(key).casefold() == str(step).casefold()]
-    elif isinstance(tree, Sequence) and isinstance(step, int) and step < len(tree):
-        found = [(step, tree[step])]
-    return [deeper for _, value in found for deeper in _at(value, tuple(below))] if below else found
 
 
 def _touched(payload: Mapping[str, Any], sealed: Mapping[Path, Any]) -> str:
+    spellings = _Spellings()
     for path, expected in sealed.items():
-        found = _at(payload, path)
+        found = spellings.at(payload, path)
         if callable(expected):
             names = [name for name, _ in found]
             if names in ([], [path[-1]]) and expected(found[0][1] if found else ABSENT):

@@ -44,7 +44,9 @@ class Stream:
         self._concurrency = concurrency
         self._poll = poll
         self._flusher = Flusher(context, ports)
+        self._places = asyncio.Semaphore(concurrency)
         self._flying: dict[asyncio.Task[None], str] = {}
+        """All that is claimed and not settled: half as many again as may be on the wire, so that no place there waits."""
         self._nudge = asyncio.Event()
         self._stopping = False
         self._clock_error: ClockError | None = None
@@ -114,8 +116,8 @@ class Stream:
     # -- claiming -----------------------------------------------------------------------------------
 
     async def _refill(self) -> tuple[OpenLanes | None, int]:
-        """Claim for the free places, fair between lanes; a quarter of them at least, so that batches stay batches."""
-        free = self._concurrency - len(self._flying)
+        """Claim ahead of the free places, fair between lanes; a quarter of them at least, so that batches stay batches."""
+        free = self._concurrency + self._concurrency // 2 - len(self._flying)
         if free * 4 < self._concurrency:
             return None, 0
         recovered(self._context, await self._ports.store(self._context.storage.recover))
@@ -207,7 +209,7 @@ class Stream:
             verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
         else:
             try:
-                verdict = await fly(self._context, self._ports, flight, lambda: self._mark(flight))
+                verdict = await self._flown(flight)
             except CutShort as cut:
                 await self._cut(flight, cut.verdict)
                 raise cut.__cause__ or cut from None
@@ -236,8 +238,20 @@ class Stream:
         )
         settled(self._context, done, late)
 
-    async def _mark(self, flight: Flight) -> bool:
-        return not self._stopping and await self._flusher.start(flight)
+    async def _flown(self, flight: Flight) -> Verdict | None:
+        """One attempt, in one of the places on the wire; mail that waits for one is only leased."""
+        placed = False
+
+        async def mark() -> bool:
+            nonlocal placed
+            placed = not self._stopping and await self._places.acquire()
+            return placed and not self._stopping and await self._flusher.start(flight)
+
+        try:
+            return await fly(self._context, self._ports, flight, mark)
+        finally:
+            if placed:
+                self._places.release()
 
     # -- waiting ------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from attrs import frozen
 
 from deliverykit.transports.deadline import Deadline, guard
+from deliverykit.transports.lines import Lines
 from deliverykit.transports.stages import Watch, failure
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -270,11 +271,16 @@ class AsyncHttpTransport(_Settings):
             connections=connections,
             tls=tls,
         )
-        self._own: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = WeakKeyDictionary()
+        self._own: WeakKeyDictionary[asyncio.AbstractEventLoop, Lines] = WeakKeyDictionary()
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
-        client = self._client()
+        if self._host is not None:
+            return await self._submitted(self._host, request)
+        async with self._lines().line(request.url, self._times.steps(request)["pool"]) as client:
+            return await self._submitted(client, request)
+
+    async def _submitted(self, client: "httpx2.AsyncClient", request: HttpRequest) -> HttpResponse:
         watch = self._watch()
         built = self._request(client, request, watch.awaited)
         whole = self._times.all(request)
@@ -305,28 +311,26 @@ class AsyncHttpTransport(_Settings):
 
     def open(self) -> None:
         """Load and make what the first ``send`` in the running loop needs, ahead of it; connects to nobody."""
-        self._client()
+        if self._host is not None:
+            return
+        self._lines().open()
         with suppress(ImportError):
             import anyio  # httpx2 is built on it, and it loads its half for asyncio at first use: 40 ms
 
             anyio.Event()
 
-    def _client(self) -> "httpx2.AsyncClient":
-        if self._host is not None:
-            return self._host  # type: ignore[no-any-return]
+    def _lines(self) -> Lines:
         loop = asyncio.get_running_loop()
-        client = self._own.get(loop)
-        if client is None:
-            import httpx2
-
-            client = self._own[loop] = httpx2.AsyncClient(**self._options())
-        return client
+        lines = self._own.get(loop)
+        if lines is None:
+            lines = self._own[loop] = Lines(self._options(), self._connections, _KEPT_ALIVE)
+        return lines
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the host's client is left alone. A later ``send`` opens new ones."""
-        client = self._own.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        lines = self._own.pop(asyncio.get_running_loop(), None)
+        if lines is not None:
+            await lines.aclose()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self._host is None else type(self._host).__module__ + ' client'})"

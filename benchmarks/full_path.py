@@ -1,0 +1,107 @@
+"""The whole path against an ESP that answers after 50 ms, 100 in flight: enqueue, claim, send, settle.
+
+The floor is the transport's own ceiling: the same client, the same bytes to the same ESP, as many in flight, and nothing else.
+"""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from benchmarks.standin import running
+
+from deliverykit import AsyncMailer, CalendarQuota, Message
+from deliverykit.providers import SendGrid
+from deliverykit.transports import async_transport_of
+from deliverykit.words.wire import HttpRequest
+
+__all__ = ["measured"]
+
+IN_FLIGHT = 100
+KEY = "eHdqNDNkNzJjNDRiNGE1OGE1MmM3Zjk2NGFmMmQ0NTE="
+TEXT = "Hello,\n" + "this is a line of a letter of the usual length.\n" * 40
+
+
+def _message(number: int) -> Message:
+    return Message(sender="news@example.com", to=f"reader{number}@example.org", subject="The news of today", text=TEXT)
+
+
+async def _ceiling(url: str, count: int) -> tuple[float, float]:
+    """Seconds and CPU seconds for so many bare submissions by the default transport."""
+    captured: list[HttpRequest] = []
+
+    class Capturing:
+        async def send(self, request: HttpRequest):  # type: ignore[no-untyped-def]
+            captured.append(request)
+            return await transport.send(request)
+
+    transport = async_transport_of(None)
+    async with AsyncMailer("memory://", transport=Capturing()) as mailer:
+        await _server(mailer, url)
+    request = captured[0]
+    left = iter(range(count))
+
+    async def one() -> None:
+        for _ in left:
+            await transport.send(request)
+
+    began, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
+    spent = time.perf_counter() - began, time.process_time() - cpu
+    await transport.aclose()
+    return spent
+
+
+async def _server(mailer: AsyncMailer, url: str) -> None:
+    await mailer.servers.add(
+        id="a", name="a", provider=SendGrid(api_key="SG.bench", base_url=url), sender="news@example.com",
+        quota=CalendarQuota(hour=10**7, day=10**8, month=10**9),
+    )  # fmt: skip
+    result = await mailer.servers.send_test("a", to="me@example.org")
+    assert result.proof, result
+    await mailer.servers.activate("a")
+
+
+async def _whole(url: str, count: int, durability: str) -> tuple[float, float]:
+    """Seconds and CPU seconds for a worker to send so many that wait."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{Path(folder) / 'mail.db'}"
+        async with AsyncMailer(store, secret_key=KEY, durability=durability) as mailer:  # type: ignore[arg-type]
+            await _server(mailer, url)
+            await mailer.enqueue([_message(number) for number in range(count)])
+            began, cpu = time.perf_counter(), time.process_time()
+            report = await mailer.worker(concurrency=IN_FLIGHT).drain()
+            spent = time.perf_counter() - began, time.process_time() - cpu
+            assert report.accepted == count, report
+            return spent
+
+
+def measured(*, short: bool) -> list[dict[str, object]]:
+    """Each contender in turn, round by round; medians, and their share of the ceiling."""
+    count, rounds = (300, 1) if short else (5_000, 5)
+    rates: dict[str, list[float]] = {"ceiling": [], "full": [], "normal": []}
+    cpus: dict[str, list[float]] = {name: [] for name in rates}
+    with running(latency=0.05) as url:
+        for _ in range(rounds):
+            for name, found in rates.items():
+                flow = _ceiling(url, count) if name == "ceiling" else _whole(url, count, name)
+                seconds, cpu = asyncio.run(flow)
+                found.append(count / seconds)
+                cpus[name].append(cpu / count * 1000)
+    floor = median(rates["ceiling"])
+    return [
+        {
+            "what": "bare submissions" if name == "ceiling" else f"worker, durability {name}",
+            "mails/s": round(median(rates[name])),
+            "CPU ms/mail": round(median(cpus[name]), 2),
+            "of the ceiling": round(median(one / top for one, top in zip(rates[name], rates["ceiling"], strict=True)), 2),
+        }
+        for name in rates
+        if floor
+    ]
+
+
+if __name__ == "__main__":
+    for row in measured(short=False):
+        print(row)
