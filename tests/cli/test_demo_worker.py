@@ -104,13 +104,22 @@ def test_it_works_until_it_is_ended(orders: dict[str, object], tmp_path: Path, e
 
 def _forsaken(worker: WorkerProcess) -> int:
     worker._orders.close()
-    return worker._process.wait(60)
+    return _ended(worker)
+
+
+def _ended(worker: WorkerProcess) -> int:
+    """Its exit status, once it has ended by itself; one that does not is not left running."""
+    try:
+        return worker._process.wait(30)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        raise
 
 
 def test_what_ended_it_is_told(orders: dict[str, object], tmp_path: Path) -> None:
     orders["key"] = "no key"
     worker = WorkerProcess(orders, tmp_path / "log")
-    worker._process.wait(60)
+    _ended(worker)
     with pytest.raises(DeliveryError, match=r"(?s)status 1: .*secret_key"):
         worker.check()
     worker.stop()
@@ -120,7 +129,7 @@ def test_a_lease_is_the_hosts(orders: dict[str, object], tmp_path: Path) -> None
     """A worker's orders reach its Mailer: what no Mailer takes ends it."""
     orders["lease"] = timedelta(milliseconds=5).total_seconds()
     worker = WorkerProcess(orders, tmp_path / "log")
-    worker._process.wait(60)
+    _ended(worker)
     with pytest.raises(DeliveryError, match="lease"):
         worker.check()
     worker.stop()
