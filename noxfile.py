@@ -65,6 +65,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks(session: nox.Session) -> None:
+    """What it costs, against its floors and peers, in one run: ``nox -s benchmarks -- --short``. Takes some minutes."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
 def no_extras(session: nox.Session) -> None:
     """Every module imports, and every error names its extra, where no extra is installed."""
     install(session, extras="")

@@ -178,6 +178,7 @@ def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
 
         with pytest.raises(KeyboardInterrupt):
             queue.ask(Question(one, "a", KEYS, Interrupted("x")))
+        assert not queue._busy
         assert queue.ask(Question(one, "a", KEYS, Ask("y")))[0][0] == 3
 
 

@@ -516,3 +516,31 @@ def test_everything_outlives_a_restart(kind: str, tmp_path: Path, clock: ManualC
     second.recover()
     assert uids(claimed(second)) == ["a", "b", "c"]
     second.close()
+
+
+# -- many changes at once -----------------------------------------------------------------------------------
+
+
+def test_of_two_changes_of_one_mail_the_second_finds_what_the_first_has_left(storage: Storage) -> None:
+    storage.enqueue([mail("a"), mail("b")])
+    first, second = claimed(storage)
+    changes = [Change(id=first.head.id, token="t", state=None), Change(id=second.head.id, token="t", state=SCHEDULED, due=5)]
+    late = step(storage, changes=(*changes, changes[0]))
+    assert late == {first.head.id}
+    assert (state(storage, "a"), state(storage, "b")) == (None, SCHEDULED)
+
+
+def test_each_of_a_batch_of_changes_is_fenced_by_its_own_token_and_does_its_own(storage: Storage) -> None:
+    storage.enqueue([mail(uid, files={uid: b"x", "shared": b"y"}) for uid in "abcdef"])
+    rows = {one.head.uid: one.head.id for one in claimed(storage, want=6)}
+
+    def change(uid: str, token: str = "t", **fields: Any) -> Change:
+        return Change(id=rows[uid], token=token, **{"state": None, **fields})
+
+    late = step(storage, changes=(
+        change("a"), change("b", "other"), change("c"), change("d", state=READY), change("e", state=DEAD, reason="x"),
+        change("f", state=READY, was=SENDING),
+    ))  # fmt: skip
+    assert late == {rows["b"], rows["f"]}
+    assert [state(storage, uid) for uid in "abcdef"] == [None, LEASED, None, READY, DEAD, LEASED]
+    assert sorted(storage.files(["a", "b", "c", "d", "e", "shared"])) == ["b", "d", "e", "shared"]

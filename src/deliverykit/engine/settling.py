@@ -122,7 +122,7 @@ class Settle:
     def _reopen(self, landing: Landing, books: "_Books") -> None:
         """An accepted mail ends a closing that named no time, and a run of rejections."""
         for gate, _ in landing.grant.charges:
-            if isinstance(gate.limit, Closed) and books.get(gate):
+            if books.get(gate) and isinstance(gate.limit, Closed):
                 opened = gate.limit.opened(books.get(gate), books.now)
                 if opened != books.get(gate):
                     books.put(gate, opened)

@@ -105,8 +105,7 @@ def resolve(db: Connection, now: int, account: str, wanted: Wanted, limit: int, 
     note(db, now, ids, "resolved", "as sent" if sent else "to be sent again")
     if sent:
         db.run_many("delete from dk_mail where id=?", [(id_,) for id_ in ids])
-        for id_ in ids:
-            forget(db, id_)
+        forget(db, ids)
     else:
         db.run_many(
             "update dk_mail set state=0, token='', server='', reason='', resends=resends+1, since=? where id=?",
@@ -124,7 +123,7 @@ def prune(db: Connection, now: int, account: str, before: int, limit: int) -> in
     for id_, reason in rows:
         note(db, now, [id_], "pruned", reason)
         db.run("delete from dk_mail where id=?", (id_,))
-        forget(db, id_)
+    forget(db, [id_ for id_, _ in rows])
     return len(rows)
 
 

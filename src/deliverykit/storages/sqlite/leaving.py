@@ -1,5 +1,6 @@
 """Mail that leaves the outbox: its line in the delivery log, its letter, its files."""
 
+import json
 from collections.abc import Sequence
 
 from deliverykit.storages.sqlite.connection import Connection
@@ -16,10 +17,12 @@ def note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str
     )
 
 
-def forget(db: Connection, row: int) -> None:
-    """Drop a mail's letter, and the files that no other mail encloses."""
-    db.run("delete from dk_letter where mail=?", (row,))
-    for (digest,) in db.rows("delete from dk_enclosed where mail=? returning hash", (row,)):
+def forget(db: Connection, ids: Sequence[int]) -> None:
+    """Drop the letters of these mails, and the files that no other mail encloses."""
+    rows = (json.dumps(ids),)
+    db.run("delete from dk_letter where mail in (select value from json_each(?))", rows)
+    enclosed = set(db.rows("delete from dk_enclosed where mail in (select value from json_each(?)) returning hash", rows))
+    for (digest,) in enclosed:
         db.run("delete from dk_file where hash=?1 and not exists (select 1 from dk_enclosed where hash=?1)", (digest,))
 
 
@@ -27,4 +30,4 @@ def was_sent(db: Connection, now: int, id_: int, event: str) -> None:
     """An event of its ESP proves that this mail was sent: it is done with."""
     note(db, now, [id_], "resolved", f"as sent: {event}")
     db.run("delete from dk_mail where id=?", (id_,))
-    forget(db, id_)
+    forget(db, [id_])

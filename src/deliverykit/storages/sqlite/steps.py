@@ -66,7 +66,7 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
             )
             db.known.put(key, seen.now, record)
     insert_mails(db, step.inserts, seen.now)
-    late = frozenset(change.name for change in step.changes if not _changed(db, change, seen.now))
+    late = _changed(db, step.changes, seen.now)
     if late and step.strict:
         raise Overtaken
     write_log(db, seen.now, step.log)
@@ -148,27 +148,47 @@ def lane_id(db: Connection, key: LaneKey) -> int:
     return int(found[0])
 
 
-def _changed(db: Connection, change: Change, now: int) -> bool:
-    where, values = ("uid=?", [change.uid]) if change.uid else ("id=?", [change.id])
+def _changed(db: Connection, changes: Sequence[Change], now: int) -> Late:
+    """Make changes true; which came too late. Those of a batch are mostly alike, and alike they are one statement."""
+    names = [change.name for change in changes]
+    if len(set(names)) < len(names):  # in order, for the second finds what the first has left
+        return frozenset(change.name for change in changes if not _done(db, change, [change.name], now))
+    alike: dict[object, list[Change]] = {}
+    for change in changes:
+        what = (
+            change.token, change.was, change.state, change.lane, change.due, change.server, change.reason, change.spend,
+            change.resends, change.afresh, change.unbind, change.uid if change.letter is None else change,
+        )  # fmt: skip
+        alike.setdefault(what, []).append(change)
+    done = {name for some in alike.values() for name in _done(db, some[0], [change.name for change in some], now)}
+    return frozenset(name for name in names if name not in done)
+
+
+def _done(db: Connection, change: Change, names: Sequence[int | str], now: int) -> list[int | str]:
+    """The same change for rows of these names; those that were not too late for it."""
+    column = "uid" if change.uid else "id"
+    where: str = f"{column}=?"
+    values: list[Any] = [names[0]]
+    if len(names) > 1:
+        where, values = f"{column} in (select value from json_each(?))", [json.dumps(names)]
     if change.token is not None:
         where, values = where + " and token=?", [*values, change.token]
     if change.was is not None:
         where, values = where + " and state=?", [*values, change.was]
     if change.state is None:
-        gone = db.rows(f"delete from dk_mail where {where} returning id, uid", values)
-        for row, uid in gone:
-            forget(db, row)
-            if change.unbind:
-                db.run("delete from dk_once where uid=?", (uid,))
-        return bool(gone)
+        gone = db.rows(f"delete from dk_mail where {where} returning id, uid, {column}", values)
+        forget(db, [row for row, _, _ in gone])
+        if change.unbind:
+            db.run_many("delete from dk_once where uid=?", [(uid,) for _, uid, _ in gone])
+        return [name for _, _, name in gone]
     assignments, given = _assignments(db, change, now)
-    done = db.rows(f"update dk_mail set {assignments} where {where} returning id, heard", [*given, *values])
+    done = db.rows(f"update dk_mail set {assignments} where {where} returning id, heard, {column}", [*given, *values])
     if change.letter is not None:
-        db.run_many("update dk_letter set body=? where mail=?", [(change.letter, row) for row, _ in done])
-    for row, heard in done:
+        db.run_many("update dk_letter set body=? where mail=?", [(change.letter, row) for row, _, _ in done])
+    for row, heard, _ in done:
         if heard:  # an event came before the answer, or while it was sent again: whatever the answer is, the mail was sent
             was_sent(db, now, row, heard)
-    return bool(done)
+    return [name for _, _, name in done]
 
 
 def _assignments(db: Connection, change: Change, now: int) -> tuple[str, list[Any]]:

@@ -1,0 +1,231 @@
+"""The outbox: claim and settle, what is blocked in another lane, idleness, and a backlog of any size."""
+
+import multiprocessing
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from benchmarks.measuring import Row, compared, folder, timed
+from benchmarks.stage import CLOCK, LANE, LETTER, Puller, fill
+from deliverykit.clocks import SystemClock
+from deliverykit.contracts.storage import Claim, Step, Storage, View
+from deliverykit.storages import open_storage
+from deliverykit.words.clock import NEVER
+
+BATCH = 100
+
+
+class Bare:
+    """The floor: a table, claim of a hundred with a lease by one statement, settle of a hundred by another, fenced."""
+
+    def __init__(self, path: Path, durability: str) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("pragma journal_mode=wal")
+        self.db.execute(f"pragma synchronous={durability}")
+        self.db.executescript(
+            "create table outbox (id integer primary key, lane text not null, priority int not null default 0,"
+            " state int not null default 0, lease_until int, lease_by text, body blob);"
+            "create index ready on outbox (lane, priority desc, id) where state=0;"
+        )
+
+    def fill(self, number: int) -> None:
+        self.db.execute("begin immediate")
+        self.db.executemany("insert into outbox (lane, body) values ('r', ?)", [(LETTER,)] * number)
+        self.db.execute("commit")
+
+    def turn(self) -> None:
+        rows = self.db.execute(
+            "update outbox set state=1, lease_until=?, lease_by='me' where id in"
+            " (select id from outbox where state=0 and lane='r' order by priority desc, id limit ?) returning id, body",
+            (time.time_ns(), BATCH),
+        ).fetchall()
+        self.db.execute("begin immediate")
+        self.db.executemany("delete from outbox where id=? and lease_by='me'", [(row[0],) for row in rows])
+        self.db.execute("commit")
+
+
+def claim_and_settle(short: bool) -> list[Row]:
+    """Turns of a hundred: claimed, admitted, settled; the floor claims and settles as many without admitting them."""
+    found: list[Row] = []
+    turns, rounds = (3, 3) if short else (20, 7)
+    for durability in ("normal", "full"):
+        with folder() as path:
+            bare = Bare(path / "floor.db", durability)
+            storage = open_storage(f"sqlite:///{path}/mail.db", CLOCK, durability)
+            puller, filled = Puller(storage, BATCH), iter(range(1_000))
+
+            def floor(bare: Bare = bare) -> float:
+                bare.fill(turns * BATCH)
+                return timed(bare.turn, turns) / BATCH
+
+            def ours(storage: Storage = storage, puller: Puller = puller, filled: Any = filled) -> float:
+                fill(storage, f"r{next(filled)}-", turns * BATCH)
+                return timed(lambda: puller.settle(*puller.claim()), turns) / BATCH
+
+            contenders = {"floor: raw SQL, nothing admitted, no log": floor, "deliverykit": ours}
+            if durability == "full":
+                contenders |= _peers(path, 20 if short else 300)
+            found += compared(f"claim and settle of one mail, SQLite, durability {durability}", contenders, rounds,
+                              {"deliverykit": "≥ 0.5"})  # fmt: skip
+            bare.db.close()
+            storage.close()
+    return found
+
+
+def _peers(path: Path, number: int) -> dict[str, Any]:
+    peers: dict[str, Any] = {}
+    try:
+        from huey import SqliteHuey
+    except ImportError:
+        pass
+    else:
+        queue = SqliteHuey("bench", filename=str(path / "huey.db"), fsync=True, results=False)
+        task = queue.task()(_nothing)
+
+        def huey() -> float:
+            for _ in range(number):
+                task(LETTER)
+            return timed(lambda: queue.execute(queue.dequeue()), number)
+
+        peers["huey (a task is gone once it is taken)"] = huey
+    try:
+        from litequeue import LiteQueue
+    except ImportError:
+        pass
+    else:
+        lite = LiteQueue(str(path / "lite.db"))
+
+        def litequeue() -> float:
+            for _ in range(number):
+                lite.put("x" * len(LETTER))
+            return timed(lambda: lite.done(lite.pop().message_id), number)
+
+        peers["litequeue (durability normal)"] = litequeue
+    return peers
+
+
+def _nothing(_letter: bytes) -> None:
+    """What a task of a peer does."""
+
+
+def _pull(path: str, answers: Any) -> None:
+    storage = open_storage(f"sqlite:///{path}", SystemClock(), "normal")
+    puller, uids = Puller(storage, BATCH), []
+    while True:
+        leased, decide, token = puller.claim()
+        if not leased:
+            break
+        uids += [one.head.uid for one in leased]
+        puller.settle(leased, decide, token)
+    answers.put(uids)
+
+
+def two_processes(short: bool) -> list[Row]:
+    """Two processes on one lane: each mail exactly once."""
+    number = 500 if short else 20_000
+    context = multiprocessing.get_context("spawn")
+    with folder() as path:
+        storage = open_storage(f"sqlite:///{path}/mail.db", SystemClock(), "normal")
+        fill(storage, "m", number)
+        answers = context.Queue()
+        workers = [context.Process(target=_pull, args=(str(path / "mail.db"), answers)) for _ in range(2)]
+        began = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        shares = [answers.get(timeout=300) for _ in workers]
+        seconds = time.perf_counter() - began
+        for worker in workers:
+            worker.join()
+        times = Counter(uid for share in shares for uid in share)
+        storage.close()
+        if len(times) != number or set(times.values()) != {1}:
+            raise AssertionError(f"{len(times)} of {number} mails were claimed, some {max(times.values())} times")
+        shared = " + ".join(str(len(share)) for share in shares)
+        return [Row(claim="two processes on one lane, SQLite, durability normal", what=f"{shared} mails, each once",
+                    us=seconds / number * 1e6, note="with the start of two interpreters")]  # fmt: skip
+
+
+BLOCKED = evolve(LANE, key="blocked")
+
+
+def _blocked(storage: Storage, number: int) -> None:
+    fill(storage, "b", number, BLOCKED)
+    lane = next(lane for lane in storage.open_lanes().lanes if lane.key == BLOCKED)
+    storage.claim(lane, 1, (), _Block(), token="t", lease=1)
+
+
+class _Block:
+    def __call__(self, view: View) -> Step[Claim]:
+        return Step(result=Claim(blocked_until=NEVER, blocked_by="no quota"))
+
+
+def beside_a_blocked_lane(short: bool) -> list[Row]:
+    """A claim of a hundred, with 200,000 blocked in another lane."""
+    number, turns = (1_000, 3) if short else (200_000, 40)
+    with folder() as path:
+        storage = open_storage(f"sqlite:///{path}/mail.db", CLOCK, "normal")
+        _blocked(storage, number)
+        puller, times = Puller(storage, BATCH), []
+        for turn in range(turns):
+            fill(storage, f"t{turn}-", BATCH)
+            began = time.perf_counter()
+            leased, decide, token = puller.claim()
+            times.append(time.perf_counter() - began)
+            if len(leased) != BATCH:
+                raise AssertionError(f"{len(leased)} were claimed")
+            puller.settle(leased, decide, token)
+        storage.close()
+    median = sorted(times)[len(times) // 2]
+    return [Row(claim=f"a claim of {BATCH}, {number:,} blocked in another lane", what="deliverykit, open lanes included",
+                us=median * 1e6, goal="≤ 2,000")]  # fmt: skip
+
+
+def idle(short: bool) -> list[Row]:
+    """What a wake-up costs over a backlog without quota, and that it writes nothing."""
+    number, turns = (1_000, 20) if short else (100_000, 500)
+    with folder() as path:
+        storage = open_storage(f"sqlite:///{path}/mail.db", SystemClock(), "normal")
+        _blocked(storage, number)
+        raw: sqlite3.Connection = storage._db._opened()  # type: ignore[attr-defined]
+        raw.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+        def look() -> None:
+            storage.recover()
+            storage.open_lanes()
+
+        look()
+        before = (raw.total_changes, (path / "mail.db-wal").stat().st_size)
+        seconds = sorted(timed(look, turns // 5) for _ in range(5))[2]
+        after = (raw.total_changes, (path / "mail.db-wal").stat().st_size)
+        storage.close()
+    if before != after:
+        raise AssertionError(f"it wrote: changes and log size were {before}, are {after}")
+    return [
+        Row(claim=f"a wake-up with {number:,} mails without quota", what="deliverykit: two reads, no write", us=seconds * 1e6)
+    ]
+
+
+def any_backlog(short: bool) -> list[Row]:
+    """Claim and settle of one mail, however many wait."""
+    sizes, turns = ((200, 400), 1) if short else ((1_000, 30_000, 300_000), 8)
+    found: dict[int, float] = {}
+    for number in sizes:
+        with folder() as path:
+            storage = open_storage(f"sqlite:///{path}/mail.db", CLOCK, "normal")
+            fill(storage, "m", number)
+            puller = Puller(storage, BATCH)
+            rounds = [timed(lambda puller=puller: puller.settle(*puller.claim()), 1) / BATCH for _ in range(turns)]
+            found[number] = sorted(rounds)[len(rounds) // 2]
+            storage.close()
+    return [
+        Row(claim="claim and settle of one mail, by what waits", what=f"{number:,} waiting", us=seconds * 1e6,
+            of_floor=found[sizes[0]] / seconds, goal="≥ 0.83 (1.2×)" if number != sizes[0] else "")
+        for number, seconds in found.items()
+    ]  # fmt: skip
+
+
+CLAIMS = (claim_and_settle, two_processes, beside_a_blocked_lane, idle, any_backlog)
