@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 
 from deliverykit.contracts.limit import Record, State
 
@@ -10,6 +11,7 @@ __all__ = ["Known"]
 _MOST = 1_000
 """So many records are kept; a host with more accounts at work reads some of them again."""
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = lru_cache(maxsize=10_000)(_ENCODE)
 
 
 class Known:
@@ -52,6 +54,6 @@ class Known:
         now: dict[str, tuple[State, str]] = {}
         for name, state in record.items():
             old = was.get(name)
-            now[name] = old if old is not None and old[0] is state else (state, f"{_ENCODE(name)}:{_ENCODE(state)}")
+            now[name] = old if old is not None and old[0] is state else (state, f"{_quoted(name)}:{_ENCODE(state)}")
         self._texts[key] = now
         return "{" + ",".join([text for _, text in now.values()]) + "}"

@@ -66,10 +66,11 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
             )
             db.known.put(key, seen.now, record)
     insert_mails(db, step.inserts, seen.now)
-    late = _changed(db, step.changes, seen.now)
+    late = _changed(db, step.changes, seen.now) if step.changes else frozenset()
     if late and step.strict:
         raise Overtaken
-    write_log(db, seen.now, step.log)
+    if step.log:
+        write_log(db, seen.now, step.log)
     if step.documents:
         write_documents(db, account, step.documents)
     if step.wake and len(keys) > 1:  # what came back is the host's too, and any account's mail may wait for that
