@@ -67,8 +67,8 @@ def single(short: bool) -> list[Row]:
             found += compared(
                 f"one admission, SQLite, durability {durability}",
                 {
-                    "floor: one bare upsert": lambda bare=bare: timed(bare.upsert, times),
-                    "deliverykit": lambda admit=admit: timed(admit, times),
+                    "floor: one bare upsert": lambda bare=bare, times=times: timed(bare.upsert, times),
+                    "deliverykit": lambda admit=admit, times=times: timed(admit, times),
                 },
                 rounds,
                 {"deliverykit": "≥ 0.6"},
@@ -76,8 +76,8 @@ def single(short: bool) -> list[Row]:
             found += compared(
                 f"one admission with its mail written down, SQLite, durability {durability}",
                 {
-                    "floor: bare upsert and two inserts": lambda bare=bare: timed(bare.upsert_and_insert, times),
-                    "deliverykit: what send() does first": lambda send=send: timed(send, times),
+                    "floor: bare upsert and two inserts": lambda bare=bare, times=times: timed(bare.upsert_and_insert, times),
+                    "deliverykit: what send() does first": lambda send=send, times=times: timed(send, times),
                 },
                 rounds,
             )
