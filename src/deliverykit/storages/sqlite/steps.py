@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
+
+from attrs import fields
 
 from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.limit import Record
@@ -15,6 +18,7 @@ __all__ = ["REMEMBERED", "applied", "insert_mails", "lane_id", "overtake", "view
 
 REMEMBERED = 24 * 3_600_000
 """How long, in ms, a ``once`` key is known."""
+_but_its_id = attrgetter(*[one.name for one in fields(Change) if one.name != "id"])
 _SWEPT = 10
 """So many keys that are no longer known go with each new one: their number stays that of a day."""
 
@@ -156,11 +160,7 @@ def _changed(db: Connection, changes: Sequence[Change], now: int) -> Late:
         return frozenset(change.name for change in changes if not _done(db, change, [change.name], now))
     alike: dict[object, list[Change]] = {}
     for change in changes:
-        what = (
-            change.token, change.was, change.state, change.lane, change.due, change.server, change.reason, change.spend,
-            change.resends, change.afresh, change.unbind, change.uid if change.letter is None else change,
-        )  # fmt: skip
-        alike.setdefault(what, []).append(change)
+        alike.setdefault(_but_its_id(change), []).append(change)
     done = {name for some in alike.values() for name in _done(db, some[0], [change.name for change in some], now)}
     return frozenset(name for name in names if name not in done)
 
