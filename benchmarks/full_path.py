@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.standin import running
-
 from deliverykit import AsyncMailer, CalendarQuota, Message
 from deliverykit.providers import SendGrid
 from deliverykit.transports import async_transport_of
