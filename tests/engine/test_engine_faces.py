@@ -159,3 +159,16 @@ def test_a_worker_in_a_hosts_loop_leaves_signals_to_the_host():
         loop.remove_signal_handler(signal.SIGTERM)
 
     asyncio.run(main())
+
+
+def test_a_worker_is_drained_again_until_it_is_stopped(world):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    worker = mailer.worker()
+    for turn in (1, 2):
+        mailer.enqueue(messages(turn))
+        assert worker.drain().accepted == turn
+    worker.stop()
+    mailer.enqueue(messages(1))
+    assert worker.drain().accepted == 0
+    assert mailer.worker().drain().accepted == 1

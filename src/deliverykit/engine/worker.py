@@ -48,7 +48,7 @@ class Stream:
         self._flying: dict[asyncio.Task[None], str] = {}
         """All that is claimed and not settled: half as many again as may be on the wire, so that no place there waits."""
         self._nudge = asyncio.Event()
-        self._stopping = False
+        self._stopped = self._stopping = False
         self._clock_error: ClockError | None = None
         self._tally: Counter[str] = Counter()
         self._illegible: set[int] = set()
@@ -56,7 +56,7 @@ class Stream:
 
     def stop(self) -> None:
         """Claim nothing more, finish what flies, return. From another thread: ``loop.call_soon_threadsafe``."""
-        self._stopping = True
+        self._stopped = self._stopping = True
         self._nudge.set()
 
     def nudge(self) -> None:
@@ -78,6 +78,7 @@ class Stream:
         helpers = [asyncio.create_task(self._flusher.run()), asyncio.create_task(self._beat())]
         deadline = None if timeout is None else self._context.clock.monotonic() + timeout
         pause = _FIRST_LOOK
+        self._tally.clear()
         try:
             await self._ports.prepare()
             await self._ports.store(_look_anew, self._context.storage)
@@ -98,6 +99,7 @@ class Stream:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+            self._stopping = self._stopped  # who has not been stopped may be drained again
         if self._clock_error is not None:
             raise self._clock_error
         return self.report
