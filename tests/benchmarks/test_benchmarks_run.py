@@ -21,6 +21,8 @@ from checkout import ROOT
         "beside_a_blocked_lane",
         "idle",
         "any_backlog",
+        "full_path",
+        "send_cpu",
         "importing",
     ],
 )
