@@ -119,10 +119,6 @@ class _Settings(Generic[C]):
                 headers=_headers(request),
                 content=request.body,
                 extensions=extensions,
-                _parsed(module, request.url),
-                headers=_headers(request),
-                content=request.body,
-                extensions=extensions,
             )
         except Exception as error:  # noqa: BLE001
             # Nothing has been dialled. The words stay out: they may hold a header's value.
