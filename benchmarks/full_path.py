@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from attrs import evolve
+from cryptography.fernet import Fernet
 
 from benchmarks.measuring import Contender, Row, compared
 from benchmarks.standin import running
@@ -21,7 +22,7 @@ from deliverykit.transports import async_transport_of
 from deliverykit.words.wire import HttpRequest
 
 IN_FLIGHT = 100
-KEY = "eHdqNDNkNzJjNDRiNGE1OGE1MmM3Zjk2NGFmMmQ0NTE="
+KEY = Fernet.generate_key()
 TEXT = "Hello,\n" + "this is a line of a letter of the usual length.\n" * 40
 
 
