@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 from attrs import frozen
+from cryptography.fernet import Fernet
 from engine_kit import ESPS, used
 
 from deliverykit import CalendarQuota, CheckReport, CheckStatus, ConfigurationError, Env, Named, NotFound, Status
@@ -207,7 +208,7 @@ def test_what_cannot_be_asked_for(world):
 
 def test_a_server_that_is_broken(world, restarted):
     saved(world, world.mailer())
-    mailer = restarted(secret_key="QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")
+    mailer = restarted(secret_key=Fernet.generate_key())
     assert mailer.servers.get("s").status is Status.BROKEN
     with pytest.raises(ConfigurationError, match="BROKEN"):
         mailer.servers.check("s")

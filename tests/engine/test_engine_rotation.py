@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 from attrs import frozen
+from cryptography.fernet import Fernet
 from engine_kit import ESPS, eventually, message, messages, running, used
 
 from deliverykit import Budget, CalendarQuota, ConfigurationError, MessageError, NotProven, SendStatus, Status, Unsupported
@@ -189,7 +190,7 @@ def test_what_was_paused_stays_so_and_is_proven(world):
 
 def test_a_broken_server_is_given_credentials_and_proven_at_once(world, restarted):
     active(world, world.mailer())
-    mailer = restarted(secret_key="QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")
+    mailer = restarted(secret_key=Fernet.generate_key())
     assert mailer.servers.get("s").status is Status.BROKEN
     with pytest.raises(ConfigurationError, match="BROKEN"):
         mailer.servers.update("s", name="other", test_to="me@example.org")

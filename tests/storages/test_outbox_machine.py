@@ -159,7 +159,8 @@ class Outbox(RuleBasedStateMachine):
             del self.rows[flight.uid]
             self.done.add(flight.uid)
             return
-        row.state, row.due, row.attempts, row.lane = to, due, row.attempts + 1, lane or row.lane
+        row.attempts += row.state in (LEASED, SENDING)  # a late answer is of an attempt that recovery has counted
+        row.state, row.due, row.lane = to, due, lane or row.lane
         row.token = row.token if to is IN_DOUBT else ""
         if to is IN_DOUBT:
             row.doubted, row.resends = True, 0
