@@ -5,7 +5,7 @@ from deliverykit.engine.doctor import Finding, Severity
 from deliverykit.engine.erasing import Erased
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.servers import QuotaView
-from deliverykit.engine.rooms.views import Doubt, LaneView, LogEntry, Mail, Pruned
+from deliverykit.engine.rooms.views import Doubt, LaneView, LogEntry, Mail, Pruned, Trace
 from deliverykit.engine.verdicts import BackOff, TenacityBackOff
 from deliverykit.furnishing import Options
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
@@ -89,6 +89,7 @@ __all__ = [
     "Status",
     "StorageError",
     "TenacityBackOff",
+    "Trace",
     "Unsubscribe",
     "Unsupported",
     "Weighted",

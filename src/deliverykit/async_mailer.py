@@ -18,6 +18,7 @@ from deliverykit.engine.explain import explain
 from deliverykit.engine.intake import enqueue
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.accounts import Accounts, Brake, Budgets
+from deliverykit.engine.rooms.log import Log
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
@@ -47,6 +48,7 @@ class AsyncAccountMailer:
         self.routes: Routes = Routes(context, ports, account)
         self.budgets: Budgets = Budgets(context, ports, account)
         self.outbox: Outbox = Outbox(context, ports, account)
+        self.log: Log = Log(context, ports, account)
 
     async def send(
         self, message: Message, *, route: str = DEFAULT_ROUTE, server: str | DeliveryServer | None = None
@@ -90,7 +92,8 @@ class AsyncAccountMailer:
         await Brake(self._context, self._ports, self._account).release()
 
     async def erase(self, address: str | Address) -> Erased:
-        """Remove a person from mail that waits, is dead or in doubt, and from the delivery log.
+        """Remove a person from mail that waits, is dead or in doubt, and from the delivery log, which then no longer
+        tells what this person got.
 
         Mail to this person alone is gone, mail to others as well goes to those only; where only blind copies
         are left, each of them gets a mail of their own (dead mail and mail in doubt is dropped then). It does not stop new

@@ -16,6 +16,7 @@ from deliverykit.engine.clocking import accept_clock
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import blocking
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
+from deliverykit.engine.rooms.log import Log
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
@@ -113,7 +114,7 @@ class BudgetsFace(Face[Budgets]):
 
 
 class OutboxFace(Face[Outbox]):
-    """``mailer.outbox``: the mail that is not settled yet, and what happened to it."""
+    """``mailer.outbox``: the mail that is not settled yet."""
 
     @twin(Outbox.get)
     def get(self) -> None: ...
@@ -145,8 +146,15 @@ class OutboxFace(Face[Outbox]):
     @twin(Outbox.heard)
     def heard(self) -> None: ...
 
-    @twin(Outbox.history)
-    def history(self) -> None: ...
+
+class LogFace(Face[Log]):
+    """``mailer.log``: what happened to each mail, and who got what by which server."""
+
+    @twin(Log.get)
+    def get(self) -> None: ...
+
+    @twin(Log.list)
+    def list(self) -> None: ...
 
 
 class AccountMailer(Face[AsyncAccountMailer]):
@@ -158,6 +166,7 @@ class AccountMailer(Face[AsyncAccountMailer]):
         self.routes: RoutesFace = RoutesFace(core.routes)
         self.budgets: BudgetsFace = BudgetsFace(core.budgets)
         self.outbox: OutboxFace = OutboxFace(core.outbox)
+        self.log: LogFace = LogFace(core.log)
 
     @twin(AsyncAccountMailer.send)
     def send(self) -> None: ...

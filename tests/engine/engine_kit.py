@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import inspect
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,20 @@ class World:
         self.opened.clear()
         if self.loop is not None:
             self.loop.close()
+        self.counters_are_counts()
+
+    def counters_are_counts(self) -> None:
+        """Whatever a test did: the counters of each lane say what counting says."""
+        if not self.path.exists():
+            return
+        books = sqlite3.connect(self.path)
+        kept = books.execute("select id, ready, in_doubt, scheduled, dead from dk_lane").fetchall()
+        counted = books.execute(
+            "select l.id, count(m.state=0 or null), count(m.state=3 or null), count(m.state=4 or null), count(m.state=5 or null)"
+            " from dk_lane l left join dk_mail m on m.lane=l.id group by 1 order by 1"
+        ).fetchall()
+        books.close()
+        assert kept == counted
 
     def provider(self, esp: str = "sendgrid", key: str = "SG.any", **fields: Any) -> Any:
         return provider_of(self.sandbox, esp, key, **fields)

@@ -26,7 +26,7 @@ def test_none_sees_another(world):
         assert other.budgets.list() == ()
         assert other.outbox.list() == ()
         assert sum(other.outbox.counts().values()) == 0
-        assert other.outbox.history(uid) == ()
+        assert other.log.list() == ()
         for call in (
             lambda other=other: other.servers.get("s"),
             lambda other=other: other.servers.pause("s"),
@@ -38,6 +38,7 @@ def test_none_sees_another(world):
             lambda other=other: other.routes.remove("r", cancel=True),
             lambda other=other: other.budgets.get("plan"),
             lambda other=other: other.outbox.get(uid),
+            lambda other=other: other.log.get(uid),
             lambda other=other: other.send(message(), route="r"),
         ):
             with pytest.raises(NotFound):
@@ -48,8 +49,11 @@ def test_none_sees_another(world):
             other.servers.add(name="S", provider=world.provider(), budgets=["plan"])
     mailer.worker().drain()  # one worker serves all accounts
     assert world.carriers() == ["s"]
-    assert [line.outcome for line in acme.outbox.history(uid)] == ["accepted"]
-    assert bolt.outbox.history(uid) == ()
+    assert [line.outcome for line in acme.log.get(uid).lines] == ["accepted"]
+    assert [line.id for line in acme.log.list(recipient="u0@example.org")] == [uid]
+    assert bolt.log.list() == bolt.log.list(recipient="u0@example.org") == ()
+    with pytest.raises(NotFound):
+        bolt.log.get(uid)
 
 
 def test_the_same_names_in_two_accounts(world):

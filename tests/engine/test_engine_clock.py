@@ -119,7 +119,7 @@ def test_a_retry_and_its_own_time(world: World) -> None:
     world.clock.set(NOON + timedelta(days=7))
     mailer.worker().drain()
     assert world.got() == ["uretry@example.org", "uown@example.org"]
-    assert mailer.outbox.history(own)[-1].outcome == "accepted"
+    assert mailer.log.get(own).lines[-1].outcome == "accepted"
 
 
 def test_mail_admitted_by_the_other_clock_asks_again(plain: World) -> None:

@@ -63,7 +63,7 @@ def test_unknown_is_sent_again_after_a_rest(plain, esp, fault):
     assert drained(plain, mailer, 1).accepted == 1
     assert len(plain.sandbox.requests(esp)) == 2
     assert used(mailer, "a") == {"the server a": 2}  # the doubtful attempt stays spent
-    assert [line.outcome for line in mailer.outbox.history(uid)] == ["unknown", "accepted"]
+    assert [line.outcome for line in mailer.log.get(uid).lines] == ["unknown", "accepted"]
     # What hung or was reset had been taken: only Elastic Email can tell that it is the same mail.
     twice = fault != "server_error" and esp != "elasticemail"
     assert plain.sandbox.count(esp) == (2 if twice else 1)
@@ -84,8 +84,8 @@ def test_twice_at_most_and_each_rest_is_twice_the_last(world):
     assert (mail.state, mail.reason, mail.attempts) == ("dead", "in_doubt", 3)
     drained(world, mailer, 3 * 24 * 3600)
     assert len(world.sandbox.requests("sendgrid")) == 3
-    assert [line.outcome for line in mailer.outbox.history(uid)] == ["unknown"] * 3
-    assert "502" in mailer.outbox.history(uid)[-1].detail
+    assert [line.outcome for line in mailer.log.get(uid).lines] == ["unknown"] * 3
+    assert "502" in mailer.log.get(uid).lines[-1].detail
 
 
 def test_a_resend_is_admitted_anew_and_never_over_quota(world):
@@ -120,7 +120,7 @@ def test_a_resend_that_meets_the_same_mail_at_elastic_email_is_a_mail_once(world
     result = mailer.send(message(in_doubt="resend"))
     assert drained(world, mailer, REST).accepted == 1
     (taken,) = world.sandbox.received("elasticemail")
-    assert mailer.outbox.history(result.id)[-1].provider_message_id == taken.provider_message_id
+    assert mailer.log.get(result.id).lines[-1].provider_message_id == taken.provider_message_id
 
 
 # -- who says which -----------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_settled_by_the_hosts_word(world, troubled, which, expected, word):
     assert len(world.sandbox.requests("sendgrid")) == before + (len(chosen) if word == "resend" else 0)
     assert [one.id for one in mailer.outbox.list()] == left
     for uid in chosen:
-        assert mailer.outbox.history(uid)[1].outcome == "resolved"
+        assert mailer.log.get(uid).lines[1].outcome == "resolved"
     assert mailer.outbox.resolve(**which, **{word: True}) == 0
 
 

@@ -80,7 +80,7 @@ def test_expired_mail_is_never_sent(world, how):
     mail = mailer.outbox.get(uid)
     assert (mail.state, mail.reason, mail.attempts) == ("dead", "expired", 0)
     assert "u0@example.org" not in world.got()
-    assert mailer.outbox.history(uid)[-1].detail == "expired"
+    assert mailer.log.get(uid).lines[-1].detail == "expired"
     with pytest.raises(MessageError, match="expires_at"):
         mailer.send(message(expires_at=NOON))
 

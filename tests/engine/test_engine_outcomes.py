@@ -69,7 +69,7 @@ def test_an_unfit_mail_goes_by_another(world):
     assert result.status is SendStatus.ACCEPTED
     (uid, _) = mailer.enqueue(mails, route="r")
     mailer.worker().drain()
-    assert [line.outcome for line in mailer.outbox.history(uid)] == ["unfit", "accepted"]
+    assert [line.outcome for line in mailer.log.get(uid).lines] == ["unfit", "accepted"]
     assert world.sandbox.count("elasticemail") == 2
     assert [mail.to for mail in world.sandbox.received("sendgrid")] == [("ugood@example.org",)]
     assert used(mailer, "a") == {"the server a": 1}  # what it could not carry was given back

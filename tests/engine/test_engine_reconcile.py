@@ -35,8 +35,8 @@ def test_an_event_settles_what_was_in_doubt(plain, esp, word):
     assert stamp.startswith(uid)
     assert mailer.outbox.heard(stamp, "bounced")
     assert mailer.outbox.list() == ()
-    assert [one.outcome for one in mailer.outbox.history(uid)] == ["unknown", "resolved"]
-    assert mailer.outbox.history(uid)[1].detail == "as sent: bounced"
+    assert [one.outcome for one in mailer.log.get(uid).lines] == ["unknown", "resolved"]
+    assert mailer.log.get(uid).lines[1].detail == "as sent: bounced"
     plain.clock.advance(3 * 24 * 3600)
     assert mailer.worker().drain().accepted == 0
     assert len(plain.sandbox.requests(esp)) == 1

@@ -28,7 +28,7 @@ def test_an_expired_lease_goes_back_without_an_attempt(world_with_mail):
     world.clock.advance(61)
     mailer.worker().drain()
     assert world.sandbox.count() == 1
-    assert [line.outcome for line in mailer.outbox.history(uid)] == ["accepted"]
+    assert [line.outcome for line in mailer.log.get(uid).lines] == ["accepted"]
 
 
 def test_an_expired_sending_is_in_doubt(world_with_mail):
@@ -44,7 +44,7 @@ def test_an_expired_sending_is_in_doubt(world_with_mail):
     world.clock.advance(timedelta(days=3))
     mailer.worker().drain()
     assert world.sandbox.count() == 0
-    assert mailer.outbox.history(uid)[-1].outcome == "in_doubt"
+    assert mailer.log.get(uid).lines[-1].outcome == "in_doubt"
     # A late answer of that attempt still settles its own row, nobody else's does.
     for token, late in (("other", 1), ("gone", 0)):
 

@@ -167,4 +167,4 @@ def test_a_route_with_waiting_mail_is_not_lost(world):
     mailer.routes.remove("other", cancel=True)
     assert mailer.outbox.counts() == {**dict.fromkeys(mailer.outbox.counts(), 0), "dead": 1}
     assert mailer.outbox.list()[0].reason == "cancelled"
-    assert mailer.outbox.history(ids[0])[-1].outcome == "accepted"
+    assert mailer.log.get(ids[0]).lines[-1].outcome == "accepted"

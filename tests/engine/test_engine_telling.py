@@ -68,7 +68,7 @@ def test_mail_that_goes_as_it_should(world):
         assert ears.events(uid) == ["mail.queued", "attempt.finished", "mail.accepted"]
     assert len(ears.heard) == 60
     attempt, accepted = (one for one in ears.heard if one.mail == ids[0] and not isinstance(one, MailQueued))
-    line = mailer.outbox.history(ids[0])[0]
+    line = mailer.log.get(ids[0]).lines[0]
     assert (attempt.account, attempt.route, attempt.stream, attempt.server, attempt.esp) == (
         "default",
         "r",
@@ -264,7 +264,7 @@ class Witness(Hooks):
     def told(self, fact: Fact) -> None:
         if fact.event.startswith(OF_MAIL) or isinstance(fact, AttemptFinished):
             with Mailer(self.path, clock=self.clock) as other:
-                outcomes = [line.outcome for line in other.outbox.history(fact.mail)]
+                outcomes = [line.outcome for line in other.log.get(fact.mail).lines]
                 try:
                     state = other.outbox.get(fact.mail).state
                 except NotFound:
@@ -307,7 +307,7 @@ def test_a_hook_that_raises_hurts_nobody(world, caplog):
     result = mailer.send(message(1))
     assert result.status is SendStatus.ACCEPTED
     mailer.worker().drain()
-    assert [line.outcome for line in mailer.outbox.history(uid)] == ["accepted"]
+    assert [line.outcome for line in mailer.log.get(uid).lines] == ["accepted"]
     assert "mail.accepted" in ears.events(uid)
     said = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(said) == 3  # the test email, send, the worker
@@ -525,7 +525,7 @@ def test_the_delivery_log_still_has_the_whole(world):
     world.sandbox.fault("sendgrid", "rejected", times=1, credential="SG.a", text="u0@example.org is no address", status=400)
     (uid,) = mailer.enqueue([message()], route="r")
     mailer.worker().drain()
-    assert "u0@example.org" in mailer.outbox.history(uid)[0].detail
+    assert "u0@example.org" in mailer.log.get(uid).lines[0].detail
     assert "<address> is no address" in ears.of(MailDead)[0].reason
 
 

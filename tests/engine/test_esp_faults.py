@@ -93,7 +93,7 @@ def balanced(world: World, mailer: Any, esp: str, ids: Any) -> set[str]:
     assert max(at_esp.values(), default=1) == 1, "something came twice"
     sent: dict[str, set[str]] = {"a": set(), "b": set()}
     for uid, to in by_id.items():
-        for line in mailer.outbox.history(uid):
+        for line in mailer.log.get(uid).lines:
             if line.outcome == "accepted":
                 sent[line.server].add(to)
     doubt: dict[str, set[str]] = {"a": set(), "b": set()}

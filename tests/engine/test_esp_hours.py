@@ -76,7 +76,7 @@ def all_left(world: World, mailer: Any, esp: str, ids: Any) -> None:
     assert sorted(world.got()) == sorted(f"u{number}@example.org" for number in range(MAILS))
     assert used(mailer, "a") == {"the server a": MAILS}
     for id_ in ids:
-        outcomes = [line.outcome for line in mailer.outbox.history(id_)]
+        outcomes = [line.outcome for line in mailer.log.get(id_).lines]
         assert outcomes[-1] == "accepted"
         assert set(outcomes[:-1]) <= {"throttled"}
     health = mailer.servers.health("a")

@@ -86,6 +86,7 @@ def configured(draw: st.DrawFn) -> dict[str, Any]:
             "pause": draw(st.none() | st.sampled_from([1, 3, 20])),
             "senders": draw(st.sampled_from([None, None, None, ["other.example"]])),
             "forced": draw(st.booleans()),
+            "keep": draw(st.sampled_from([0, 0, 0.3, 0.5])),
         }
         for _ in range(count)
     ]
@@ -96,11 +97,17 @@ def configured(draw: st.DrawFn) -> dict[str, Any]:
             st.sampled_from(["priority", "round_robin", "least_used", Weighted({"a": 2}), By("recipient"), By("tag", {"b": 3})])
         ),
         "budget": draw(st.none() | st.integers(2, 6)),
+        "keep": draw(st.sampled_from([0, 0, 0.4])),
     }
 
 
 MAILS = st.fixed_dictionaries(
-    {"cost": st.sampled_from([1, 1, 1, 2, 3]), "who": st.integers(0, 5), "tag": st.sampled_from([(), ("x",), ("y",)])},
+    {
+        "cost": st.sampled_from([1, 1, 1, 2, 3]),
+        "who": st.integers(0, 5),
+        "tag": st.sampled_from([(), ("x",), ("y",)]),
+        "stream": st.sampled_from(["", "", "t"]),
+    },
     optional={"send_in": st.sampled_from([60, 3600]), "expires_in": st.sampled_from([-5, 5, 90])},
 )
 STEPS = st.lists(
@@ -116,15 +123,15 @@ STEPS = st.lists(
     min_size=1,
     max_size=12,
 )
-PLAIN = {"cost": 1, "who": 0, "tag": ()}
+PLAIN = {"cost": 1, "who": 0, "tag": (), "stream": ""}
 
 
 def server(**given: Any) -> dict[str, Any]:
-    return {"quota": None, "pause": None, "senders": None, "forced": True, **given}
+    return {"quota": None, "pause": None, "senders": None, "forced": True, "keep": 0, **given}
 
 
 def world(*servers: dict[str, Any], **given: Any) -> dict[str, Any]:
-    return {"servers": list(servers), "word": "failover", "strategy": "priority", "budget": None, **given}
+    return {"servers": list(servers), "word": "failover", "strategy": "priority", "budget": None, "keep": 0, **given}
 
 
 @example(world(server(), server()), [("run of faults", ("a", "refused")), ("mail", PLAIN), ("advance", 40), ("mail", PLAIN)])
@@ -157,6 +164,10 @@ def test_what_explain_says_is_what_send_does(given: dict[str, Any], steps: list[
                     compare(mailer, mood, value)
 
 
+def kept(share: float) -> dict[str, float]:
+    return {"t": share} if share else {}
+
+
 def furnish(mailer: Mailer, ids: str, given: dict[str, Any]) -> None:
     for one in ids:
         options = given["servers"]["abc".index(one)]
@@ -167,13 +178,13 @@ def furnish(mailer: Mailer, ids: str, given: dict[str, Any]) -> None:
         mailer.servers.update(
             one,
             senders=options["senders"],
-            quota=None if options["quota"] is None else CalendarQuota(day=options["quota"]),
+            quota=None if options["quota"] is None else CalendarQuota(day=options["quota"], keep=kept(options["keep"])),
             pause=None if options["pause"] is None else Pause(timedelta(seconds=options["pause"])),
         )
     if given["budget"] is not None:
         from deliverykit import Budget
 
-        budget = Budget(name="plan", limits=(CalendarQuota(hour=given["budget"]),))
+        budget = Budget(name="plan", limits=(CalendarQuota(hour=given["budget"], keep=kept(given["keep"])),))
         for one in ids:
             mailer.servers.update(one, budgets=[budget])
     mailer.routes.add("r", list(ids), strategy=given["strategy"], when_exhausted=given["word"])
@@ -201,7 +212,9 @@ def compare(mailer: Mailer, mood: SendGridsMood, value: dict[str, Any]) -> None:
     if "expires_in" in value and value.get("send_in", 0) < value["expires_in"]:
         others["expires_at"] = now + timedelta(seconds=value["expires_in"])
     people = [f"p{value['who']}-{number}@example.org" for number in range(value["cost"])]
-    mail = Message(to=people, sender="ann@example.com", tags=value["tag"], subject="…", text="…", **others)
+    mail = Message(
+        to=people, sender="ann@example.com", tags=value["tag"], stream=value["stream"], subject="…", text="…", **others
+    )
     before = books(mailer)
     said = mailer.explain(mail, route="r")
     assert books(mailer) == before, "explain spent or wrote something"

@@ -70,7 +70,7 @@ def test_a_full_disk(plain: World) -> None:
     mailer.enqueue([message("after")])
     mailer.worker().drain()
     assert "uafter@example.org" in plain.got()
-    assert mailer.outbox.history(kept)[-1].outcome == "accepted"
+    assert mailer.log.get(kept).lines[-1].outcome == "accepted"
 
 
 def test_a_locked_file(plain: World) -> None:
@@ -100,7 +100,7 @@ def test_a_file_that_is_deleted_under_the_process(plain: World) -> None:
         plain.path.with_name(plain.path.name + end).unlink(missing_ok=True)
     shutil.copyfile(backup, plain.path)
     mailer.worker().drain()
-    assert mailer.outbox.history(kept)[-1].outcome == "accepted"
+    assert mailer.log.get(kept).lines[-1].outcome == "accepted"
 
 
 def test_a_file_that_is_replaced_under_the_process(plain: World) -> None:
@@ -208,7 +208,7 @@ def test_a_worker_keeps_what_came_back_while_the_file_is_locked(live: World) -> 
         assert mailer.enqueue(messages(2))
         assert eventually(lambda: live.sandbox.count() == 8)
     assert len(live.sandbox.requests("sendgrid")) == 8
-    assert all(mailer.outbox.history(id_)[-1].outcome == "accepted" for id_ in ids)
+    assert all(mailer.log.get(id_).lines[-1].outcome == "accepted" for id_ in ids)
     assert used(mailer, "a") == {"the server a": 8}
 
 

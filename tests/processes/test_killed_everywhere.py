@@ -107,7 +107,7 @@ class Field:
         assert max(copies.values(), default=0) <= (1 + RESENDS if resend else 1), copies.most_common(3)
         ids = {number: id_ for number, id_ in self.handed.items() if copies[number] > 1}
         for number, id_ in ids.items():
-            doubts = [line for line in self.stage.mailer.outbox.history(id_) if line.outcome in ("in_doubt", "unknown")]
+            doubts = [line for line in self.stage.mailer.log.get(id_).lines if line.outcome in ("in_doubt", "unknown")]
             assert len(doubts) >= copies[number] - 1, f"mail {number} is there {copies[number]} times without a doubt"
         by = Counter(mail.sender.partition("@")[0] for mail in mails)
         for id_, limit in (("a", SMALL), ("b", LARGE)):

@@ -43,4 +43,4 @@ def test_kill_9_on_the_wire_obeys_the_word(stage: Stage, esp: str) -> None:
     twice = {f"u{number}@example.org" for number in range(6)} if esp == "sendgrid" else set()
     assert {to for to in taken if taken.count(to) == 2} == twice
     assert len(taken) == 12 + len(twice)
-    assert all(stage.mailer.outbox.history(one)[-1].outcome == "accepted" for one in again)
+    assert all(stage.mailer.log.get(one).lines[-1].outcome == "accepted" for one in again)

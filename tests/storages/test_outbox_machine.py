@@ -1,6 +1,7 @@
 """The outbox against a dict: whatever is done to it in whatever order, no mail is lost and none is in two places."""
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,14 @@ class Outbox(RuleBasedStateMachine):
         found: dict[str, Any] = {row.uid: (row.state, row.attempts) for row in rows}
         assert found == {uid: (row.state, row.attempts) for uid, row in self.rows.items()}
         assert not self.done & found.keys()
-        counted = self.storage.counts(ACCOUNT)
-        assert sum(counted.values()) == len(self.rows)
+        assert self.storage.counts(ACCOUNT) == Counter(("news", row.state) for row in self.rows.values())
+        counted = {lane.key.key: lane.counts for lane in self.storage.lanes(ACCOUNT)}
+        assert counted == {
+            name: Counter(row.state for row in self.rows.values() if row.lane == name)
+            for name in {row.lane for row in self.rows.values()}
+        }
+        ready = {lane.key.key: lane.ready for lane in self.storage.open_lanes().lanes}
+        assert ready == {name: counts[READY] for name, counts in counted.items() if READY in counts}
         busy = any(row.state in (LEASED, SENDING) for row in self.rows.values())
         assert self.storage.open_lanes().busy == busy
 

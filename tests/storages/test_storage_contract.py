@@ -1,5 +1,7 @@
 """The storage contract: one atomic primitive and its sibling, leases that fence, an outbox in order."""
 
+import itertools
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -544,3 +546,21 @@ def test_each_of_a_batch_of_changes_is_fenced_by_its_own_token_and_does_its_own(
     assert late == {rows["b"], rows["f"]}
     assert [state(storage, uid) for uid in "abcdef"] == [None, LEASED, None, READY, DEAD, LEASED]
     assert sorted(storage.files(["a", "b", "c", "d", "e", "shared"])) == ["b", "d", "e", "shared"]
+
+
+def test_every_way_of_a_mail_is_counted(storage: Storage) -> None:
+    """From each state to each other one, in its lane and into another: the counters say what is there."""
+    for number, (was, to) in enumerate(itertools.product(MailState, repeat=2)):
+        for lane in (None, key("other")):
+            uid = f"{number} {lane is None}"
+            storage.enqueue([mail(uid, state=was)])
+            if (was, to) == (READY, LEASED):
+                continue  # that is a claim's alone
+            step(storage, changes=(Change(uid=uid, state=to, lane=lane),))
+            rows = storage.mails(ACCOUNT, Wanted(), 1_000)
+            assert storage.counts(ACCOUNT) == Counter((row.route, row.state) for row in rows)
+            lanes = {one.key.key: one.counts for one in storage.lanes(ACCOUNT)}
+            assert lanes == {name: Counter(row.state for row in rows if row.key == name) for name in {row.key for row in rows}}
+    for row in storage.mails(ACCOUNT, Wanted(), 1_000):
+        step(storage, changes=(Change(id=row.id, state=None),))
+    assert storage.counts(ACCOUNT) == {}

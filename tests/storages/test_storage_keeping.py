@@ -1,9 +1,10 @@
 """What the outbox's own verbs ask of a storage: keys for a day, filters, strict steps, lanes, pruning."""
 
 import pytest
+from attrs import evolve
 from storage_kit import ACCOUNT, KEY, NEVER, claimed, key, line, mail, state, step
 
-from deliverykit.contracts.books import Change, LogLine, MailState, Once, Wanted
+from deliverykit.contracts.books import Change, LogLine, MailState, Once, Told, Wanted
 from deliverykit.contracts.storage import Overtaken, Step, Storage, Taken
 from deliverykit.testing import ManualClock
 
@@ -154,15 +155,80 @@ def test_pruning(storage: Storage, clock: ManualClock) -> None:
     assert storage.mail("a") is None
     assert storage.files(["h"]) == {}
     assert [one.outcome for _, one in storage.log("a")] == ["dead", "pruned"]
-    after, gone = 0, []
-    while True:
-        count, after = storage.prune_log(ACCOUNT, now - 9_999, 2, after)
-        gone.append(count)
-        if not after:
-            break
-    assert sum(gone) == 2
+    assert pruned_log(storage, now - 9_999) == 1
     assert [one.outcome for _, one in storage.log("a")] == ["pruned"]
-    assert (len(storage.log("b")), len(storage.log("gone"))) == (1, 1)
+    assert (len(storage.log("b")), len(storage.log("gone"))) == (1, 2)  # that it went is known for longer
+
+
+def pruned_log(storage: Storage, before: int) -> int:
+    """Page by page, two lines each; how many lines it was."""
+    after, gone = 0, 0
+    while True:
+        count, after = storage.prune_log(ACCOUNT, before, 2, after)
+        gone += count
+        if not after:
+            return gone
+
+
+def test_for_90_days_the_log_ties_mail_server_and_recipients(storage: Storage, clock: ManualClock) -> None:
+    storage.enqueue([mail("sent", who=(b"ann", b"bob")), mail("waits", who=(b"ann",))])
+    first, _ = claimed(storage)
+    clock.advance(DAY)
+    tried = [evolve(line("sent", outcome), detail="said ann") for outcome in ("notsent", "unknown", "accepted", "unfit")]
+    step(storage, log=tuple(tried), changes=(Change(id=first.head.id, state=None),))
+    clock.advance(90 * DAY)
+    assert pruned_log(storage, clock.now()) == 4
+    kept = [(one.outcome, one.detail, one.server) for _, one in storage.log("sent")]
+    assert kept == [("unknown", "", "s"), ("accepted", "", "s"), ("unfit", "", "s")]
+    assert pruned_log(storage, clock.now()) == 0
+    assert swept(storage) == 3
+    assert of(storage, b"ann") == of(storage, b"bob") == ["unfit", "accepted", "unknown"]
+    clock.advance(0.001)
+    step(storage, log=(line("waits", "notsent"),))
+    assert pruned_log(storage, clock.now()) == 3
+    assert storage.log("sent") == ()
+    swept(storage)
+    storage.forget([b"none"])
+    step(storage, log=(line("sent"),))
+    assert of(storage, b"bob") == []
+    assert of(storage, b"ann") == ["notsent"]  # of the mail that is still here
+
+
+def of(storage: Storage, who: bytes, **fields: object) -> list[str]:
+    return [one.outcome for _, one in storage.told(ACCOUNT, Told(who=(who,), **fields), 9)]  # type: ignore[arg-type]
+
+
+def swept(storage: Storage) -> int:
+    """Page by page, one hash each; how many pages there were more."""
+    pages = after = 0
+    while after := storage.sweep(1, after):
+        pages += 1
+    return pages
+
+
+def test_what_is_told_is_narrowed(storage: Storage, clock: ManualClock) -> None:
+    storage.enqueue(
+        [mail("a", who=(b"ann", b"bob")), mail("b", who=(b"bob",)), mail("x", lane=key(account="acme"), who=(b"bob",))]
+    )
+    step(storage, log=(line("a", "notsent"), line("x")))
+    step(storage, account="acme", log=(LogLine(uid="x", account="acme", server="s", outcome="accepted"),))
+    clock.advance(1)
+    step(storage, log=(line("b"), LogLine(uid="a", account=ACCOUNT, server="t", outcome="accepted")))
+    now = clock.now()
+
+    def told(limit: int = 9, **fields: object) -> list[str]:
+        rows = storage.told(ACCOUNT, Told(**fields), limit)  # type: ignore[arg-type]
+        return [f"{one.uid} {one.outcome}" for _, one in rows]
+
+    assert told() == ["a accepted", "b accepted", "x accepted", "a notsent"]
+    assert told(2) == told(since=now) == ["a accepted", "b accepted"]
+    assert told(before=now, who=(b"ann",)) == told(outcome="notsent") == ["a notsent"]
+    assert told(server="t") == told(who=(b"none", b"ann"), server="t") == ["a accepted"]
+    assert told(who=(b"bob",)) == told()
+    assert told(who=()) == told(who=(b"none",)) == []
+    storage.forget([b"bob"])
+    assert told(who=(b"bob",)) == []
+    assert len(told(who=(b"ann",))) == 2
 
 
 def test_scrubbing(storage: Storage) -> None:

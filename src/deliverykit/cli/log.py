@@ -4,7 +4,6 @@ from deliverykit.cli import views
 from deliverykit.cli.arguments import Menu
 from deliverykit.cli.call import Call
 from deliverykit.cli.output import Column
-from deliverykit.words.errors import NotFound
 
 __all__ = ["add_commands"]
 
@@ -25,13 +24,9 @@ def add_commands(menu: Menu) -> None:
 
 def _log(call: Call) -> int:
     id_ = call.options.id
-    lines = [
-        views.log_line(one, id_) | {"server_name": call.names.get(one.server, one.server)}
-        for one in call.mailer.outbox.history(id_)
-    ]
-    here = call.mailer.outbox.list(ids=[id_], limit=1)
-    if not lines and not here:
-        raise NotFound(f"nothing is known of a mail {id_!r} in account {call.account!r}")
+    trace = call.mailer.log.get(id_)
+    lines = [views.log_line(one, id_) | {"server_name": call.names.get(one.server, one.server)} for one in trace.lines]
+    here = () if trace.mail is None else (trace.mail,)
     if call.out.as_json:
         call.out.record({"id": id_, "mail": views.mail(here[0]) if here else None, "lines": lines})
         return 0

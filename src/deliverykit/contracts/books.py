@@ -25,6 +25,7 @@ __all__ = [
     "Once",
     "OpenLanes",
     "Snapshot",
+    "Told",
     "Wanted",
     "rest_of",
 ]
@@ -63,6 +64,10 @@ class Lane:
 
     id: int
     key: LaneKey
+    ready: int = field(default=0, eq=False)
+    """How many of its mails are ready."""
+    served: int = field(default=0, eq=False)
+    """When a mail of it was leased last."""
 
 
 @frozen
@@ -106,6 +111,8 @@ class NewMail:
     """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
     letter: bytes = field(repr=False)
     files: Mapping[str, bytes] = field(factory=dict, repr=False)
+    who: tuple[bytes, ...] = field(default=(), repr=False)
+    """Its recipients, each as a keyed hash: by these the log is asked what somebody got."""
     once: Once | None = None
     """Remembered for 24 hours in its account, whatever becomes of the mail; :class:`Taken` where it is there already."""
 
@@ -250,6 +257,18 @@ class Wanted:
     """Those that have stood as they stand since this instant, or later."""
     before: int | None = None
     """Those that have stood as they stand since before this instant."""
+
+
+@frozen(kw_only=True)
+class Told:
+    """Which lines of an account's log. Each field that is given narrows it."""
+
+    who: tuple[bytes, ...] | None = None
+    """Those of mail to somebody: the keyed hashes that the address may be kept under."""
+    server: str | None = None
+    outcome: str | None = None
+    since: int | None = None
+    before: int | None = None
 
 
 @frozen(kw_only=True)

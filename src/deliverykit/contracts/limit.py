@@ -73,6 +73,10 @@ class Limit(ABC):
         """Names its state beside the other limits of one owner; never contains the limit's numbers."""
         return self.name
 
+    def for_stream(self, stream: str) -> Self:
+        """The same limit as mail of a stream meets it: less what is kept for others. State and windows are the same."""
+        return self
+
     def bound(self, timezone: str) -> Self:
         """The same limit where a zone matters and none is set: in this one."""
         return self

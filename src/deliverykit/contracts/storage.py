@@ -25,6 +25,7 @@ from deliverykit.contracts.books import (
     NewMail,
     OpenLanes,
     Snapshot,
+    Told,
     Wanted,
 )
 from deliverykit.contracts.limit import Record
@@ -210,7 +211,7 @@ class Storage(Protocol):
         ...
 
     def open_lanes(self) -> OpenLanes:
-        """The lanes with mail and no block, least recently served first. A read."""
+        """The lanes with mail and no block, that of which no mail was leased for longest at the front. A read."""
         ...
 
     def start(self, tokens: Mapping[int, str]) -> frozenset[int]:
@@ -249,10 +250,20 @@ class Storage(Protocol):
         ...
 
     def prune_log(self, account: str, before: int, limit: int, after: int = 0) -> tuple[int, int]:
-        """Drop lines older than this instant among the ``limit`` behind line ``after``; how many, and where to go on (0: done).
+        """Prune what is older than this instant among the ``limit`` lines behind line ``after``.
 
-        Lines of mail that is still here, and of mail whose ``once`` key is remembered, stay.
+        How many it was, and where to go on (0: done). Lines of mail that is still here, and of mail whose ``once`` key is
+        remembered, stay. Of other mail the last line stays for 90 days, and those by which it went or may have gone,
+        without their details: they tie mail, server and recipients.
         """
+        ...
+
+    def sweep(self, limit: int, after: int = 0) -> int:
+        """Drop recipients' hashes, of ``limit`` behind ``after``, of mail of which nothing is left; where to go on (0: end)."""
+        ...
+
+    def forget(self, who: Sequence[bytes]) -> None:
+        """Drop these recipients' hashes."""
         ...
 
     def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
@@ -309,6 +320,10 @@ class Storage(Protocol):
 
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
         """What happened to a mail: instant and line, oldest first."""
+        ...
+
+    def told(self, account: str, wanted: Told, limit: int) -> tuple[tuple[int, LogLine], ...]:
+        """The last ``limit`` lines that are wanted, each with its instant, the latest first."""
         ...
 
 

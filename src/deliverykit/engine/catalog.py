@@ -48,6 +48,7 @@ class Config:
     """The ids of servers that are no longer there; late events may tell of their mail."""
     host: tuple[Limit, ...] = ()
     _gates: dict[str, tuple[Gate, ...]] = field(factory=dict, eq=False, repr=False)
+    _streamed: dict[tuple[str, str], tuple[Gate, ...]] = field(factory=dict, init=False, eq=False, repr=False)
     _asked: dict[tuple[object, ...], Candidates] = field(factory=dict, init=False, eq=False, repr=False)
 
     @property
@@ -60,8 +61,15 @@ class Config:
         if view.version != self.version:
             raise Stale
 
-    def gates(self, server: DeliveryServer) -> tuple[Gate, ...]:
-        """All limits that stand before a server."""
+    def gates(self, server: DeliveryServer, stream: str | None = None) -> tuple[Gate, ...]:
+        """All limits that stand before a server; before mail of a stream less what they keep for others."""
+        if stream is not None:
+            question = (server.id, stream)
+            if question not in self._streamed:
+                if len(self._streamed) >= _REMEMBERED:
+                    self._streamed.clear()
+                self._streamed[question] = tuple(gate.for_stream(stream) for gate in self.gates(server))
+            return self._streamed[question]
         if server.id not in self._gates:
             budgets = [self.budgets[name] for name in server.budgets if name in self.budgets]
             self._gates[server.id] = gates_of(server, self.account, budgets, self.host)
@@ -106,20 +114,20 @@ class Config:
             return tuple(self.servers.values())
         return tuple(self.servers[id_] for id_ in self.route(name).servers if id_ in self.servers)
 
-    def candidates(self, route: Route, ticket: Ticket) -> Candidates:
+    def candidates(self, route: Route, ticket: Ticket, stream: str) -> Candidates:
         """Who may carry such mail now, as :func:`~deliverykit.engine.admission.admit` wants it."""
-        question = (route.name, route.version, route.servers, ticket)
+        question = (route.name, route.version, route.servers, ticket, stream)
         known = self._asked.get(question)
         if known is None:
             if len(self._asked) >= _REMEMBERED:
                 self._asked.clear()
-            known = self._asked[question] = self._candidates(route, ticket)
+            known = self._asked[question] = self._candidates(route, ticket, stream)
         return known
 
-    def _candidates(self, route: Route, ticket: Ticket) -> Candidates:
+    def _candidates(self, route: Route, ticket: Ticket, stream: str) -> Candidates:
         members = (self.servers[id_] for id_ in route.servers if id_ in self.servers)
         return Candidates(
-            gates={server.id: self.gates(server) for server in members if ticket.admits(server)},
+            gates={server.id: self.gates(server, stream) for server in members if ticket.admits(server)},
             router=route.strategy,
             when_exhausted=route.when_exhausted,
             memory=f"r:{route.name}/{route.strategy.name}",

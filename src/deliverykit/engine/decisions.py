@@ -6,7 +6,7 @@ from typing import Protocol
 
 from attrs import evolve, field, frozen
 
-from deliverykit.contracts.books import Change, Head, LaneKey, MailState, NewMail
+from deliverykit.contracts.books import Change, Head, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.storage import Claim, Step, View
 from deliverykit.engine.admission import Admission, Grant, Refusal, admit
 from deliverykit.engine.catalog import Config
@@ -85,6 +85,11 @@ class ClaimHeads:
             records=admission.records,
         )
 
+    @property
+    def stream(self) -> str:
+        """The lane's."""
+        return self.lane.stream
+
     def _late(self, head: Head) -> bool:
         """Whether it came due after all that its route waits for mail whose time has passed."""
         most = self.route.max_lateness
@@ -111,6 +116,9 @@ class _Question(Protocol):
     @property
     def ticket(self) -> Ticket: ...
 
+    @property
+    def stream(self) -> str: ...
+
 
 def braked(config: Config) -> Refusal | None:
     """Why nobody may go while the account is paused as a whole."""
@@ -122,7 +130,7 @@ def _asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
     config = question.config
     if (refusal := braked(config)) is not None:
         return Admission((), refusal, (None,) * len(view.records))
-    return admit(config.candidates(question.route, question.ticket), costs, view.records, view.now)
+    return admit(config.candidates(question.route, question.ticket, question.stream), costs, view.records, view.now)
 
 
 def _back(now: int, wait: float, refusal: Refusal) -> int:
@@ -143,6 +151,11 @@ class Place:
     lease: int
     keep: bool = True
     """Whether a refused mail is queued; a test and a ``reject`` route's mail are not."""
+
+    @property
+    def stream(self) -> str:
+        """The mail's."""
+        return self.mail.lane.stream
 
     def __call__(self, view: View) -> Step[Placed]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
@@ -178,6 +191,11 @@ class Readmit:
     """Seconds of back-off, where only servers without quota are left in this round."""
     keep: bool = True
 
+    @property
+    def stream(self) -> str:
+        """The mail's."""
+        return self.lane.stream
+
     def __call__(self, view: View) -> Step[Placed]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         self.config.current(view)
@@ -196,7 +214,10 @@ class Readmit:
             refusal = Refusal(_back(view.now, self.wait, refusal), refusal.by)
             lane = evolve(self.lane, key=self.ticket.afresh().encode())
             change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)
-        return Step(result=Placed(refusal=refusal, state=state, now=view.now), changes=(change,))
+        # A row that goes tells why; one that waits is there to be asked.
+        end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
+        log = () if self.keep else (end,)
+        return Step(result=Placed(refusal=refusal, state=state, now=view.now), changes=(change,), log=log)
 
 
 def waits_for(placed: Placed) -> int:

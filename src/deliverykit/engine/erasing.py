@@ -95,6 +95,7 @@ async def erase(context: Context, ports: Ports, account: str, who: str | Address
             continue  # one of them has moved since it was read: look at this page again
         plans += found
         after = page[-1][0].id
+    await ports.store(context.storage.forget, context.archive.vault.marks(account, person.address.key))
     removed = [plan.row.uid for plan in plans if not plan.letters and not plan.flies]
     lines = at = 0
     while True:
@@ -187,6 +188,7 @@ async def _beside(context: Context, ports: Ports, row: MailRow, letter: Letter) 
         due=row.due,
         expires=row.expires,
         letter=packed,
+        who=tuple(context.archive.vault.mark(row.account, Address(*one).key) for one in letter["to"]),
         files=await ports.store(context.storage.files, enclosures(packed)),
     )
 

@@ -51,7 +51,7 @@ class Survey:
         members = self.config.members(self.route)
         lacking = {one.id: never(self.config, one, self.message, self.ticket) for one in members}
         able = [one for one in members if not lacking[one.id]]
-        candidates = self.config.candidates(self.config.route(self.route), self.ticket)
+        candidates = self.config.candidates(self.config.route(self.route), self.ticket, self.message.stream)
         standings = Standings(candidates, view.records, view.now)
         order = standings.order(self._cost)
         admission = self._admission(standings)
@@ -107,7 +107,8 @@ class Survey:
     def _instead(self, standings: Standings, able: Sequence[DeliveryServer], taker: str) -> str | None:
         """Who would come first if every server were in the order and had quota; ``None`` where that is the taker."""
         circuits = {circuit(one).name for one in able}
-        gates = {one.id: tuple(gate for gate in self.config.gates(one) if gate.name not in circuits) for one in able}
+        stream = self.message.stream
+        gates = {one.id: tuple(gate for gate in self.config.gates(one, stream) if gate.name not in circuits) for one in able}
         whole = evolve(standings, candidates=evolve(standings.candidates, gates=gates))
         first = next(iter(whole.order(self._cost)), taker)
         return first if first != taker else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from deliverykit.contracts.limit import Counts, Limit, RateLimiter
 from deliverykit.limits import Circuit, Closed, Slowed
@@ -31,6 +31,11 @@ class Gate:
     def within(self, account: str) -> str:
         """The name among all accounts."""
         return self.name if self.record == HOST else f"{account}/{self.name}"
+
+    def for_stream(self, stream: str) -> "Gate":
+        """As mail of this stream meets it."""
+        limit = self.limit.for_stream(stream)
+        return self if limit is self.limit else evolve(self, limit=limit)
 
     def cost(self, recipients: int, emails: int = 1) -> int:
         """What such mail costs here."""

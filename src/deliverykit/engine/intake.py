@@ -62,7 +62,7 @@ def never(config: Config, server: DeliveryServer, message: Message, ticket: Tick
     cost = len(message.recipients)
     capacity = [
         f"costs {cost} recipients, more than {gate.owner}'s {gate.limit.name} ever grants"
-        for gate in config.gates(server)
+        for gate in config.gates(server, message.stream)
         if gate.too_small(cost)
     ]
     needs = evolve(ticket.needs, recipients=cost)
@@ -85,6 +85,7 @@ def new_mail(context: Context, message: Message, account: str, route: Route, tic
         resend=first_rest(message.in_doubt or route.in_doubt, context.lease),
         letter=letter,
         files=files,
+        who=tuple({context.archive.vault.mark(account, one.key) for one in message.recipients}),
         once=once_of(message, letter),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 
 from attrs import evolve
@@ -18,6 +19,7 @@ from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.reports import blocked, buried, recovered, settled
 from deliverykit.engine.settling import Settle
+from deliverykit.engine.turns import Turns
 from deliverykit.engine.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import enclosures, unpack
@@ -47,6 +49,9 @@ class Stream:
         self._places = asyncio.Semaphore(concurrency)
         self._flying: dict[asyncio.Task[None], str] = {}
         """All that is claimed and not settled: half as many again as may be on the wire, so that no place there waits."""
+        self._aloft: Counter[str] = Counter()
+        """How many fly, by account."""
+        self._turns = Turns()
         self._nudge = asyncio.Event()
         self._stopped = self._stopping = False
         self._clock_error: ClockError | None = None
@@ -118,7 +123,7 @@ class Stream:
     # -- claiming -----------------------------------------------------------------------------------
 
     async def _refill(self) -> tuple[OpenLanes | None, int]:
-        """Claim ahead of the free places, fair between lanes; a quarter of them at least, so that batches stay batches."""
+        """Claim ahead of the free places, as :class:`Turns` shares them; a quarter at least, so that batches stay batches."""
         free = self._concurrency + self._concurrency // 2 - len(self._flying)
         if free * 4 < self._concurrency:
             return None, 0
@@ -126,11 +131,20 @@ class Stream:
         look = await self._ports.store(self._context.storage.open_lanes)
         claimed = 0
         self._illegible.clear()
-        for turn, lane in enumerate(look.lanes):
-            share = -(-(free - claimed) // (len(look.lanes) - turn))
-            if share > 0 and not self._stopping:
-                claimed += await self._ports.to_the_end(self._claim(lane, share))
+        firsts = await self._ports.store(self._preceding, look.lanes)
+        for lane, share in self._turns.shares(look.lanes, firsts, free, self._aloft):
+            if not self._stopping:
+                got = await self._ports.to_the_end(self._claim(lane, share))
+                self._turns.took(lane, got, first=lane.id in firsts)
+                claimed += got
         return evolve(look, lanes=tuple(lane for lane in look.lanes if lane.id not in self._illegible)), claimed
+
+    def _preceding(self, lanes: Iterable[Lane]) -> frozenset[int]:
+        """Those whose routes let their streams go before others."""
+        known = self._context.catalog.known
+        configs = {account: known(account) for account in {lane.key.account for lane in lanes}}
+        routes = ((lane, configs[lane.key.account].routes.get(lane.key.route)) for lane in lanes)
+        return frozenset(lane.id for lane, route in routes if route is not None and lane.key.stream in route.first)
 
     async def _claim(self, lane: Lane, want: int) -> int:
         context = self._context
@@ -196,6 +210,8 @@ class Stream:
         )  # fmt: skip
         task = asyncio.create_task(self._fly(flight))
         self._flying[task] = token
+        self._aloft[lane.key.account] += 1
+        task.add_done_callback(lambda _: self._aloft.subtract([lane.key.account]))
         task.add_done_callback(self._landed)
 
     def _landed(self, task: "asyncio.Task[None]") -> None:

@@ -1,12 +1,13 @@
 """Quotas by the calendar: so many per hour, day, week and month of a time zone."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Final, Self
 
 from attrs import Attribute, evolve, field, frozen
 
 from deliverykit.contracts.limit import Counts, QuotaPolicy, State, Terms, Usage
-from deliverykit.limits.checks import check_counts, check_whole
+from deliverykit.limits.checks import check_counts, check_whole, kept_from, shares
 from deliverykit.limits.windows import LONGEST, UNITS, boundary, window
 from deliverykit.limits.zones import zone
 from deliverykit.words.clock import NEVER
@@ -67,6 +68,10 @@ class CalendarQuota(QuotaPolicy):
       window that overlaps it. That may be more than was sent inside it, never less; and what was
       taken before the change is not given back.
 
+    ``keep`` are shares of each limit that only one stream may use, as ``{"transactional": 0.1}``: mail of every other stream
+    is refused once no more than that is left, until the window ends; mail of that stream may use everything. Each
+    share is rounded up. What that stream has used before does not make its share smaller.
+
     A limit of 0 lets nothing leave.
     """
 
@@ -84,6 +89,8 @@ class CalendarQuota(QuotaPolicy):
         default="recipients", validator=check_counts
     )
 
+    keep: Mapping[str, float] = field(factory=dict, converter=shares, hash=False)
+
     def __attrs_post_init__(self) -> None:
         """Refuse a quota without any limit."""
         if all(limit is None for limit in (self.hour, self.day, self.week, self.month)):
@@ -97,6 +104,13 @@ class CalendarQuota(QuotaPolicy):
     def bound(self, timezone: str) -> Self:
         """The same quota, in this zone if it has none of its own."""
         return self if self.timezone is not None else evolve(self, timezone=timezone)
+
+    def for_stream(self, stream: str) -> Self:
+        """With limits that are smaller by what is kept for other streams."""
+        if not any(other != stream for other in self.keep):
+            return self
+        left = [limit and limit - kept_from(stream, self.keep, limit) for limit in (self.hour, self.day, self.week, self.month)]
+        return evolve(self, hour=left[0], day=left[1], week=left[2], month=left[3], keep={})
 
     def room(self, state: State, now: int) -> int:
         """What the fullest of its windows has left."""

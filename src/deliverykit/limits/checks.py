@@ -1,6 +1,9 @@
 """What the fields of limits are held against, with errors that say what to write instead."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING
 
 from deliverykit.contracts.limit import Limit, QuotaPolicy
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
     from deliverykit.contracts.limit import Counts
 
-__all__ = ["brief", "check_counts", "check_length", "check_new", "check_whole", "milliseconds"]
+__all__ = ["brief", "check_counts", "check_length", "check_new", "check_whole", "kept_from", "milliseconds", "shares"]
 
 _NUMBERS = ("hour", "day", "week", "month", "limit")
 
@@ -74,3 +77,23 @@ def brief(length: int) -> str:
         if number:
             words.append(f"{number}{name}")
     return "".join(words)
+
+
+def shares(value: object) -> dict[str, float]:
+    """What ``keep=`` means: shares of a quota by stream. Raises ``ConfigurationError`` for what cannot be kept."""
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"keep={value!r} is no mapping; give shares by stream, as keep={{'transactional': 0.1}}")
+    for stream, share in value.items():
+        if not isinstance(stream, str):
+            raise ConfigurationError(f"keep: {stream!r} is not the name of a stream; Message(stream=…) names it")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            raise ConfigurationError(f"keep: {share!r} for {stream!r} is no share; give a number above 0 and up to 1, as 0.1")
+    if sum(Fraction(str(share)) for share in value.values()) > 1:
+        raise ConfigurationError(f"keep={dict(value)!r} is more than the whole quota; the shares may add up to 1")
+    return dict(value)
+
+
+def kept_from(stream: str, keep: Mapping[str, float], limit: int) -> int:
+    """How much of a limit is kept from a stream, for others: each share rounded up."""
+    kept = sum(ceil(limit * Fraction(str(share))) for other, share in keep.items() if other != stream)
+    return min(kept, limit)

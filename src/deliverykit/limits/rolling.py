@@ -1,13 +1,14 @@
 """Quotas over any period: so many in the last 24 hours, whenever one looks."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from deliverykit.contracts.limit import Counts, QuotaPolicy, State, Terms, Usage
-from deliverykit.limits.checks import brief, check_counts, check_length, check_whole, milliseconds
+from deliverykit.limits.checks import brief, check_counts, check_length, check_whole, kept_from, milliseconds, shares
 from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import ConfigurationError
 
@@ -39,6 +40,8 @@ class RollingQuota(QuotaPolicy):
     minute for a day. The unit counts until that end plus ``per``, so it is free again no earlier than
     any use allows, and later than after a use at once by at most 5 seconds and one bucket. It
     refuses only while ``limit`` units count.
+
+    ``keep`` are shares of the limit that only one stream may use, as in :class:`CalendarQuota`.
     """
 
     name: ClassVar[str] = "rolling"
@@ -50,11 +53,19 @@ class RollingQuota(QuotaPolicy):
         default="recipients", kw_only=True, validator=check_counts
     )
 
+    keep: Mapping[str, float] = field(factory=dict, converter=shares, hash=False, kw_only=True)
+
     @property
     def key(self) -> str:
         """One state per owner and period, whatever the limit is."""
         key = f"{self.name}/{brief(self._per)}"
         return key if self.counts == "recipients" else f"{key}/{self.counts}"
+
+    def for_stream(self, stream: str) -> Self:
+        """With a limit that is smaller by what is kept for other streams."""
+        if not any(other != stream for other in self.keep):
+            return self
+        return evolve(self, limit=self.limit - kept_from(stream, self.keep, self.limit), keep={})
 
     # The state: all that is in the buckets, then bucket, taken, bucket, taken …, the oldest first.
 

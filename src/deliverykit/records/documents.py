@@ -60,6 +60,7 @@ class Archive:
                 "when_exhausted": route.when_exhausted,
                 "in_doubt": str(route.in_doubt),
                 "max_lateness": None if route.max_lateness is None else route.max_lateness // timedelta(milliseconds=1),
+                "first": route.first,
                 "version": route.version,
             },
         )
@@ -117,6 +118,7 @@ class Archive:
             when_exhausted=WhenExhausted(data["when_exhausted"]),
             in_doubt=on_doubt(data["in_doubt"]),
             max_lateness=None if data["max_lateness"] is None else timedelta(milliseconds=data["max_lateness"]),
+            first=tuple(data["first"]),
             version=data["version"],
             broken=broken,
         )

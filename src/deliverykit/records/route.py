@@ -39,6 +39,8 @@ class Route:
     in_doubt: OnDoubt = InDoubt.HOLD
     max_lateness: timedelta | None = None
     """Mail that comes due (its ``send_at``, a retry) later than this after its time is dead with the reason ``late``."""
+    first: tuple[str, ...] = ()
+    """Streams whose mail goes before that of others: three in four, while both wait."""
     version: int = 1
     broken: str = ""
     """What to mend where this process cannot read its router; then it orders nobody here. Another process may."""

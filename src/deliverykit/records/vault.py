@@ -28,6 +28,7 @@ class Vault:
         self._keys = [one.encode() if isinstance(one, str) else one for one in given]
         self._required = required
         self._fernet: MultiFernet | None = None
+        self._marking = [hmac.digest(key, b"deliverykit recipient", hashlib.sha256) for key in (*self._keys, b"")]
         if self._keys:
             self._unlocked()  # a key of the wrong shape is refused now, not at the first mail
 
@@ -79,6 +80,18 @@ class Vault:
             raise LostKey("secret_key: the credentials are encrypted and no key was given; give secret_key=")
         secrets: dict[str, str] = json.loads(stored)
         return secrets
+
+    def marks(self, account: str, person: str) -> tuple[bytes, ...]:
+        """The keyed hashes under which the log may know a person (:attr:`~deliverykit.Address.key`), the one to keep first.
+
+        One for each key, and one without: from before there was a key.
+        """
+        text = f"{account}\x00{person}".encode()
+        return tuple(hmac.digest(key, text, "sha256")[:16] for key in self._marking)
+
+    def mark(self, account: str, person: str) -> bytes:
+        """The first of :meth:`marks`."""
+        return hmac.digest(self._marking[0], f"{account}\x00{person}".encode(), "sha256")[:16]
 
     def stamp(self, uid: str, account: str, server: str) -> str:
         """The id that travels with a mail: ours, and where there is a key a MAC that ties it to account and server."""

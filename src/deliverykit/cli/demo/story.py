@@ -97,7 +97,7 @@ def _accepted(scene: Scene) -> dict[str, str]:
     esps = {one.record.id: one.rule.esp for one in scene.servers}
     found = {}
     for id_, desk in zip(scene.expected, _desks(scene), strict=True):
-        lines = desk.outbox.history(id_)
+        lines = desk.log.get(id_).lines
         if lines and (lines[-1].outcome == "accepted" or (lines[-1].outcome, lines[-1].detail) == ("resolved", "as sent")):
             found[id_] = esps[lines[-1].server]
     return found

@@ -1,4 +1,4 @@
-"""Looking into the outbox and the delivery log, putting the outbox in order, and settling what is in doubt."""
+"""Looking into the outbox, putting it in order, and settling what is in doubt."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +11,7 @@ from deliverykit.contracts.storage import Overtaken, Step, View
 from deliverykit.engine.catalog import Config
 from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.rooms.room import Room
-from deliverykit.engine.rooms.views import Doubt, LaneView, LogEntry, Mail, Pruned, doubt_of, lane_of, mail_of
+from deliverykit.engine.rooms.views import Doubt, LaneView, Mail, Pruned, doubt_of, lane_of, mail_of
 from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
@@ -28,10 +28,10 @@ class Outbox(Room):
     """``mailer.outbox``: the mail of one account that is not settled yet."""
 
     async def get(self, id: str) -> Mail:
-        """One mail. Raises :class:`~deliverykit.NotFound` for one that is accepted and gone; see :meth:`history`."""
+        """One mail. Raises :class:`~deliverykit.NotFound` for one that is accepted and gone: the log tells of it."""
         row = await self.ports.store(self.context.storage.mail, id)
         if row is None or row.account != self.account:
-            raise NotFound(f"no mail {id!r} in the outbox; what was accepted has left it, history({id!r}) tells")
+            raise NotFound(f"no mail {id!r} in the outbox; what was accepted has left it, log.get({id!r}) tells")
         return mail_of(row)
 
     async def list(
@@ -74,7 +74,7 @@ class Outbox(Room):
     ) -> int:
         """Cancel what waits (ready or scheduled) and fits all that is given; how many.
 
-        They are dead with the reason ``cancelled``, which their history tells, and can be requeued. What a
+        They are dead with the reason ``cancelled``, which the log tells, and can be requeued. What a
         worker has in its hands is not touched. Raises ``ConfigurationError`` where nothing is given.
         """
         wanted = some_of(ids=ids, route=route, stream=stream, since=since, before=before)
@@ -129,10 +129,11 @@ class Outbox(Room):
         await self.context.decided(self.ports, self.account, lambda _: _Requeue(changes, log))
 
     async def prune(self, *, older_than: timedelta) -> Pruned:
-        """Drop dead mail that has been dead for longer, with its letter, and older lines of the delivery log.
+        """Drop dead mail that has been dead for longer, with its letter, and what the delivery log says of longer ago.
 
-        A line of the log tells of each mail dropped. The history of mail that is still in the outbox
-        stays, and that of mail whose ``idempotency_key`` is still known.
+        A line of the log tells of each mail dropped. The log of mail that is still in the outbox
+        stays, and that of mail whose ``idempotency_key`` is still known. For 90 days it can be told which mail went to whom,
+        by which server, and how it ended: until then only the details go.
         """
         if not isinstance(older_than, timedelta) or older_than <= timedelta():
             raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(days=30)")
@@ -145,7 +146,10 @@ class Outbox(Room):
             count, after = await store(storage.prune_log, self.account, before, 10 * _PAGE, after)
             log += count
             if not after:
-                return Pruned(dead=dead, log=log)
+                break
+        while after := await store(storage.sweep, 10 * _PAGE, after):
+            pass
+        return Pruned(dead=dead, log=log)
 
     async def counts(self, *, route: str | Route | None = None) -> Mapping[str, int]:
         """How many mails are in each state; every state is named."""
@@ -212,7 +216,7 @@ class Outbox(Room):
 
         ``our_id`` is what travelled with the mail and comes back in its events: the tag ``deliverykit_id``
         at SES, ``custom_args`` at SendGrid, ``user-variables`` at Mailgun, ``postback`` at Elastic Email. Mail in doubt,
-        or about to be sent again, is done with then; its history says ``resolved``. Whether it was such mail. An
+        or about to be sent again, is done with then; the log says ``resolved``. Whether it was such mail. An
         id that we did not make changes nothing: with a ``secret_key`` it carries a proof.
         """
         config = await self.config()
@@ -220,21 +224,6 @@ class Outbox(Room):
         if known is None:
             return False
         return await self.ports.store(self.context.storage.heard, self.account, *known, event)
-
-    async def history(self, id: str) -> tuple[LogEntry, ...]:
-        """What happened to a mail, oldest first; empty where nothing has yet."""
-        lines = await self.ports.store(self.context.storage.log, id)
-        return tuple(
-            LogEntry(
-                at=moment(at),
-                server=line.server,
-                outcome=line.outcome,
-                detail=line.detail,
-                provider_message_id=line.provider_message_id,
-            )
-            for at, line in lines
-            if line.account == self.account
-        )
 
 
 async def cancelled(room: Room, wanted: Wanted) -> int:

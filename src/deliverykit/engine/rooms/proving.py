@@ -57,7 +57,9 @@ async def tried(
     what the ESP says against it closes, pauses and faults nothing of the record.
     """
     letter, files = pack(message)
-    mail = NewMail(uid=room.context.new_id(), lane=LaneKey(room.account, "", "test", ""), cost=1, letter=letter, files=files)
+    who = (room.context.archive.vault.mark(room.account, message.to[0].key),)
+    lane = LaneKey(room.account, "", "test", "")
+    mail = NewMail(uid=room.context.new_id(), lane=lane, cost=1, letter=letter, files=files, who=who)
     route = Route(account=room.account, name="", servers=(server.id,), strategy=Priority(), when_exhausted=WhenExhausted.QUEUE)
     ticket = Ticket.of(message, (server,))
     sending = Sending(

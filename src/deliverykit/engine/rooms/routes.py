@@ -19,7 +19,7 @@ from deliverykit.words.outcomes import InDoubt, OnDoubt, first_rest, on_doubt
 __all__ = ["Routes"]
 
 Strategy = Router | str
-_FIELDS = ("servers", "strategy", "when_exhausted", "in_doubt", "max_lateness")
+_FIELDS = ("servers", "strategy", "when_exhausted", "in_doubt", "max_lateness", "first")
 _STRATEGIES: dict[str, Router] = {"priority": Priority(), "round_robin": RoundRobin(), "least_used": LeastUsed()}
 
 
@@ -34,6 +34,7 @@ class Routes(Room):
         when_exhausted: str | WhenExhausted = WhenExhausted.FAILOVER,
         in_doubt: str | OnDoubt = InDoubt.HOLD,
         max_lateness: timedelta | None = None,
+        first: str | Iterable[str] = (),
     ) -> Route:
         """Add a route over servers in this order.
 
@@ -42,7 +43,8 @@ class Routes(Room):
         ``"hold"``, ``"resend"`` (not beside ``"reject"``) or :class:`~deliverykit.Reconcile`: what becomes of mail of
         unknown fate whose message does not say. With ``max_lateness`` mail that comes due (its ``send_at``, a retry)
         more than so long after its time, because nobody worked then, is dead with the reason ``late``; waiting for
-        quota is not lateness. A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating
+        quota is not lateness. ``first`` names streams whose mail workers take before the account's other mail, three in
+        four while both wait. A route of the name ``default`` replaces the one made up of all ACTIVE servers. Repeating
         the call with the same values returns the record; others raise :class:`~deliverykit.AlreadyExists` naming the
         fields.
         """
@@ -57,6 +59,7 @@ class Routes(Room):
                 when_exhausted=_word(when_exhausted),
                 in_doubt=_doubt(in_doubt),
                 max_lateness=_lateness(max_lateness),
+                first=_first(first),
             )
             _agree(route)
             known = config.routes.get(name)
@@ -89,6 +92,7 @@ class Routes(Room):
         when_exhausted: str | WhenExhausted | Unset = UNSET,
         in_doubt: str | OnDoubt | Unset = UNSET,
         max_lateness: timedelta | Unset | None = UNSET,
+        first: str | Iterable[str] | Unset = UNSET,
     ) -> Route:
         """Change what is given and keep the rest; mail that waits looks again at once.
 
@@ -105,6 +109,7 @@ class Routes(Room):
                 when_exhausted=old.when_exhausted if isinstance(when_exhausted, Unset) else _word(when_exhausted),
                 in_doubt=old.in_doubt if isinstance(in_doubt, Unset) else _doubt(in_doubt),
                 max_lateness=old.max_lateness if isinstance(max_lateness, Unset) else _lateness(max_lateness),
+                first=old.first if isinstance(first, Unset) else _first(first),
                 version=old.version + 1,
                 broken=old.broken if isinstance(strategy, Unset) else "",
             )
@@ -169,6 +174,14 @@ def _members(config: Config, ids: tuple[str, ...]) -> tuple[str, ...]:
     if not ids:
         raise ConfigurationError("servers: a route needs at least one delivery server")
     return names(ids, "servers", config.servers)
+
+
+def _first(value: object) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    names = tuple(dict.fromkeys(one for one in given if isinstance(one, str)))
+    if len(names) < len(given):
+        raise ConfigurationError(f"first: {value!r}; give the names of streams, each once, such as ['transactional']")
+    return names
 
 
 def _lateness(value: timedelta | None) -> timedelta | None:

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from attrs import frozen
 
-from deliverykit.contracts.books import LaneRow, MailRow, MailState
+from deliverykit.contracts.books import LaneRow, LogLine, MailRow, MailState
 from deliverykit.words.clock import NEVER, moment
 
-__all__ = ["Doubt", "LaneView", "LogEntry", "Mail", "Pruned", "doubt_of", "lane_of", "mail_of"]
+__all__ = ["Doubt", "LaneView", "LogEntry", "Mail", "Pruned", "Trace", "doubt_of", "entry_of", "lane_of", "mail_of"]
 
 
 @frozen(kw_only=True)
@@ -65,7 +65,7 @@ class Pruned:
     dead: int
     """Dead mails."""
     log: int
-    """Lines of the delivery log."""
+    """Lines of the delivery log that went, or lost their details."""
 
 
 @frozen(kw_only=True)
@@ -88,11 +88,33 @@ class Doubt:
 class LogEntry:
     """One thing that happened to a mail."""
 
+    id: str
+    """The mail's."""
     at: datetime | None
     server: str
+    """The id of the server it is about; ``""`` where it is about none."""
     outcome: str
+    """What an ESP's answer came to, in small letters (``accepted``, ``rejected``, ``notsent`` …; see :doc:`outcomes`), or what
+    befell the mail here: ``refused``, ``dead``, ``in_doubt``, ``resolved``, ``requeued``, ``pruned``, ``erased``."""
     detail: str
     provider_message_id: str
+
+
+@frozen(kw_only=True)
+class Trace:
+    """All that is known of one mail."""
+
+    id: str
+    state: str
+    """How it stands: as :attr:`Mail.state` while it is in the outbox; then ``accepted``, or the outcome of its last line."""
+    server: str
+    """The id of the server that has or had it last; of an accepted mail the one that took it. ``""``: none yet."""
+    provider_message_id: str
+    """The ESP's own id, once it took the mail."""
+    mail: Mail | None
+    """As it stands in the outbox; ``None`` once it has left it."""
+    lines: tuple[LogEntry, ...]
+    """What happened, oldest first; empty where nothing has yet."""
 
 
 def doubt_of(row: MailRow) -> Doubt:
@@ -140,4 +162,16 @@ def lane_of(row: LaneRow, now: int) -> LaneView:
         blocked_by=row.blocked_by if blocked else "",
         blocked_since=moment(row.blocked_since) if blocked else None,
         goes_at=moment(goes_at),
+    )
+
+
+def entry_of(at: int, line: LogLine) -> LogEntry:
+    """A line of the log, as a host sees it."""
+    return LogEntry(
+        id=line.uid,
+        at=moment(at),
+        server=line.server,
+        outcome=line.outcome,
+        detail=line.detail,
+        provider_message_id=line.provider_message_id,
     )

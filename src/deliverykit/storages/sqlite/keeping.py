@@ -1,17 +1,24 @@
 """Looking through the outbox, and keeping house: filters, lanes, letters, what is pruned and erased."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deliverykit.contracts.books import LaneKey, LaneRow, MailRow, MailState, Wanted
+from deliverykit.contracts.books import LaneKey, LaneRow, LogLine, MailRow, MailState, Told, Wanted
 from deliverykit.contracts.storage import Claim
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.leaving import forget, note
 from deliverykit.storages.sqlite.steps import REMEMBERED
 from deliverykit.words.clock import NEVER
 
-__all__ = ["COLUMNS", "MAIL", "lanes", "letters", "mail_row", "matching", "prune", "prune_log", "resolve", "scrub", "served"]
+__all__ = [
+    "COLUMNS", "LINE", "MAIL", "by_route", "lanes", "letters", "log_rows", "mail_row", "matching", "prune", "prune_log",
+    "resolve", "scrub", "served", "sweep", "told",
+]  # fmt: skip
+
+KEPT = 90 * 24 * 3_600_000
+"""How long, in ms, it can be told by which server a mail went to whom."""
 
 _COLUMNS = {
     "uid": "m.uid", "account": "l.account", "route": "l.route", "stream": "l.stream", "state": "m.state", "server": "m.server",
@@ -38,18 +45,50 @@ def matching(columns: str, account: str, wanted: Wanted, limit: int, after: int,
     return f"select {columns} {source} where {where}{more} and m.id>? order by m.id limit ?", [*values, after, limit]
 
 
+_WITHIN = {
+    frozenset({MailState.IN_DOUBT, MailState.DEAD}): "m.state in (3, 5) and ",
+    frozenset({MailState.LEASED, MailState.SENDING}): "m.state in (1, 2) and ",
+    frozenset({MailState.SCHEDULED}): "m.state=4 and ",
+}
+
+
 def _condition(account: str, wanted: Wanted) -> tuple[str, list[Any]]:
     parts: list[tuple[str, Any]] = [("l.account=?", account)]
     if wanted.uids is not None:
         parts.append(("m.uid in (select value from json_each(?))", json.dumps(wanted.uids)))
     if wanted.states:
-        parts.append(("m.state in (select value from json_each(?))", json.dumps(wanted.states)))
+        # The words of a partial index, where it holds all that is wanted.
+        within = next((text for states, text in _WITHIN.items() if states.issuperset(wanted.states)), "")
+        parts.append((f"{within}m.state in (select value from json_each(?))", json.dumps(wanted.states)))
     plain = {
         "l.route=?": wanted.route, "l.stream=?": wanted.stream, "m.server=?": wanted.server,
         "instr(lower(m.reason), lower(?))>0": wanted.reason, "m.since>=?": wanted.since, "m.since<?": wanted.before,
     }  # fmt: skip
     parts += [(text, value) for text, value in plain.items() if value is not None]
     return " and ".join(text for text, _ in parts), [value for _, value in parts]
+
+
+_LINE = ("uid", "account", "server", "outcome", "detail", "provider_message_id")
+LINE = "select at, uid, account, server, outcome, detail, provider_id from dk_log"
+"""What :func:`log_rows` reads, but for its condition."""
+
+
+def log_rows(rows: Iterable[Sequence[Any]]) -> tuple[tuple[int, LogLine], ...]:
+    """Rows of :data:`LINE`."""
+    return tuple((row[0], LogLine(**dict(zip(_LINE, row[1:], strict=True)))) for row in rows)
+
+
+def told(db: Connection, account: str, wanted: Told, limit: int) -> tuple[tuple[int, LogLine], ...]:
+    """The last lines that are wanted: of somebody's mail by its hashes, else by their instants."""
+    parts: list[tuple[str, Any]] = [("account=?", account)]
+    if wanted.who is not None:
+        known = {uid for who in wanted.who for (uid,) in db.rows("select uid from dk_recipient where who=?", (who,))}
+        # The plus keeps the other index out of it: these are few, an account's lines may be millions.
+        parts = [("+account=?", account), ("uid in (select value from json_each(?))", json.dumps(sorted(known)))]
+    plain = {"server=?": wanted.server, "outcome=?": wanted.outcome, "at>=?": wanted.since, "at<?": wanted.before}
+    parts += [(text, value) for text, value in plain.items() if value is not None]
+    where = " and ".join(text for text, _ in parts)
+    return log_rows(db.rows(f"{LINE} where {where} order by at desc, id desc limit ?", [*(value for _, value in parts), limit]))
 
 
 def letters(db: Connection, account: str, limit: int, after: int) -> tuple[tuple[MailRow, bytes], ...]:
@@ -62,13 +101,8 @@ def letters(db: Connection, account: str, limit: int, after: int) -> tuple[tuple
 
 
 def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:
-    """Counted over the index of lane and state alone; of the mails themselves only a lane's oldest is read."""
-    counts: dict[int, dict[MailState, int]] = {}
-    for lane, state, count in db.rows(
-        "select m.lane, m.state, count(*) from dk_lane l join dk_mail m on m.lane=l.id where l.account=? group by 1, 2",
-        (account,),
-    ):
-        counts.setdefault(lane, {})[MailState(state)] = count
+    """Nothing is counted but what workers have in hand; of the mails themselves only a lane's oldest is read."""
+    counts = _counts(db, account)
     rows = db.rows(
         "select l.id, l.route, l.stream, l.key, l.blocked_by, l.blocked_until, l.blocked_since, l.pacing,"
         " (select since from dk_mail where id=(select min(id) from dk_mail where lane=l.id and state=0)),"
@@ -78,7 +112,7 @@ def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:
     )
     return tuple(
         LaneRow(
-            key=LaneKey(account, *row[1:4]), counts=counts[row[0]], blocked_by=row[4], blocked_until=row[5],
+            key=LaneKey(account, *row[1:4]), counts=counts[row[0]][1], blocked_by=row[4], blocked_until=row[5],
             # What is left of a block of long ago, when other mail stood here, is older than any mail.
             blocked_since=max(row[6], row[8] or 0), pacing=bool(row[7]), due=row[9],
             oldest=NEVER if row[8] is None else row[8],
@@ -88,18 +122,43 @@ def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:
     )  # fmt: skip
 
 
+def by_route(db: Connection, account: str) -> Mapping[tuple[str, MailState], int]:
+    """Mail by route and state."""
+    totals: Counter[tuple[str, MailState]] = Counter()
+    for route, counts in _counts(db, account).values():
+        totals.update({(route, state): count for state, count in counts.items()})
+    return totals
+
+
+_COUNTED = (MailState.READY, MailState.IN_DOUBT, MailState.SCHEDULED, MailState.DEAD)
+
+
+def _counts(db: Connection, account: str) -> dict[int, tuple[str, dict[MailState, int]]]:
+    """By lane with mail: its route, and how many stand where."""
+    rows = db.rows("select id, route, ready, in_doubt, scheduled, dead from dk_lane where account=?", (account,))
+    kept = {id_: (route, dict(zip(_COUNTED, counts, strict=True))) for id_, route, *counts in rows}
+    for lane, state, count in db.rows(
+        "select lane, state, count(*) from dk_mail indexed by dk_mail_leased where state in (1, 2) group by 1, 2"
+    ):
+        if lane in kept:
+            kept[lane][1][MailState(state)] = count
+    found = {id_: (route, {state: count for state, count in counts.items() if count}) for id_, (route, counts) in kept.items()}
+    return {id_: one for id_, one in found.items() if one[1]}
+
+
 def served(db: Connection, now: int, lane: int, claim: Claim) -> None:
-    """What a claim leaves of its lane; it is blocked since the last time that something of it went."""
+    """What a claim leaves of its lane: its turn is over if it got something, and it is blocked since something of it went."""
     db.run(
-        "update dk_lane set served_at=?1, blocked_until=?2, blocked_by=?3, pacing=?4,"
-        " blocked_since=case when ?2=0 then 0 when ?5 or blocked_since=0 then ?1 else blocked_since end where id=?6",
-        (now, claim.blocked_until, claim.blocked_by, claim.pacing, bool(claim.leases), lane),
+        "update dk_lane set ready=ready-?5, blocked_until=?2, blocked_by=?3, pacing=?4,"
+        " served_at=case when ?5>0 then ?1 else served_at end,"
+        " blocked_since=case when ?2=0 then 0 when ?5>0 or blocked_since=0 then ?1 else blocked_since end where id=?6",
+        (now, claim.blocked_until, claim.blocked_by, claim.pacing, len(claim.leases), lane),
     )
 
 
 def resolve(db: Connection, now: int, account: str, wanted: Wanted, limit: int, after: int, *, sent: bool) -> tuple[int, ...]:
     """A page of mail in doubt: done with, or ready again."""
-    more = " and m.state=3" if sent else f" and m.state=3 and m.expires>{now}"
+    more = " and m.state in (3, 5) and m.state=3" + ("" if sent else f" and m.expires>{now}")
     found = db.rows(*matching("m.id, m.lane", account, wanted, limit, after, more=more))
     ids = tuple(id_ for id_, _ in found)
     note(db, now, ids, "resolved", "as sent" if sent else "to be sent again")
@@ -118,7 +177,8 @@ def resolve(db: Connection, now: int, account: str, wanted: Wanted, limit: int, 
 def prune(db: Connection, now: int, account: str, before: int, limit: int) -> int:
     """Dead mail that nobody wants any more; that it was there stays in the log."""
     rows = db.rows(
-        f"select m.id, m.reason {_FROM} where l.account=? and m.state=5 and m.since<? limit ?", (account, before, limit)
+        f"select m.id, m.reason {_FROM} where l.account=? and m.state in (3, 5) and m.state=5 and m.since<? limit ?",
+        (account, before, limit),
     )
     for id_, reason in rows:
         note(db, now, [id_], "pruned", reason)
@@ -128,20 +188,39 @@ def prune(db: Connection, now: int, account: str, before: int, limit: int) -> in
 
 
 def prune_log(db: Connection, now: int, account: str, before: int, limit: int, after: int) -> tuple[int, int]:
-    """A stretch of the log without its old lines; those of mail that somebody may still ask for stay."""
-    last, on = _stretch(db, limit, after)
-    gone = db.run(
-        "delete from dk_log where id>? and id<=? and account=? and at<?"
-        " and not exists (select 1 from dk_mail where uid=dk_log.uid)"
-        " and not exists (select 1 from dk_once where uid=dk_log.uid and at>?)",
-        (after, last, account, before, now - REMEMBERED),
+    """A stretch of the log without its old lines; those of mail that somebody may still ask for stay.
+
+    Of what is left the details go, but for our own reasons of death: an ESP's words may name a person.
+    """
+    last, on = _stretch(db, "dk_log", limit, after)
+    old = (
+        "id>?1 and id<=?2 and account=?3 and at<?4 and not exists (select 1 from dk_mail where uid=dk_log.uid)"
+        " and not exists (select 1 from dk_once where uid=dk_log.uid and at>?5)"
     )
-    return gone, on
+    values = (after, last, account, before, now - REMEMBERED)
+    passing = "outcome not in ('accepted', 'unknown', 'in_doubt')"
+    later = "exists (select 1 from dk_log l where l.uid=dk_log.uid and l.id>dk_log.id)"
+    gone = db.run(f"delete from dk_log where {old} and (at<?6 or ({passing} and {later}))", (*values, now - KEPT))
+    bared = db.run(f"update dk_log set detail='' where {old} and detail not in ('', 'erased') and outcome<>'dead'", values)
+    return gone + bared, on
+
+
+def sweep(db: Connection, now: int, limit: int, after: int) -> int:
+    """A stretch of the recipients without those of mail of which nothing is left."""
+    last, on = _stretch(db, "dk_recipient", limit, after)
+    db.run(
+        "delete from dk_recipient where id>? and id<=? and at<?"
+        " and not exists (select 1 from dk_mail where uid=dk_recipient.uid)"
+        " and not exists (select 1 from dk_log where uid=dk_recipient.uid)",
+        (after, last, now - KEPT),
+    )
+    young = db.row("select 1 from dk_recipient where id=? and at>=?", (last, now - KEPT))
+    return 0 if young else on
 
 
 def scrub(db: Connection, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int) -> tuple[int, int]:
     """A stretch of the log without what it says of these mails, or by these words."""
-    last, on = _stretch(db, limit, after)
+    last, on = _stretch(db, "dk_log", limit, after)
     said = " or ".join(["instr(lower(detail), lower(?))>0"] * len(words)) or "0"
     done = db.run(
         "update dk_log set detail='erased', provider_id=''"
@@ -151,8 +230,8 @@ def scrub(db: Connection, account: str, words: Sequence[str], uids: Sequence[str
     return done, on
 
 
-def _stretch(db: Connection, limit: int, after: int) -> tuple[int, int]:
-    """The last id of the next ``limit`` lines, and where to go on: 0 where that was the end."""
-    rows = db.rows("select id from dk_log where id>? order by id limit ?", (after, limit))
+def _stretch(db: Connection, table: str, limit: int, after: int) -> tuple[int, int]:
+    """The last id of the next ``limit`` rows, and where to go on: 0 where that was the end."""
+    rows = db.rows(f"select id from {table} where id>? order by id limit ?", (after, limit))
     last = int(rows[-1][0]) if rows else after
     return last, last if len(rows) == limit else 0

@@ -34,6 +34,11 @@ create table if not exists dk_lane (
   blocked_since integer not null default 0,
   pacing        integer not null default 0,
   served_at     integer not null default 0,
+  -- How many of its mails wait, are in doubt, are dead: kept by the triggers below. What workers have in hand is counted afresh.
+  ready         integer not null default 0,
+  in_doubt      integer not null default 0,
+  scheduled     integer not null default 0,
+  dead          integer not null default 0,
   unique (account, route, stream, key)
 );
 
@@ -64,9 +69,33 @@ create index if not exists dk_mail_ready     on dk_mail (lane, priority desc, id
 create index if not exists dk_mail_leased    on dk_mail (lease_until)             where state in (1, 2);
 create index if not exists dk_mail_token     on dk_mail (token)                   where state in (1, 2);
 create index if not exists dk_mail_scheduled on dk_mail (due)                     where state = 4;
+create index if not exists dk_mail_due       on dk_mail (lane, due)               where state = 4;
+create index if not exists dk_mail_ended     on dk_mail (lane, state)             where state in (3, 5);
 create index if not exists dk_mail_expiring  on dk_mail (expires)                 where expires < 4611686018427387904 and state in (0, 4);
 create index if not exists dk_mail_server    on dk_mail (server)                  where state in (1, 2, 3);
-create index if not exists dk_mail_lane      on dk_mail (lane, state);
+create index if not exists dk_mail_lane      on dk_mail (lane);   -- without the state, which changes three times a mail
+
+-- A claim counts its whole batch in the statement that it writes anyway, so ready -> leased is left to it; leased -> sending ->
+-- gone, the rest of most mails' way, counts nothing.
+create trigger if not exists dk_mail_come after insert on dk_mail when new.state not in (1, 2) begin
+  update dk_lane set ready = ready + (new.state = 0), in_doubt = in_doubt + (new.state = 3),
+    scheduled = scheduled + (new.state = 4), dead = dead + (new.state = 5) where id = new.lane;
+end;
+create trigger if not exists dk_mail_move after update of state on dk_mail
+when old.lane = new.lane and old.state <> new.state and not (new.state in (1, 2) and (old.state in (1, 2) or new.state - old.state = 1)) begin
+  update dk_lane set ready = ready + (new.state = 0) - (old.state = 0), in_doubt = in_doubt + (new.state = 3) - (old.state = 3),
+    scheduled = scheduled + (new.state = 4) - (old.state = 4), dead = dead + (new.state = 5) - (old.state = 5) where id = new.lane;
+end;
+create trigger if not exists dk_mail_shift after update of lane on dk_mail when old.lane <> new.lane begin
+  update dk_lane set ready = ready - (old.state = 0), in_doubt = in_doubt - (old.state = 3),
+    scheduled = scheduled - (old.state = 4), dead = dead - (old.state = 5) where id = old.lane;
+  update dk_lane set ready = ready + (new.state = 0), in_doubt = in_doubt + (new.state = 3),
+    scheduled = scheduled + (new.state = 4), dead = dead + (new.state = 5) where id = new.lane;
+end;
+create trigger if not exists dk_mail_go after delete on dk_mail when old.state not in (1, 2) begin
+  update dk_lane set ready = ready - (old.state = 0), in_doubt = in_doubt - (old.state = 3),
+    scheduled = scheduled - (old.state = 4), dead = dead - (old.state = 5) where id = old.lane;
+end;
 
 create table if not exists dk_letter (mail integer primary key, body blob not null);
 create table if not exists dk_file (hash text primary key, content blob not null);
@@ -97,3 +126,13 @@ create table if not exists dk_log (
   provider_id text not null
 );
 create index if not exists dk_log_uid on dk_log (uid);
+create index if not exists dk_log_at  on dk_log (account, at);
+
+-- Who each mail went to, as keyed hashes; in the order of taking in.
+create table if not exists dk_recipient (
+  id  integer primary key,
+  at  integer not null,
+  who blob not null,
+  uid text not null
+);
+create index if not exists dk_recipient_who on dk_recipient (who, uid);

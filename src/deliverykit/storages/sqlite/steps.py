@@ -1,7 +1,7 @@
 """Making a step true: what a decide object wants, inside the transaction it looked at."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -114,6 +114,7 @@ def insert_mails(db: Connection, mails: Iterable[NewMail], now: int) -> None:
             ),
         )
         db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
+        db.run_many("insert into dk_recipient (at, who, uid) values (?, ?, ?)", [(now, who, mail.uid) for who in mail.who])
         for digest, content in mail.files.items():
             db.run("insert into dk_file (hash, content) values (?, ?) on conflict do nothing", (digest, content))
             db.run("insert into dk_enclosed (mail, hash) values (?, ?) on conflict do nothing", (row, digest))
@@ -231,8 +232,3 @@ def write_documents(db: Connection, account: str, documents: Iterable[Document])
             )
     db.run("insert into dk_account (id, version) values (?, 1) on conflict (id) do update set version=version+1", (account,))
     db.known.versions.pop(account, None)
-
-
-def as_counts(rows: Iterable[tuple[Any, ...]]) -> Mapping[tuple[str, MailState], int]:
-    """Counted mail by route and state."""
-    return {(route, MailState(state)): count for route, state, count in rows}

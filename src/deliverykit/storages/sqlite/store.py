@@ -19,6 +19,7 @@ from deliverykit.contracts.books import (
     NewMail,
     OpenLanes,
     Snapshot,
+    Told,
     Wanted,
 )
 from deliverykit.contracts.storage import Decide, DecideClaim, Late, Rewind, Rewound, View
@@ -27,7 +28,7 @@ from deliverykit.storages.sqlite.clocking import SLACK, accept, behind, times_ac
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.keeping import mail_row
-from deliverykit.storages.sqlite.steps import REMEMBERED, applied, as_counts, insert_mails, lane_id, marks, view
+from deliverykit.storages.sqlite.steps import REMEMBERED, applied, insert_mails, lane_id, marks, view
 from deliverykit.words.clock import NEVER, Clock
 
 __all__ = ["SQLiteStorage"]
@@ -181,8 +182,8 @@ class SQLiteStorage:
         now = self.now()
         with self._db.reading() as db:
             rows = db.rows(
-                "select id, account, route, stream, key, blocked_until, pacing from dk_lane l"
-                " where exists (select 1 from dk_mail where lane=l.id and state=0) order by served_at, id"
+                "select id, account, route, stream, key, blocked_until, pacing, ready, served_at from dk_lane where ready>0"
+                " order by served_at, id"
             )
             busy = db.row("select min(lease_until) from dk_mail where state in (1, 2)")
             later = db.row("select min(due) from dk_mail where state=4")
@@ -190,7 +191,7 @@ class SQLiteStorage:
         waits = [row[5] for row in rows if row[5] > now]
         waits += [found[0] for found in (busy, later, expiring) if found and found[0] is not None]
         return OpenLanes(
-            lanes=tuple(Lane(row[0], LaneKey(*row[1:5])) for row in rows if row[5] <= now),
+            lanes=tuple(Lane(row[0], LaneKey(*row[1:5]), row[7], row[8]) for row in rows if row[5] <= now),
             wake_at=min(waits, default=NEVER),
             pacing=any(row[6] for row in rows if row[5] > now),
             busy=bool(busy and busy[0] is not None),
@@ -258,6 +259,16 @@ class SQLiteStorage:
         with self._db.writing() as db:
             return keeping.prune_log(db, self.now(), account, before, limit, after)
 
+    def sweep(self, limit: int, after: int = 0) -> int:
+        """Drop hashes of which no mail is left."""
+        with self._db.writing() as db:
+            return keeping.sweep(db, self.now(), limit, after)
+
+    def forget(self, who: Sequence[bytes]) -> None:
+        """Drop a person's hashes."""
+        with self._db.writing() as db:
+            db.run_many("delete from dk_recipient where who=?", [(one,) for one in who])
+
     def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
         """Blank lines of the log."""
         with self._db.writing() as db:
@@ -305,13 +316,7 @@ class SQLiteStorage:
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
         """Mail by route and state."""
         with self._db.reading() as db:
-            return as_counts(
-                db.rows(
-                    "select l.route, m.state, count(*) from dk_mail m join dk_lane l on l.id=m.lane"
-                    " where l.account=? group by 1, 2",
-                    (account,),
-                )
-            )
+            return keeping.by_route(db, account)
 
     def waiting(self, account: str, route: str) -> bool:
         """Whether a route has mail."""
@@ -319,7 +324,7 @@ class SQLiteStorage:
             return bool(
                 db.row(
                     "select 1 from dk_lane l where l.account=? and l.route=?"
-                    " and exists (select 1 from dk_mail where lane=l.id and state<>5)",
+                    " and (ready+in_doubt+scheduled>0 or exists (select 1 from dk_mail where lane=l.id and state in (1, 2)))",
                     (account, route),
                 )
             )
@@ -338,11 +343,12 @@ class SQLiteStorage:
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
         """A mail's lines of the log."""
         with self._db.reading() as db:
-            rows = db.rows(
-                "select at, uid, account, server, outcome, detail, provider_id from dk_log where uid=? order by id", (uid,)
-            )
-        names = ("uid", "account", "server", "outcome", "detail", "provider_message_id")
-        return tuple((row[0], LogLine(**dict(zip(names, row[1:], strict=True)))) for row in rows)
+            return keeping.log_rows(db.rows(f"{keeping.LINE} where uid=? order by id", (uid,)))
+
+    def told(self, account: str, wanted: Told, limit: int) -> tuple[tuple[int, LogLine], ...]:
+        """Lines of the log, the latest first."""
+        with self._db.reading() as db:
+            return keeping.told(db, account, wanted, limit)
 
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
