@@ -237,14 +237,15 @@ class Stream:
         if verdict is None:
             lost = "its lease was lost before it started" if not self._stopping else "the worker stops"
             verdict = Verdict(next=Next.AGAIN, outcome=NotSent(lost), refund=True, started=False)
-        await self._flusher.settle(flight.landed(verdict))
-        self._tally[verdict.next] += verdict.started
         if verdict.bad_clock:
-            # The ESP refuses this machine's clock: no fault of the server's, and no other mail of ours will do better.
+            # The ESP refuses this machine's clock: no fault of the server's, and no other mail of ours will do better. Before
+            # anything is awaited: what waits for this mail's place on the wire must not get it.
             self._clock_error = ClockError(
                 f"{flight.server.name} refuses this machine's clock ({verdict.reason}); set it right"
             )
             self.stop()
+        await self._flusher.settle(flight.landed(verdict))
+        self._tally[verdict.next] += verdict.started
 
     async def _cut(self, flight: Flight, verdict: Verdict) -> None:
         """The loop is being ended under the worker, its flusher too: one last word for the books, at once."""
