@@ -52,6 +52,9 @@ class Stream:
         self._aloft: Counter[str] = Counter()
         """How many fly, by account."""
         self._turns = Turns()
+        self._shut: dict[tuple[str, str], int] = {}
+        """Servers, by account, that closed or were PAUSED here, and the last claim before: its grants are used no more."""
+        self._claims = 0
         self._nudge = asyncio.Event()
         self._stopped = self._stopping = False
         self._clock_error: ClockError | None = None
@@ -148,6 +151,7 @@ class Stream:
 
     async def _claim(self, lane: Lane, want: int) -> int:
         context = self._context
+        self._claims += 1
         token = context.new_id()
         leased, decide, issued = await self._leased(lane, want, token)
         await self._tell(lane, decide)
@@ -208,7 +212,7 @@ class Stream:
             grant=claim.grants[leased.head.id], issued=issued, attempts=leased.head.attempts,
             resend=leased.head.resend, resends=leased.head.resends,
         )  # fmt: skip
-        task = asyncio.create_task(self._fly(flight))
+        task = asyncio.create_task(self._fly(flight, self._claims))
         self._flying[task] = token
         self._aloft[lane.key.account] += 1
         task.add_done_callback(lambda _: self._aloft.subtract([lane.key.account]))
@@ -220,14 +224,14 @@ class Stream:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._context.teller.failed("a flight ended with a bug", error)
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: Flight, claim: int) -> None:
         verdict: Verdict | None
         if flight.message is None:  # pyright: ignore[reportUnnecessaryComparison]
             broken = "its row in the outbox cannot be read"
             verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
         else:
             try:
-                verdict = await self._flown(flight)
+                verdict = await self._flown(flight, claim)
             except CutShort as cut:
                 await self._cut(flight, cut.verdict)
                 raise cut.__cause__ or cut from None
@@ -235,7 +239,8 @@ class Stream:
                 await self._cut(flight, Verdict(next=Next.AGAIN, outcome=NotSent("cancelled"), refund=True, started=False))
                 raise
         if verdict is None:
-            lost = "its lease was lost before it started" if not self._stopping else "the worker stops"
+            lost = "the worker stops" if self._stopping else "its lease was lost before it started"
+            lost = "its server closed before it started" if self._outdated(flight, claim) else lost
             verdict = Verdict(next=Next.AGAIN, outcome=NotSent(lost), refund=True, started=False)
         if verdict.bad_clock:
             # The ESP refuses this machine's clock: no fault of the server's, and no other mail of ours will do better. Before
@@ -244,8 +249,14 @@ class Stream:
                 f"{flight.server.name} refuses this machine's clock ({verdict.reason}); set it right"
             )
             self.stop()
+        if verdict.close or verdict.pause:
+            self._shut[flight.lane.account, flight.server.id] = self._claims
         await self._flusher.settle(flight.landed(verdict))
         self._tally[verdict.next] += verdict.started
+
+    def _outdated(self, flight: Flight, claim: int) -> bool:
+        """Whether its server has closed since the mail was claimed: it was claimed ahead, and asks again."""
+        return self._shut.get((flight.lane.account, flight.server.id), 0) >= claim
 
     async def _cut(self, flight: Flight, verdict: Verdict) -> None:
         """The loop is being ended under the worker, its flusher too: one last word for the books, at once."""
@@ -257,14 +268,14 @@ class Stream:
         )
         settled(self._context, done, late)
 
-    async def _flown(self, flight: Flight) -> Verdict | None:
+    async def _flown(self, flight: Flight, claim: int) -> Verdict | None:
         """One attempt, in one of the places on the wire; mail that waits for one is only leased."""
         placed = False
 
         async def mark() -> bool:
             nonlocal placed
             placed = not self._stopping and await self._places.acquire()
-            return placed and not self._stopping and await self._flusher.start(flight)
+            return placed and not self._stopping and not self._outdated(flight, claim) and await self._flusher.start(flight)
 
         try:
             return await fly(self._context, self._ports, flight, mark)
