@@ -120,7 +120,7 @@ def test_all_processes_keep_it_and_a_hundred_answers_are_one(world):
     """A batch that was under way when the first answer came says nothing new."""
     mailer = alone(world)
     world.sandbox.fault("ses", "throttle", times=30)
-    mailer.enqueue(messages(40))
+    mailer.enqueue(messages(30))
     mailer.worker(concurrency=30).drain()
     slowed = world.mailer().servers.health("a").slowed
     assert slowed == timedelta(milliseconds=2 * -(-1000 // 30))
