@@ -131,8 +131,8 @@ def test_all_processes_keep_it_and_a_hundred_answers_are_one(world):
         at.append(world.clock.monotonic())
     assert gaps(at) == [slowed.total_seconds()] * 3
     mailer.worker().drain()
-    assert world.sandbox.count() == 44
-    assert len(world.sandbox.requests("ses")) == 74
+    assert world.sandbox.count() == 34
+    assert len(world.sandbox.requests("ses")) == 64
 
 
 def test_nobody_goes_past_a_slowed_server(world):
