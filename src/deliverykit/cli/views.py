@@ -163,11 +163,11 @@ def lane(one: LaneView) -> dict[str, Any]:
     }
 
 
-def log_line(one: LogEntry, id_: str) -> dict[str, Any]:
+def log_line(one: LogEntry) -> dict[str, Any]:
     """One thing that happened to a mail."""
     return {
         "at": one.at,
-        "id": id_,
+        "id": one.id,
         "server": one.server,
         "outcome": one.outcome,
         "detail": one.detail,
