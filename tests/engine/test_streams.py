@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from engine_kit import DAY, NOON, message, messages
+from engine_kit import DAY, KEY, NOON, message, messages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,7 +174,7 @@ def furnished(path: Any, transport: Any, account: str = "", **limits: Any) -> An
         def close(self) -> None:
             """Nothing was opened."""
 
-    options = {"durability": "normal", "secret_key": "Zm9yIHRlc3RzIG9ubHkgICAgICAgICAgICAgICAgICA="}
+    options = {"durability": "normal", "secret_key": KEY}
     clock = limits.pop("clock", None)
     given = {**options, **({"clock": clock} if clock else {})}
     with Mailer(f"sqlite:///{path}", transport=Blocking(), **given) as mailer:
