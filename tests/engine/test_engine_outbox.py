@@ -270,6 +270,9 @@ def test_prune_keeps_what_may_still_be_asked_for(world):
     world.server(mailer, "a")
     keyed = message("keyed", idempotency_key="k")
     first = mailer.send(keyed)
+    bad = message("bad", idempotency_key="b")
+    world.sandbox.fault("sendgrid", "rejected", times=1)
+    refused = mailer.send(bad)
     (waits,) = dead(world, mailer, "waits")
     mailer.outbox.requeue(ids=[waits])
     mailer.servers.pause("a")
@@ -278,6 +281,8 @@ def test_prune_keeps_what_may_still_be_asked_for(world):
     assert outcomes(mailer, waits) == ["rejected", "requeued"]
     again = mailer.send(keyed)
     assert (again.id, again.status, again.provider_message_id) == (first.id, first.status, first.provider_message_id)
+    assert refused.reason
+    assert mailer.send(bad).reason == refused.reason  # the ESP's words too, as long as the key is known
 
 
 # -- the brake --------------------------------------------------------------------------------------------------
