@@ -10,12 +10,12 @@ from attrs import evolve, frozen
 from deliverykit import CalendarQuota, Message
 from deliverykit.contracts.books import LaneKey, Leased, NewMail
 from deliverykit.contracts.storage import Step, Storage, View
-from deliverykit.engine.admission import Admission, admit
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.decisions import ClaimHeads, Place
-from deliverykit.engine.lanes import Ticket
-from deliverykit.engine.settling import Landing, Settle
-from deliverykit.engine.verdicts import Next, Verdict
+from deliverykit.engine.admission.admit import Admission, admit
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.decisions import ClaimHeads, Place
+from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.settling.settle import Landing, Settle
+from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.limits import Pause
 from deliverykit.providers import SendGrid
 from deliverykit.records.account import Account

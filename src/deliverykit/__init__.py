@@ -1,12 +1,12 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
-from deliverykit.engine.doctor import Finding, Severity
-from deliverykit.engine.erasing import Erased
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.servers import QuotaView
 from deliverykit.engine.rooms.views import Doubt, LaneView, LogEntry, Mail, Pruned, Trace
-from deliverykit.engine.verdicts import BackOff, TenacityBackOff
+from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
+from deliverykit.engine.upkeep.doctor import Finding, Severity
+from deliverykit.engine.upkeep.erasing import Erased
 from deliverykit.furnishing import Options
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.mailer import Mailer

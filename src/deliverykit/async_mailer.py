@@ -9,21 +9,21 @@ from weakref import WeakSet
 
 from deliverykit.colours import AwaitingPorts
 from deliverykit.contracts.storage import Storage
-from deliverykit.engine.clocking import accept_clock
 from deliverykit.engine.context import Context
-from deliverykit.engine.doctor import Finding
-from deliverykit.engine.erasing import Erased, erase
-from deliverykit.engine.examination import examined
-from deliverykit.engine.explain import explain
-from deliverykit.engine.intake import enqueue
+from deliverykit.engine.delivery.explain import explain
+from deliverykit.engine.delivery.intake import enqueue
+from deliverykit.engine.delivery.send import send
+from deliverykit.engine.delivery.worker import Stream
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.accounts import Accounts, Brake, Budgets
 from deliverykit.engine.rooms.log import Log
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
-from deliverykit.engine.send import send
-from deliverykit.engine.worker import Stream
+from deliverykit.engine.upkeep.clocking import accept_clock
+from deliverykit.engine.upkeep.doctor import Finding
+from deliverykit.engine.upkeep.erasing import Erased, erase
+from deliverykit.engine.upkeep.examination import examined
 from deliverykit.furnishing import Options, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.route import DEFAULT_ROUTE

@@ -10,12 +10,12 @@ from typing import Any, TypedDict
 from deliverykit.clocks import SystemClock
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.storage import Storage
-from deliverykit.engine.catalog import Catalog
+from deliverykit.engine.admission.catalog import Catalog
 from deliverykit.engine.context import Context
 from deliverykit.engine.outgoing import OnUnsupported
 from deliverykit.engine.rooms.room import limits_of
+from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.telling import Teller, hooks_of
-from deliverykit.engine.verdicts import BackOff, TenacityBackOff
 from deliverykit.hooks import Hooks
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.limits.zones import zone

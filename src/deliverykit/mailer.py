@@ -12,7 +12,6 @@ from weakref import WeakSet
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncMailer, AsyncWorker
 from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, twin
 from deliverykit.contracts.storage import Storage
-from deliverykit.engine.clocking import accept_clock
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import blocking
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
@@ -20,6 +19,7 @@ from deliverykit.engine.rooms.log import Log
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
+from deliverykit.engine.upkeep.clocking import accept_clock
 from deliverykit.furnishing import Options, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.words.errors import ConfigurationError

@@ -24,9 +24,9 @@ from deliverykit import (
     Status,
 )
 from deliverykit.contracts.books import Condition
-from deliverykit.engine.doctor import Facts, findings, house
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.views import LaneView, Mail
+from deliverykit.engine.upkeep.doctor import Facts, findings, house
 from deliverykit.providers import SES, SendGrid
 from deliverykit.testing import ManualClock
 
@@ -332,6 +332,6 @@ def test_a_missing_extra(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         "--secret-access-key-env-ref",
         "AWS",
     )
-    monkeypatch.setattr("deliverykit.engine.examination.find_spec", lambda _: None)
+    monkeypatch.setattr("deliverykit.engine.upkeep.examination.find_spec", lambda _: None)
     found = [one for one in desk("doctor", "--json", status=1).json["findings"] if one["check"] == "extras"]
     assert [one["mend"] for one in found] == ["pip install 'deliverykit[ses]'"]

@@ -7,8 +7,8 @@ from attrs import frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deliverykit.engine.admission import MARGIN, Candidates, admit
-from deliverykit.engine.gates import Gate
+from deliverykit.engine.admission.admit import MARGIN, Candidates, admit
+from deliverykit.engine.admission.gates import Gate
 from deliverykit.limits import CalendarQuota, Pause
 from deliverykit.records.route import WhenExhausted
 from deliverykit.routers import Priority, RoundRobin, Weighted

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deliverykit import AsyncMailer, CalendarQuota, ClockError, Mailer, RollingQuota, SendStatus
 from deliverykit.contracts.limit import QuotaPolicy
 from deliverykit.contracts.storage import Step
-from deliverykit.engine.catalog import state_key
+from deliverykit.engine.admission.catalog import state_key
 from deliverykit.providers import SendGrid
 from deliverykit.storages import open_storage
 from deliverykit.testing import ManualClock

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from deliverykit import By, CalendarQuota, Mailer, Message, MessageError, Pause, Priority, SendStatus, Unsupported, Weighted
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.catalog import HOST_KEY, state_key
-from deliverykit.engine.verdicts import TenacityBackOff
+from deliverykit.engine.admission.catalog import HOST_KEY, state_key
+from deliverykit.engine.settling.verdicts import TenacityBackOff
 from deliverykit.providers import SendGrid
 from deliverykit.testing import ManualClock
 from deliverykit.words.clock import instant

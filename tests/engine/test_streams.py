@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deliverykit import Budget, CalendarQuota, ConfigurationError, Mailer, Message, RollingQuota, SendStatus
-from deliverykit.engine.admission import MARGIN, Candidates, admit
-from deliverykit.engine.gates import Gate
+from deliverykit.engine.admission.admit import MARGIN, Candidates, admit
+from deliverykit.engine.admission.gates import Gate
 from deliverykit.providers import SendGrid
 from deliverykit.records.route import WhenExhausted
 from deliverykit.routers import Priority

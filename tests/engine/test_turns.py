@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit.contracts.books import Lane, LaneKey
-from deliverykit.engine.turns import Turns
+from deliverykit.engine.delivery.turns import Turns
 
 LANES = st.lists(
     st.tuples(st.sampled_from("AB"), st.sampled_from("rq"), st.sampled_from("st"), st.integers(0, 3), st.integers(1, 60)),

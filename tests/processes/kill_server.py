@@ -20,9 +20,9 @@ from typing import Any
 from process_kit import KEY, ROUTE, FileClock, message
 
 from deliverykit import Mailer
-from deliverykit.engine.decisions import Place
-from deliverykit.engine.flusher import _SettleAndStart
-from deliverykit.engine.settling import Settle
+from deliverykit.engine.admission.decisions import Place
+from deliverykit.engine.delivery.flusher import _SettleAndStart
+from deliverykit.engine.settling.settle import Settle
 from deliverykit.storages.sqlite import SQLiteStorage
 from deliverykit.transports import HttpTransport
 from deliverykit.words.wire import HttpRequest, HttpResponse

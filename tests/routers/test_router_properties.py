@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from deliverykit import By, CalendarQuota, ConfigurationError, LeastUsed, Message, RollingQuota
 from deliverykit.contracts.router import Standing
-from deliverykit.engine.admission import Candidates, admit
-from deliverykit.engine.gates import Gate
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.admission.admit import Candidates, admit
+from deliverykit.engine.admission.gates import Gate
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.records.route import WhenExhausted
 from deliverykit.words.clock import instant
 

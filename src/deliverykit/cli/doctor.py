@@ -5,7 +5,7 @@ from typing import Final
 from deliverykit.cli.arguments import Menu
 from deliverykit.cli.call import NOTHING_DID, Call
 from deliverykit.cli.output import Column, Record
-from deliverykit.engine.doctor import Finding, Severity
+from deliverykit.engine.upkeep.doctor import Finding, Severity
 
 __all__ = ["add_commands"]
 

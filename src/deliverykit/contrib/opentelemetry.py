@@ -20,8 +20,8 @@ from weakref import ref
 from deliverykit.async_mailer import AsyncMailer
 from deliverykit.colours import BlockingPorts
 from deliverykit.contracts.books import MailState
-from deliverykit.engine.gauges import Gauges, gauges
 from deliverykit.engine.ports import blocking
+from deliverykit.engine.upkeep.gauges import Gauges, gauges
 from deliverykit.hooks import (
     AttemptFinished,
     Hooks,

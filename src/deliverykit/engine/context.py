@@ -10,15 +10,15 @@ from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
 from deliverykit.contracts.storage import Decide, Late, Storage
-from deliverykit.engine.admission import Grant
-from deliverykit.engine.catalog import Catalog, Config, Stale
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.admission.admit import Grant
+from deliverykit.engine.admission.catalog import Catalog, Config, Stale
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.outgoing import OnUnsupported, stripped
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.settling.verdicts import BackOff
 from deliverykit.engine.spacing import Spacing
 from deliverykit.engine.telling import Teller
 from deliverykit.engine.together import Question
-from deliverykit.engine.verdicts import BackOff
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import Clock

@@ -7,7 +7,7 @@ from datetime import timedelta
 from attrs import evolve
 
 from deliverykit.contracts.limit import Limit, RateLimiter
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of
 from deliverykit.limits.zones import zone
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account

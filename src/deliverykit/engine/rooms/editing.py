@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.provider import Provider
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.room import UNSET, Unset, chosen, limits_kept, names
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address, address, ascii_domain

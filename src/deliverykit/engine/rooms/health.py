@@ -6,8 +6,8 @@ from typing import Literal
 from attrs import frozen
 
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import ACCOUNT, CIRCUIT, circuit, closings
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, circuit, closings
 from deliverykit.limits import Slowed
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment

@@ -8,8 +8,8 @@ from attrs import evolve, frozen
 
 from deliverykit.contracts.books import Change, LaneKey, LogLine, MailRow, MailState, Wanted
 from deliverykit.contracts.storage import Overtaken, Step, View
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.rooms.room import Room
 from deliverykit.engine.rooms.views import Doubt, LaneView, Mail, Pruned, doubt_of, lane_of, mail_of
 from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named

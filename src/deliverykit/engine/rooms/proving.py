@@ -6,11 +6,11 @@ from attrs import evolve
 
 from deliverykit.contracts.books import LaneKey, NewMail
 from deliverykit.contracts.capabilities import Needs
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.delivery.send import Sending
 from deliverykit.engine.rooms.editing import Edit
 from deliverykit.engine.rooms.room import Amendment, Room
-from deliverykit.engine.send import Sending
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status

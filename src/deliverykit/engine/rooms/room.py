@@ -10,7 +10,7 @@ from attrs import frozen
 from deliverykit.contracts.books import Document
 from deliverykit.contracts.limit import Limit, Record
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import check_new, pace

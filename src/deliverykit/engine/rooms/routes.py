@@ -7,7 +7,7 @@ from attrs import evolve
 
 from deliverykit.contracts.books import Document, Wanted
 from deliverykit.contracts.router import Router
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.outbox import cancelled
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
 from deliverykit.records.route import Route, WhenExhausted

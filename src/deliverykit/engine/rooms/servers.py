@@ -9,9 +9,9 @@ from deliverykit.contracts.books import Document
 from deliverykit.contracts.limit import QuotaPolicy
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.checking import checked
-from deliverykit.engine.gates import circuit, closings, slowed
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.gates import circuit, closings, slowed
+from deliverykit.engine.rooms.checking import checked
 from deliverykit.engine.rooms.editing import (
     Edit,
     Pausing,
@@ -27,7 +27,7 @@ from deliverykit.engine.rooms.editing import (
 from deliverykit.engine.rooms.health import Health, HealthView
 from deliverykit.engine.rooms.proving import SUBJECT, TEXT, proven, swapped, trial_message, tried
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, limits_of
-from deliverykit.engine.settling import brake_name
+from deliverykit.engine.settling.settle import brake_name
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport

@@ -12,8 +12,8 @@ from attrs import frozen
 
 from deliverykit.contracts.limit import Record, State
 from deliverykit.contracts.router import Router, Standing
-from deliverykit.engine.gates import Gate
-from deliverykit.engine.ledger import Ledger
+from deliverykit.engine.admission.gates import Gate
+from deliverykit.engine.admission.ledger import Ledger
 from deliverykit.records.route import WhenExhausted
 from deliverykit.words.clock import NEVER
 

@@ -8,9 +8,9 @@ from attrs import evolve, field, frozen
 from deliverykit.contracts.books import Document, Snapshot
 from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.storage import Step, Storage, View
-from deliverykit.engine.admission import Candidates
-from deliverykit.engine.gates import Gate, gates_of
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.admission.admit import Candidates
+from deliverykit.engine.admission.gates import Gate, gates_of
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.documents import Archive
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted

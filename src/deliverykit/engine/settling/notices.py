@@ -5,8 +5,8 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from deliverykit.contracts.limit import State
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import CIRCUIT, Gate, circuit
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.gates import CIRCUIT, Gate, circuit
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment

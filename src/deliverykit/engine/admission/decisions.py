@@ -8,9 +8,9 @@ from attrs import evolve, field, frozen
 
 from deliverykit.contracts.books import Change, Head, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.storage import Claim, Step, View
-from deliverykit.engine.admission import Admission, Grant, Refusal, admit
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.admission.admit import Admission, Grant, Refusal, admit
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
 

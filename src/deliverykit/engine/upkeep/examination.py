@@ -1,17 +1,17 @@
-"""``mailer.doctor()``: asks the storage and the rooms, and lets :mod:`deliverykit.engine.doctor` judge."""
+"""``mailer.doctor()``: asks the storage and the rooms, and lets :mod:`deliverykit.engine.upkeep.doctor` judge."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 
 from deliverykit.contracts.storage import SelfAware
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.doctor import Facts, Finding, Severity, findings, house
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.servers import Servers
 from deliverykit.engine.rooms.views import LaneView, Mail
+from deliverykit.engine.upkeep.doctor import Facts, Finding, Severity, findings, house
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment

@@ -5,10 +5,10 @@ from typing import TypedDict
 
 from deliverykit.contracts.books import Change, Fate, LaneKey, MailRow, MailState, NewMail
 from deliverykit.contracts.storage import Late
-from deliverykit.engine.admission import Refusal
+from deliverykit.engine.admission.admit import Refusal
+from deliverykit.engine.admission.decisions import Placed, waits_for
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import Placed, waits_for
-from deliverykit.engine.settling import Landing, Settled
+from deliverykit.engine.settling.settle import Landing, Settled
 from deliverykit.words.clock import moment
 from deliverykit.words.facts import (
     AttemptFinished,

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from attrs import evolve, frozen
 
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.admission import Admission, Grant, Refusal, Standings, admit
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.admit import Admission, Grant, Refusal, Standings, admit
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.decisions import braked, keeps
+from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, circuit
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import braked, keeps
-from deliverykit.engine.gates import ACCOUNT, CIRCUIT, circuit
-from deliverykit.engine.intake import never
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.delivery.intake import never
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import Slowed
 from deliverykit.records.server import DeliveryServer

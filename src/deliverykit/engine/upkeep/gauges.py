@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from deliverykit.contracts.books import LaneRow, MailState
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.servers import QuotaView, Usage

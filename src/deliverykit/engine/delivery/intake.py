@@ -6,10 +6,10 @@ from itertools import islice
 from attrs import evolve
 
 from deliverykit.contracts.books import MailState, NewMail
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context, lane_of
-from deliverykit.engine.lanes import Ticket
-from deliverykit.engine.once import once_of, write_down
+from deliverykit.engine.delivery.once import once_of, write_down
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from deliverykit.contracts.limit import QuotaPolicy, Record, State, Terms
-from deliverykit.engine.gates import EMAILS, Gate
+from deliverykit.engine.admission.gates import EMAILS, Gate
 from deliverykit.limits import Circuit
 from deliverykit.words.clock import NEVER
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from deliverykit.contracts.books import LogLine, MailState, NewMail, Once
 from deliverykit.contracts.storage import Taken
 from deliverykit.engine.context import Context
+from deliverykit.engine.delivery.reports import queued
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.reports import queued
 from deliverykit.records.letter import fingerprint
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import MessageError

@@ -6,18 +6,18 @@ from attrs import define, evolve, field, frozen
 
 from deliverykit.contracts.books import Change, MailState, NewMail
 from deliverykit.contracts.storage import Late, Step, View
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.decisions import Place, Placed, Readmit, keeps, waits_for
+from deliverykit.engine.admission.gates import circuit, closings, gates_of
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import Place, Placed, Readmit, keeps, waits_for
-from deliverykit.engine.gates import circuit, closings, gates_of
-from deliverykit.engine.intake import checked, new_mail
-from deliverykit.engine.journey import INTERRUPTIONS, CutShort, Flight, fly
-from deliverykit.engine.lanes import Ticket
-from deliverykit.engine.once import once
+from deliverykit.engine.delivery.intake import checked, new_mail
+from deliverykit.engine.delivery.journey import INTERRUPTIONS, CutShort, Flight, fly
+from deliverykit.engine.delivery.once import once
+from deliverykit.engine.delivery.reports import queued, settled, waits
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.reports import queued, settled, waits
-from deliverykit.engine.settling import Landing, Settle, Settled
-from deliverykit.engine.verdicts import Next, Verdict
+from deliverykit.engine.settling.settle import Landing, Settle, Settled
+from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority

@@ -9,18 +9,18 @@ from attrs import evolve
 
 from deliverykit.contracts.books import Lane, Leased, OpenLanes
 from deliverykit.contracts.storage import Step, Storage
-from deliverykit.engine.admission import Refusal
-from deliverykit.engine.catalog import HOST_KEY, Config, Stale, state_key
+from deliverykit.engine.admission.admit import Refusal
+from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
+from deliverykit.engine.admission.decisions import ClaimHeads, Illegible
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
-from deliverykit.engine.decisions import ClaimHeads, Illegible
-from deliverykit.engine.flusher import Flusher
-from deliverykit.engine.journey import CutShort, Flight, fly
-from deliverykit.engine.lanes import Ticket
+from deliverykit.engine.delivery.flusher import Flusher
+from deliverykit.engine.delivery.journey import CutShort, Flight, fly
+from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
+from deliverykit.engine.delivery.turns import Turns
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.reports import blocked, buried, recovered, settled
-from deliverykit.engine.settling import Settle
-from deliverykit.engine.turns import Turns
-from deliverykit.engine.verdicts import Next, Verdict
+from deliverykit.engine.settling.settle import Settle
+from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import enclosures, unpack
 from deliverykit.records.route import Route, WhenExhausted

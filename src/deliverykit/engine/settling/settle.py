@@ -8,12 +8,12 @@ from attrs import evolve, frozen
 from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState
 from deliverykit.contracts.limit import Record, State
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.admission import Grant
-from deliverykit.engine.catalog import Config
-from deliverykit.engine.gates import ACCOUNT, CIRCUIT, Gate, circuit, closings
-from deliverykit.engine.lanes import Ticket
-from deliverykit.engine.notices import Notices
-from deliverykit.engine.verdicts import Next, Verdict
+from deliverykit.engine.admission.admit import Grant
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, Gate, circuit, closings
+from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.settling.notices import Notices
+from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.limits import Closed, Slowed
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer, Status

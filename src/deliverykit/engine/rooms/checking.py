@@ -9,7 +9,7 @@ from deliverykit.contracts.answers import retry_at
 from deliverykit.contracts.provider import Provider
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.verdicts import TenacityBackOff
+from deliverykit.engine.settling.verdicts import TenacityBackOff
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Secret
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError

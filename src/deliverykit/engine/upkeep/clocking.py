@@ -6,9 +6,9 @@ from typing import Final
 from attrs import frozen
 
 from deliverykit.contracts.limit import Limit, Record
-from deliverykit.engine.catalog import HOST_KEY, Config, state_key
+from deliverykit.engine.admission.catalog import HOST_KEY, Config, state_key
+from deliverykit.engine.admission.gates import CIRCUIT
 from deliverykit.engine.context import Context
-from deliverykit.engine.gates import CIRCUIT
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import CalendarQuota, Closed
 from deliverykit.records.account import DEFAULT_ACCOUNT

@@ -9,14 +9,14 @@ from deliverykit.contracts.books import LaneKey
 from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.provider import Provider
-from deliverykit.engine.admission import Grant
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.admit import Grant
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
-from deliverykit.engine.lanes import Ticket
 from deliverykit.engine.outgoing import addressed
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling import Landing
-from deliverykit.engine.verdicts import Next, Situation, Verdict, judge, unequipped
+from deliverykit.engine.settling.settle import Landing
+from deliverykit.engine.settling.verdicts import Next, Situation, Verdict, judge, unequipped
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant

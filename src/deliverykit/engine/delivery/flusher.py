@@ -8,12 +8,12 @@ from attrs import evolve, frozen
 
 from deliverykit.contracts.books import Change, MailState
 from deliverykit.contracts.storage import Late, Step, View
-from deliverykit.engine.catalog import Config
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
-from deliverykit.engine.journey import Flight
+from deliverykit.engine.delivery.journey import Flight
+from deliverykit.engine.delivery.reports import settled
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.reports import settled
-from deliverykit.engine.settling import Landing, Settle, Settled
+from deliverykit.engine.settling.settle import Landing, Settle, Settled
 from deliverykit.words.errors import StorageError
 from deliverykit.words.facts import StorageFailed
 from deliverykit.words.privacy import scrubbed
