@@ -174,3 +174,19 @@ def test_an_attempt_that_recovery_has_counted_is_not_counted_again(storage: Stor
     storage.recover()
     (again,) = claimed(storage, token="u")
     assert (again.head.attempts, again.head.resends) == (1, 1)
+
+
+def test_a_late_answer_that_holds_what_is_ready_again_leaves_no_mail_in_the_count(storage: Storage, clock: ManualClock) -> None:
+    """``send()`` whose answer outlasts its lease and the rest after it, and which would go on with another server."""
+    lost = mail("a", state=MailState.SENDING, token="t", lease_until=clock.now() + LEASE, resend=LEASE)
+    step(storage, inserts=(lost,))
+    for seconds in (61, 60):
+        clock.advance(seconds)
+        storage.recover()
+    assert state(storage, "a") is READY
+    assert not step(storage, changes=(Change(uid="a", token="t", state=MailState.LEASED),))
+    storage.recover()  # its lease is over all the same
+    assert [lane.ready for lane in storage.open_lanes().lanes] == [1]
+    (one,) = claimed(storage, token="u")
+    assert settled(storage, one, token="u")
+    assert storage.open_lanes().lanes == ()

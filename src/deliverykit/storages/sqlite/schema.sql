@@ -75,14 +75,15 @@ create index if not exists dk_mail_expiring  on dk_mail (expires)               
 create index if not exists dk_mail_server    on dk_mail (server)                  where state in (1, 2, 3);
 create index if not exists dk_mail_lane      on dk_mail (lane);   -- without the state, which changes three times a mail
 
--- A claim counts its whole batch in the statement that it writes anyway, so ready -> leased is left to it; leased -> sending ->
--- gone, the rest of most mails' way, counts nothing.
+-- A claim counts its whole batch in the statement that it writes anyway, so ready -> leased is left to it: it alone gives a new
+-- token, whereas a late answer to what is ready again holds it by the old one. Leased -> sending -> gone, the rest of most
+-- mails' way, counts nothing.
 create trigger if not exists dk_mail_come after insert on dk_mail when new.state not in (1, 2) begin
   update dk_lane set ready = ready + (new.state = 0), in_doubt = in_doubt + (new.state = 3),
     scheduled = scheduled + (new.state = 4), dead = dead + (new.state = 5) where id = new.lane;
 end;
 create trigger if not exists dk_mail_move after update of state on dk_mail
-when old.lane = new.lane and old.state <> new.state and not (new.state in (1, 2) and (old.state in (1, 2) or new.state - old.state = 1)) begin
+when old.lane = new.lane and old.state <> new.state and not (new.state in (1, 2) and (old.state in (1, 2) or (new.state - old.state = 1 and new.token <> old.token))) begin
   update dk_lane set ready = ready + (new.state = 0) - (old.state = 0), in_doubt = in_doubt + (new.state = 3) - (old.state = 3),
     scheduled = scheduled + (new.state = 4) - (old.state = 4), dead = dead + (new.state = 5) - (old.state = 5) where id = new.lane;
 end;
