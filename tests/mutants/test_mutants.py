@@ -12,9 +12,7 @@ The copy is made of the package under test, whether it is a checkout or an insta
 runs derandomised there, so a mutant that dies today dies tomorrow.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -26,6 +24,9 @@ import deliverykit
 pytestmark = pytest.mark.mutants
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # inner.py, beside this file
+import inner  # noqa: E402
+
 ROOT = HERE.parents[1]
 PACKAGE = Path(deliverykit.__file__).resolve().parent
 SECONDS = 110
@@ -41,7 +42,12 @@ def _read() -> list[tuple[str, dict[str, str]]]:
 
 
 MUTANTS = _read()
-TESTS = sorted({mutant["test"] for _, mutant in MUTANTS if "test" in mutant})
+TESTS: dict[str, list[str]] = {}
+"""What the faults name, by their file."""
+for _name, _mutant in MUTANTS:
+    _known = TESTS.setdefault(_name.rpartition("-")[0], [])
+    if (_test := _mutant.get("test", "")) and _test not in _known:
+        _known.append(_test)
 
 # A plugin of the inner run: it makes sure that the copy is what is tested, and that every run is the same.
 GUARD = """
@@ -64,49 +70,26 @@ else:
     def pytest_sessionstart(session):
         # After every conftest, before any test module: a fault has to be found, not made small.
         settings.register_profile(
-            "mutants", settings.default, derandomize=True, database=None, deadline=None, phases=(Phase.explicit, Phase.generate)
+            "mutants", settings.default, derandomize=True, database=None, deadline=None, phases=(Phase.explicit, Phase.generate),
+            max_examples=int(os.environ.get("DELIVERYKIT_EXAMPLES", settings.default.max_examples)),
         )
         settings.load_profile("mutants")
 """
 
 
-def _run(copy: Path, test: str) -> "subprocess.CompletedProcess[str]":
-    """The test, in a process of its own, against the package in ``copy``."""
+def _run(copy: Path, *tests: str, seconds: float = SECONDS) -> tuple[int, str]:
+    """These tests, in a process of their own, against the package in ``copy``: exit status, and the last lines."""
     (copy / "mutant_guard.py").write_text(GUARD, "utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_", "COV_"))}
-    environment |= {
-        "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy)]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "DELIVERYKIT_MUTANT": str(copy),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        "-p",
-        "mutant_guard",
-        test,
-    ]
     try:
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"{test} takes more than {SECONDS} s; name one that finds the fault sooner")
+        status, said = inner.run(copy, tests, ROOT, seconds)
+    except inner.TooLong:
+        pytest.fail(f"{' '.join(tests)} takes more than {seconds} s; name one that finds the fault sooner")
+    return status, "\n".join(said.splitlines()[-30:])
 
 
 def _copy(to: Path) -> Path:
     shutil.copytree(PACKAGE, to / "src" / "deliverykit", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     return to
-
-
-def _tail(run: "subprocess.CompletedProcess[str]") -> str:
-    return "\n".join((run.stdout + run.stderr).splitlines()[-30:])
 
 
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=name) for name, mutant in MUTANTS])
@@ -123,15 +106,18 @@ def test_a_mutant_is_found(mutant: dict[str, str], tmp_path: Path) -> None:
     if path.suffix == ".py":
         compile(mutated, mutant["file"], "exec")
     path.write_text(mutated, "utf-8")
-    run = _run(copy, mutant["test"])
-    assert run.returncode != 0, f"{mutant['test']} passes with this fault in {mutant['file']}:\n{mutant['new']}"
-    assert run.returncode == 1, f"{mutant['test']} did not fail, it did not run (exit {run.returncode}):\n{_tail(run)}"
+    status, said = _run(copy, mutant["test"])
+    assert status != 0, f"{mutant['test']} passes with this fault in {mutant['file']}:\n{mutant['new']}"
+    assert status == 1, f"{mutant['test']} did not fail, it did not run (exit {status}):\n{said}"
 
 
-@pytest.mark.parametrize("test", TESTS)
-def test_without_a_mutant_it_passes(test: str, tmp_path: Path) -> None:
-    run = _run(_copy(tmp_path), test)
-    assert run.returncode == 0, f"{test} does not pass unchanged (exit {run.returncode}):\n{_tail(run)}"
+@pytest.mark.timeout(15 * 60)
+@pytest.mark.parametrize("tests", [pytest.param(tests, id=name) for name, tests in TESTS.items()])
+def test_without_a_mutant_they_pass(tests: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run here at all; that they pass with all their examples, the suite itself tells."""
+    monkeypatch.setenv("DELIVERYKIT_EXAMPLES", "5")
+    status, said = _run(_copy(tmp_path), *tests, seconds=14 * 60)
+    assert status == 0, f"not all pass unchanged (exit {status}):\n{said}"
 
 
 def test_there_are_mutants() -> None:
