@@ -77,7 +77,7 @@ class Admit:
 
     def __call__(self, view: View) -> Step[Admission]:
         CONFIG.current(view)
-        admission = admit(CONFIG.candidates(ROUTE, TICKET), [1], view.records, view.now)
+        admission = admit(CONFIG.candidates(ROUTE, TICKET, ""), [1], view.records, view.now)
         if not admission.grants:
             raise AssertionError(admission.refusal)
         return Step(result=admission, records=admission.records)

@@ -19,7 +19,7 @@ from deliverykit.engine.settling.settle import Landing
 from deliverykit.engine.settling.verdicts import Next, Situation, Verdict, judge, unequipped
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
-from deliverykit.words.clock import NEVER, instant
+from deliverykit.words.clock import NEVER, Clock, instant
 from deliverykit.words.errors import ConfigurationError, MessageError, TransportError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
@@ -90,11 +90,9 @@ async def fly(
     """
     begun = context.clock.monotonic()
     await _until(context, ports, flight.grant, begun, HORIZON)
-    marked = flight.grant.now
-    if mark_sending is not None:
-        marked = context.clock.now()
-        if not await mark_sending():
-            return None
+    marked = _Begun(context.clock.now(), context.clock.monotonic())
+    if mark_sending is not None and not await mark_sending():
+        return None
     ready = _built(context, flight)
     if isinstance(ready, Verdict):
         return ready
@@ -104,7 +102,9 @@ async def fly(
     if context.clock.now() < flight.grant.now - _STEP_BACK:
         return _missed("the clock was set back")  # it counts in a window of the other clock
     now = context.latest_now(flight.grant, flight.issued)
-    if now - marked > context.lease * 2 // 3:  # what a lease has left at the least when it is marked: it is renewed each third
+    if (
+        marked.ago(context.clock) > context.lease * 2 // 3
+    ):  # what a lease has left at the least when it is marked: it is renewed each third
         return _missed("its lease was over before it could start")
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
@@ -123,10 +123,14 @@ async def fly(
 
 @frozen
 class _Begun:
-    """When a request left: by the clock, and by the steady one."""
+    """When something began: by the clock, and by the steady one."""
 
     at: int
     steady: float
+
+    def ago(self, clock: Clock) -> int:
+        """How many ms ago, by whichever of them says more: one of them may have been set back, or stood still."""
+        return max(clock.now() - self.at, round((clock.monotonic() - self.steady) * 1000))
 
 
 def _judged(context: Context, flight: Flight, outcome: Outcome, begun: _Begun) -> Verdict:
