@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 from attrs import evolve, frozen
 
@@ -88,23 +89,23 @@ async def fly(
     hands its unit back and asks again, and no attempt is spent. Whatever may take long (a host's vault, a
     big attachment) is done before that is looked at, so that nothing comes between it and the wire.
     """
-    begun = context.clock.monotonic()
-    await _until(context, ports, flight.grant, begun, HORIZON)
-    marked = _Begun(context.clock.now(), context.clock.monotonic())
-    if mark_sending is not None and not await mark_sending():
-        return None
+    marked = begun = _Begun.now(context.clock)
+    await _until(context, ports, flight.grant, begun.steady, HORIZON)
+    if mark_sending is not None:
+        marked = _Begun.now(context.clock)
+        if not await mark_sending():
+            return None
     ready = _built(context, flight)
     if isinstance(ready, Verdict):
         return ready
-    await _until(context, ports, flight.grant, begun, 0)
+    await _until(context, ports, flight.grant, begun.steady, 0)
     if not await _spaced(context, ports, flight):
         return _missed("its slot was long past")
     if context.clock.now() < flight.grant.now - _STEP_BACK:
         return _missed("the clock was set back")  # it counts in a window of the other clock
     now = context.latest_now(flight.grant, flight.issued)
-    if (
-        marked.ago(context.clock) > context.lease * 2 // 3
-    ):  # what a lease has left at the least when it is marked: it is renewed each third
+    # A lease is renewed each third: so much is left of it at the least when the mail is marked.
+    if marked.ago(context.clock) > context.lease * 2 // 3:
         return _missed("its lease was over before it could start")
     expires = flight.message.expires_at
     if expires is not None and instant(expires) <= now:
@@ -113,7 +114,7 @@ async def fly(
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
     if not flight.grant.in_time(now):
         return _missed("its window ended before it could start")
-    left = _Begun(context.clock.now(), context.clock.monotonic())
+    left = _Begun.now(context.clock)
     try:
         return _judged(context, flight, await _submitted(context, ports, ready), left)
     except INTERRUPTIONS as interruption:
@@ -127,6 +128,11 @@ class _Begun:
 
     at: int
     steady: float
+
+    @classmethod
+    def now(cls, clock: Clock) -> Self:
+        """This instant."""
+        return cls(clock.now(), clock.monotonic())
 
     def ago(self, clock: Clock) -> int:
         """How many ms ago, by whichever of them says more: one of them may have been set back, or stood still."""
