@@ -31,7 +31,7 @@ class Connection:
         self._file: tuple[int, int] | None = None
         """Which file it is, whatever its name."""
         self._taken_away = False
-        self.known = Known()
+        self.known: Known = Known()
         """What the last deciding transaction left true; only to be used within another."""
         _CONNECTIONS.add(self)
 
