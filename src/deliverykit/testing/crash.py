@@ -83,7 +83,7 @@ class CrashingPorts:
         self._inner = inner
         self._cut = cut
         self.steps: list[str] = []
-        self.fell = False
+        self.fell: bool = False
         self.caller: asyncio.Task[Any] | None = None
         self.ended: Callable[[], object] = lambda: None
         """Called at the crash."""
