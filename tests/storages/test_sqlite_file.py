@@ -42,6 +42,20 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     storage.close()
 
 
+def test_it_stays_the_same_file_whatever_folder_the_program_goes_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon goes to another folder; what it writes there in a file of its own would be counted from nought."""
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage("sqlite:///mail.db", ManualClock(), "normal")
+    storage.enqueue([mail("a")])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    storage.enqueue([mail("b")])
+    storage.close()  # as a fork does
+    assert [one.uid for one in storage.mails("default", Wanted(), 9)] == ["a", "b"]
+    assert list(Path().iterdir()) == []
+    storage.close()
+
+
 def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mail.db"
     path.write_bytes(b"dear diary, " * 1_000)

@@ -81,6 +81,12 @@ def test_an_answer_is_read_whole_and_the_connection_kept(kind: str) -> None:
         assert b"authorization: bearer secret" in server.seen[0].lower()
 
 
+def test_what_follows_an_answer_is_never_taken_for_the_next_one(kind: str) -> None:
+    with servers.serving(servers.talkative) as server, sender(kind) as send:
+        assert [send(request(server.url)).body for _ in range(4)] == [b"1", b"2", b"3", b"4"]
+        assert server.connections == 4
+
+
 def test_a_name_that_does_not_resolve(kind: str) -> None:
     with sender(kind, connect=10.0, whole=20.0) as send:
         assert stage_of(send, request("http://nobody.invalid/v1")) is Stage.RESOLVE

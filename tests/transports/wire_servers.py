@@ -171,6 +171,13 @@ def slow_ok(server: Server, connection: socket.socket) -> None:
         connection.sendall(ok())
 
 
+def talkative(server: Server, connection: socket.socket) -> None:
+    """Says which request it answers, and goes on with the answer to another that nobody has made."""
+    while server.request(connection):
+        mine = str(server.requests).encode()
+        connection.sendall(ok(mine, headers=b"") + ok(b"another's", headers=b""))
+
+
 def refused_port() -> int:
     """A port on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as free:

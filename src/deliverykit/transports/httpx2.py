@@ -178,15 +178,16 @@ class HttpTransport(_Settings["httpx2.Client"]):
         self._deadline.at = ends
         try:
             with self._judged(watch):
-                return self._sent(client, built, ends)
+                return self._sent(client, built, ends, watch)
         finally:
             self._deadline.at = None
 
-    def _sent(self, client: "httpx2.Client", built: "httpx2.Request", ends: float) -> HttpResponse:
+    def _sent(self, client: "httpx2.Client", built: "httpx2.Request", ends: float, watch: Watch) -> HttpResponse:
         try:
             response = client.send(built, stream=True, auth=None, follow_redirects=False)
         except _module(client).HTTPStatusError as error:
             return _despite(error)
+        watch.answered(response)
         try:
             pieces, size = [], 0
             for piece in response.iter_bytes():
@@ -256,17 +257,18 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
             timer = asyncio.timeout(whole)
             try:
                 async with timer:
-                    return await self._sent(client, built)
+                    return await self._sent(client, built, watch)
             except TimeoutError:
                 if not timer.expired():
                     raise
                 raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
 
-    async def _sent(self, client: "httpx2.AsyncClient", built: "httpx2.Request") -> HttpResponse:
+    async def _sent(self, client: "httpx2.AsyncClient", built: "httpx2.Request", watch: Watch) -> HttpResponse:
         try:
             response = await client.send(built, stream=True, auth=None, follow_redirects=False)
         except _module(client).HTTPStatusError as error:
             return _despite(error)
+        watch.answered(response)
         try:
             pieces, size = [], 0
             async for piece in response.aiter_bytes():

@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from deliverykit.words.errors import Stage, TransportError
 
@@ -39,15 +39,23 @@ _RAISED: Final = {
 class Watch:
     """Follows one call by httpcore's ``trace`` extension. ``stage`` is the furthest it came, ``None`` where nobody told."""
 
-    __slots__ = ("stage",)
+    __slots__ = ("_answer", "stage")
 
     def __init__(self, stage: Stage | None = None) -> None:
         self.stage = stage
+        self._answer: object = None
+
+    def answered(self, response: object) -> None:
+        """The head of the answer is there. What still follows its end belongs to no request: see :func:`_leave`."""
+        self._answer = response
 
     def __call__(self, event: str, info: Mapping[str, object]) -> None:
         """One step began or ended. A step back is not followed: what was written stays written."""
         step, _, how = event.rpartition(".")
-        stage = _STEPS.get(step.rpartition(".")[2])
+        name = step.rpartition(".")[2]
+        if name == "response_closed" and how == "started":
+            _leave(self._answer)
+        stage = _STEPS.get(name)
         if stage is None or how != "started":
             return
         if stage in (Stage.WRITE, Stage.READ) and getattr(info.get("request"), "method", b"") == b"CONNECT":
@@ -58,6 +66,20 @@ class Watch:
     async def awaited(self, event: str, info: Mapping[str, object]) -> None:
         """The same, for the clients that await it."""
         self(event, info)
+
+
+def _leave(response: object) -> None:
+    """Let a connection that has read beyond the end of its answer be closed, not used again.
+
+    What lies there would be taken for the answer to the next request: another mail would be called accepted. httpcore
+    does not look (httpcore 1.0, httpcore2 2.16, 2026-11-23), so h11 is told that it cannot go on. Where the stream looks
+    different, it is left as it is.
+    """
+    line: Any = response
+    for name in ("stream", "_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        line = getattr(line, name, None)
+    if line is not None and getattr(line, "trailing_data", (b"",))[0]:
+        line.send_failed()
 
 
 def failure(error: Exception, watch: Watch) -> TransportError:

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -23,7 +24,8 @@ class Connection:
     """SQLite in WAL mode. ``path=None`` keeps everything in memory."""
 
     def __init__(self, path: str | None, synchronous: str) -> None:
-        self.path = path
+        # Here and now, whatever folder the program is in when it opens the file, or opens it anew after a fork.
+        self.path = None if path is None else str(Path(path).absolute())
         self._synchronous = synchronous
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
