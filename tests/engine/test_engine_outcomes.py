@@ -7,6 +7,7 @@ import pytest
 from engine_kit import NOON, World, eventually, message, messages, running, used
 
 from deliverykit import CalendarQuota, SendStatus, Status
+from deliverykit.transports import HttpTransport
 from deliverykit.words.outcomes import NotSent, Rejected, ServerFault, Throttled, Unfit, Unknown
 
 REFUSED = "http://127.0.0.1:1"
@@ -141,6 +142,37 @@ def test_the_brake_and_send(world):
     mailer.worker().drain()
     assert world.sandbox.count() == 12 - len(rejected)
     assert sum(mailer.outbox.counts().values()) == 0
+
+
+def test_a_server_edited_while_its_brake_takes_hold_is_stopped_by_the_next_rejection(plain):
+    """The ten told of the server as it was, so they do not stop what it is now; but nothing is refused over and over."""
+
+    class Editing(HttpTransport):
+        edits = False
+        calls = 0
+
+        def send(self, request):
+            self.calls += 1
+            if self.edits:
+                self.edits = False
+                other.servers.update("a", name="another name")
+            if self.calls > 40:  # over and over
+                worker.stop()
+            return super().send(request)
+
+    other, transport = plain.mailer(), Editing()
+    plain.transports.append(transport)
+    mailer = plain.mailer(transport=transport)
+    plain.server(mailer, "a")
+    plain.sandbox.fault("sendgrid", "rejected", times=None, text="Something is wrong with you")
+    mailer.enqueue(messages(10))
+    transport.edits = True
+    worker = mailer.worker(concurrency=10)
+    worker.drain()
+    server = mailer.servers.get("a")
+    assert (server.name, server.status) == ("another name", Status.PAUSED)
+    assert mailer.outbox.counts()["ready"] == 10
+    assert transport.calls <= 40
 
 
 def test_the_brake_counts_only_what_is_alike_and_in_a_row(world):

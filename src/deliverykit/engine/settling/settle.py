@@ -112,7 +112,7 @@ class Settle:
             self._reopen(landing, books)
         self._circuit(landing, books)
         if verdict.pause:
-            books.paused.setdefault(landing.server.id, (landing.server.version, verdict.pause))
+            books.pause(landing.server, verdict.pause)
         braked = verdict.brake and self._brake(landing, books)
         # What send() was told is rejected stays so: its caller may have acted on it.
         books.changes.append(_change(landing, books.now, braked=braked and landing.keep))
@@ -158,14 +158,16 @@ class Settle:
         run = books.own(name)
         if not run or run[0] != reason:
             run = (reason,)
+        words = f"{BRAKE} messages in a row were rejected with the same reason: {landing.verdict.reason}"
         if len(run) > BRAKE:
+            # Again, for those who told so before told it of the server as it was, if it has been edited since.
+            books.pause(landing.server, words)
             return True
         run = (*run, landing.row or -crc32(landing.uid.encode()))
         books.put_own(name, run)
         if len(run) <= BRAKE:
             return False
-        words = f"{BRAKE} messages in a row were rejected with the same reason: {landing.verdict.reason}"
-        books.paused.setdefault(landing.server.id, (landing.server.version, words))
+        books.pause(landing.server, words)
         books.revive([row for row in run[1:-1] if row > 0])
         books.wake = True
         return True
@@ -209,6 +211,11 @@ class _Books:
     def put_own(self, name: str, state: State) -> None:
         self._states[ACCOUNT][name] = state
         self._touched.add(ACCOUNT)
+
+    def pause(self, server: DeliveryServer, reason: str) -> None:
+        """Of several words on it the first on its latest version counts: what was said of an older one is out of date."""
+        if server.id not in self.paused or self.paused[server.id][0] < server.version:
+            self.paused[server.id] = (server.version, reason)
 
     def records(self) -> tuple[Record | None, ...]:
         return tuple(state if index in self._touched else None for index, state in enumerate(self._states))
