@@ -3,7 +3,7 @@
 from deliverykit.async_mailer import AsyncMailer
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.servers import QuotaView
-from deliverykit.engine.rooms.views import Doubt, LaneView, LogEntry, Mail, Pruned, Trace
+from deliverykit.engine.rooms.views import Doubt, Eta, LaneView, LogEntry, Mail, Pruned, Trace
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.upkeep.doctor import Finding, Severity
 from deliverykit.engine.upkeep.erasing import Erased
@@ -58,6 +58,7 @@ __all__ = [
     "EnqueueInterrupted",
     "Env",
     "Erased",
+    "Eta",
     "Explanation",
     "Finding",
     "HealthView",

@@ -125,6 +125,9 @@ class OutboxFace(Face[Outbox]):
     @twin(Outbox.lanes)
     def lanes(self) -> None: ...
 
+    @twin(Outbox.eta)
+    def eta(self) -> None: ...
+
     @twin(Outbox.cancel)
     def cancel(self) -> None: ...
 

@@ -24,6 +24,7 @@ __all__ = [
     "NewMail",
     "Once",
     "OpenLanes",
+    "Row",
     "Snapshot",
     "Told",
     "Wanted",
@@ -287,6 +288,17 @@ class LaneRow:
     """The earliest time of its scheduled mail; NEVER where there is none."""
     oldest: int = NEVER
     """Since when the first of its ready mail waits; NEVER where there is none."""
+
+
+@frozen
+class Row:
+    """Mails of a lane in a row that cost the same."""
+
+    lane: LaneKey
+    due: int
+    """When they come due; 0: they are ready."""
+    cost: int
+    count: int
 
 
 RESENDS = 2

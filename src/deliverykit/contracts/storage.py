@@ -24,6 +24,7 @@ from deliverykit.contracts.books import (
     MailState,
     NewMail,
     OpenLanes,
+    Row,
     Snapshot,
     Told,
     Wanted,
@@ -304,6 +305,10 @@ class Storage(Protocol):
 
     def lanes(self, account: str) -> tuple[LaneRow, ...]:
         """The lanes that have mail, in order of making."""
+        ...
+
+    def rows(self, account: str) -> tuple[Row, ...]:
+        """What is ready, lane by lane, in the order in which it is claimed; then what is scheduled, by its due."""
         ...
 
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:

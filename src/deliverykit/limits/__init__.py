@@ -4,8 +4,8 @@ from deliverykit.limits.calendar import CalendarQuota
 from deliverykit.limits.checks import check_new
 from deliverykit.limits.circuit import Circuit
 from deliverykit.limits.closed import Closed
-from deliverykit.limits.pace import Pause, Rate, pace
+from deliverykit.limits.pace import Pause, Rate, in_blocks, pace
 from deliverykit.limits.rolling import RollingQuota
 from deliverykit.limits.slowed import Slowed
 
-__all__ = ["CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "Slowed", "check_new", "pace"]
+__all__ = ["CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "Slowed", "check_new", "in_blocks", "pace"]

@@ -7,11 +7,11 @@ from typing import ClassVar, Final
 
 from attrs import Attribute, field, frozen
 
-from deliverykit.contracts.limit import RateLimiter, State, Terms
+from deliverykit.contracts.limit import Limit, RateLimiter, State, Terms
 from deliverykit.limits.checks import brief, check_length, check_whole, milliseconds
 from deliverykit.words.clock import NEVER
 
-__all__ = ["HORIZON", "Pause", "Rate", "pace"]
+__all__ = ["HORIZON", "Pause", "Rate", "in_blocks", "pace"]
 
 HORIZON: Final = 250
 """Slots up to so many milliseconds ahead may be taken, several at once; a worker that dies wastes no more."""
@@ -147,6 +147,45 @@ class Rate(_Slots):
     @property
     def _burst(self) -> int:
         return self.burst
+
+
+class _Blocks(_Slots):
+    """A pace of which many slots are taken at once, as far ahead as they lie; the next when those have passed."""
+
+    __slots__ = ()
+    size: int
+
+    def room(self, state: State, now: int) -> int:
+        """A whole block, once its first slot is near."""
+        room = super().room(state, now)
+        return max(room, self.size) if room > 0 else 0
+
+    def when(self, state: State, now: int, n: int) -> int:
+        """When the first slot is near."""
+        return super().when(state, now, 1)
+
+    def give(self, state: State, mark: int, n: int) -> State:
+        """The last of them are free again: nobody else has slots behind them."""
+        return (state[0] - n * state[1], state[1], state[2] - n)
+
+
+@frozen
+class _PauseBlocks(_Blocks, Pause):
+    size: int = 1
+
+
+@frozen
+class _RateBlocks(_Blocks, Rate):
+    size: int = 1
+
+
+def in_blocks(limit: Limit, size: int) -> Limit:
+    """A pause or rate for foretelling: as it is, but that ``size`` slots are taken in one step. Any other limit as it is."""
+    if isinstance(limit, Pause):
+        return _PauseBlocks(limit.length, size)
+    if isinstance(limit, Rate):
+        return _RateBlocks(limit.n, limit.per, limit.burst, size)
+    return limit
 
 
 def pace(value: object) -> RateLimiter | None:

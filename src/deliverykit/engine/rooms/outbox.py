@@ -10,8 +10,9 @@ from deliverykit.contracts.books import Change, LaneKey, LogLine, MailRow, MailS
 from deliverykit.contracts.storage import Overtaken, Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.delivery.forecast import Forecast, Standing
 from deliverykit.engine.rooms.room import Room
-from deliverykit.engine.rooms.views import Doubt, LaneView, Mail, Pruned, doubt_of, lane_of, mail_of
+from deliverykit.engine.rooms.views import Doubt, Eta, LaneView, Mail, Pruned, doubt_of, lane_of, mail_of
 from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
@@ -62,6 +63,31 @@ class Outbox(Room):
         now = await self.ports.store(self.context.storage.now)
         one = filter_of(route=route).route
         return tuple(lane_of(row, now) for row in rows if one is None or row.key.route == one)
+
+    async def eta(self, *, route: str | Route, stream: str | None = None) -> Eta:
+        """By when what waits on this route (of one stream) will have left by quota and pace alone. Writes and spends nothing.
+
+        It is played through on copies of all counts, with all that waits in the account, by the word of each route and in
+        the turns that a worker takes. So it holds if nothing else comes in, a worker runs all the time, and every email is
+        accepted at once: an estimate, and no promise. Mail that expires meanwhile is reckoned as if it left; the mail of
+        other accounts, with which it may share host-wide limits, is not reckoned.
+
+        Raises :class:`~deliverykit.NotFound` for a route that is not there and has no mail.
+        """
+        wanted = filter_of(route=route, stream=stream)
+        rows = await self.ports.store(self.context.storage.rows, self.account)
+        config, records, now = await self.context.decided(self.ports, self.account, Standing)
+        if not any(row.lane.route == wanted.route for row in rows):
+            config.route(str(wanted.route))
+        ours = {row.lane for row in rows if row.lane.route == wanted.route and wanted.stream in (None, row.lane.stream)}
+        forecast = Forecast(config, records, now, rows, ours)
+        end = await self.ports.store(forecast.run)
+        return Eta(
+            waiting=sum(row.count for row in rows if row.lane in ours),
+            at=moment(end.at),
+            limited_by=end.by,
+            later_than=moment(end.later_than) if end.later_than else None,
+        )
 
     async def cancel(
         self,

@@ -8,7 +8,7 @@ from attrs import frozen
 from deliverykit.contracts.books import LaneRow, LogLine, MailRow, MailState
 from deliverykit.words.clock import NEVER, moment
 
-__all__ = ["Doubt", "LaneView", "LogEntry", "Mail", "Pruned", "Trace", "doubt_of", "entry_of", "lane_of", "mail_of"]
+__all__ = ["Doubt", "Eta", "LaneView", "LogEntry", "Mail", "Pruned", "Trace", "doubt_of", "entry_of", "lane_of", "mail_of"]
 
 
 @frozen(kw_only=True)
@@ -56,6 +56,22 @@ class LaneView:
     def waiting(self) -> int:
         """How many wait: ready or scheduled."""
         return self.counts["ready"] + self.counts["scheduled"]
+
+
+@frozen(kw_only=True)
+class Eta:
+    """By when what waits will have left, as far as quotas and paces tell."""
+
+    waiting: int
+    """How many wait: ready or scheduled."""
+    at: datetime | None
+    """When the last of them can leave; this instant where none waits. ``None`` where that is not known: see ``later_than``."""
+    limited_by: str
+    """What holds them up for the most time: a limit, ``its own time`` (of scheduled mail), or why nothing can carry some of
+    them; ``""`` where nothing does."""
+    later_than: datetime | None = None
+    """Where the reckoning was given up, for it took too long: it is later than this. ``None`` beside an ``at`` of ``None``:
+    some of it does not leave without a change, for the reason that ``limited_by`` gives."""
 
 
 @frozen(kw_only=True)

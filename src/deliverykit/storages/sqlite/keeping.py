@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deliverykit.contracts.books import LaneKey, LaneRow, LogLine, MailRow, MailState, Told, Wanted
+from deliverykit.contracts.books import LaneKey, LaneRow, LogLine, MailRow, MailState, Row, Told, Wanted
 from deliverykit.contracts.storage import Claim
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.leaving import forget, note
@@ -14,7 +14,7 @@ from deliverykit.words.clock import NEVER
 
 __all__ = [
     "COLUMNS", "LINE", "MAIL", "by_route", "lanes", "letters", "log_rows", "mail_row", "matching", "prune", "prune_log",
-    "resolve", "scrub", "served", "sweep", "told",
+    "resolve", "rows", "scrub", "served", "sweep", "told",
 ]  # fmt: skip
 
 KEPT = 90 * 24 * 3_600_000
@@ -120,6 +120,29 @@ def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:
         for row in rows
         if row[0] in counts
     )  # fmt: skip
+
+
+def rows(db: Connection, account: str) -> tuple[Row, ...]:
+    """What waits, by its cost. The index gives the order, and only where the cost changes a row of it leaves the database."""
+    keys = {id_: LaneKey(account, *key) for id_, *key in db.rows(
+        "select id, route, stream, key from dk_lane where account=? and ready+scheduled>0 order by id", (account,)
+    )}  # fmt: skip
+    found: list[Row] = []
+    for id_, key in keys.items():
+        ((count,),) = db.rows("select count(*) from dk_mail where lane=? and state=0", (id_,))
+        begins = db.rows(
+            "select n, cost from (select row_number() over w as n, cost, lag(cost) over w as before from dk_mail"
+            " where lane=? and state=0 window w as (order by priority desc, id)) where before is not cost",
+            (id_,),
+        )
+        ends = [*(place for place, _ in begins[1:]), count + 1]
+        found += [Row(key, 0, cost, end - place) for (place, cost), end in zip(begins, ends, strict=False)]
+    later = db.rows(
+        "select lane, due, cost, count(*) from dk_mail where state=4 and lane in (select value from json_each(?))"
+        " group by due, lane, cost order by due, lane",
+        (json.dumps(list(keys)),),
+    )
+    return (*found, *(Row(keys[lane], due, cost, count) for lane, due, cost, count in later))
 
 
 def by_route(db: Connection, account: str) -> Mapping[tuple[str, MailState], int]:

@@ -18,6 +18,7 @@ from deliverykit.contracts.books import (
     MailState,
     NewMail,
     OpenLanes,
+    Row,
     Snapshot,
     Told,
     Wanted,
@@ -312,6 +313,11 @@ class SQLiteStorage:
         """Lanes with mail."""
         with self._db.reading() as db:
             return keeping.lanes(db, account)
+
+    def rows(self, account: str) -> tuple[Row, ...]:
+        """What waits, by its cost."""
+        with self._db.reading() as db:
+            return keeping.rows(db, account)
 
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
         """Mail by route and state."""
