@@ -31,7 +31,7 @@ class AwaitingQueue:
         """Its answer. Cancelled before it was asked, it is not asked; after that, it waits for what it began."""
         answer: asyncio.Future[Answer[R]] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, answer))
-        if self._asking is None:
+        if self._asking is None or self._asking.done():  # done: cancelled before its first step
             self._asking = asyncio.create_task(self._ask_all())
         try:
             return (await asyncio.shield(answer)).opened()

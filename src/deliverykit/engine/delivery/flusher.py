@@ -70,6 +70,12 @@ class Flusher:
         self._work.set()
         await done
 
+    def taken_back(self, landing: Landing) -> bool:
+        """Whether the verdict was not being written yet; then it will not be."""
+        kept = [one for one in self._landings if one[0] is not landing]
+        found, self._landings = len(kept) < len(self._landings), kept
+        return found
+
     async def run(self) -> None:
         """Flush for ever; cancelled when nothing flies any more."""
         while True:

@@ -251,7 +251,13 @@ class Stream:
             self.stop()
         if verdict.close or verdict.pause:
             self._shut[flight.lane.account, flight.server.id] = self._claims
-        await self._flusher.settle(flight.landed(verdict))
+        landing = flight.landed(verdict)
+        try:
+            await self._flusher.settle(landing)
+        except asyncio.CancelledError:
+            if self._flusher.taken_back(landing):  # what is known by now is not to become a doubt
+                await self._cut(flight, verdict)
+            raise
         self._tally[verdict.next] += verdict.started
 
     def _outdated(self, flight: Flight, claim: int) -> bool:
