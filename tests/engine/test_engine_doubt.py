@@ -1,6 +1,7 @@
 """Mail of unknown fate: held, or sent again after a rest; listed with what is known, and settled by the host's word."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 from engine_kit import ESPS, NOON, World, claimed, message, messages, used
@@ -339,13 +340,17 @@ def test_what_the_host_sends_again_is_held_again(world):
 # -- a worker that is lost on the wire ------------------------------------------------------------------
 
 
+WORKERS = count()
+
+
 def lost(world, mailer, uid):
     """Its worker starts to send it and dies; the row's number."""
-    storage, (leased,) = claimed(mailer)
+    token = f"gone-{next(WORKERS)}"  # no two claims share a token
+    storage, (leased,) = claimed(mailer, token)
     assert leased.head.uid == uid
-    assert storage.start({leased.head.id: "gone"}) == {leased.head.id}
+    assert storage.start({leased.head.id: token}) == {leased.head.id}
     world.clock.advance(REST)
-    return storage, leased.head.id
+    return storage, leased.head.id, token
 
 
 def test_a_lost_worker_obeys_the_word(world):
@@ -367,15 +372,15 @@ def test_a_lost_worker_obeys_the_word(world):
 
 def test_a_late_answer_settles_its_own_attempt_until_another_has_the_mail(world):
     mailer = hasty(world)
-    for number, token, settles in ((1, "gone", True), (2, "other", False)):
+    for number, settles in ((1, True), (2, False)):
         (uid,) = mailer.enqueue([message(number, in_doubt="resend")])
-        storage, row = lost(world, mailer, uid)
+        storage, row, token = lost(world, mailer, uid)
         storage.recover()
         assert mailer.outbox.get(uid).state == "scheduled"
         world.clock.advance(REST)
         if not settles:
-            claimed(mailer, token)
-        late = Change(id=row, token="gone", state=None)
+            claimed(mailer, "other")
+        late = Change(id=row, token=token, state=None)
         _, too_late = storage.transact("default", (), lambda _view, late=late: Step(result=None, changes=(late,)))
         assert (not too_late) == settles
     assert [mail.state for mail in mailer.outbox.list()] == ["leased"]

@@ -89,6 +89,8 @@ def _run(copy: Path, *tests: str, seconds: float = SECONDS) -> tuple[int, str]:
 
 def _copy(to: Path) -> Path:
     shutil.copytree(PACKAGE, to / "src" / "deliverykit", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    if not (PACKAGE / "examples").is_dir():  # in a checkout they stand beside the package, not in it
+        shutil.copytree(ROOT / "examples", to / "examples")
     return to
 
 

@@ -75,6 +75,14 @@ def test_a_verdict_of_unknown_fate_is_noted_with_its_server(storage: Storage, cl
     assert resolve(storage, ALL, sent=False) == 0
 
 
+def test_an_answer_after_all_settles_what_was_in_doubt(storage: Storage) -> None:
+    storage.enqueue([mail("m")])
+    (one,) = claimed(storage)
+    assert settled(storage, one, state=IN_DOUBT, server="s", resends=0)
+    assert settled(storage, one, state=None)
+    assert state(storage, "m") is None
+
+
 def test_a_claim_that_finds_it_expired_leaves_it_in_doubt(storage: Storage, clock: ManualClock) -> None:
     storage.enqueue([mail("plain"), mail("may have gone")])
     first, second = claimed(storage)

@@ -33,6 +33,8 @@ def test_each_origin_has_lines_of_its_own() -> None:
         for _ in range(5):
             for url in urls:
                 await transport.send(post(url))
+        (held,) = transport._own.values()
+        assert len(held._idle) == len(urls)
         await transport.aclose()
 
     with servers.serving(servers.answer(servers.ok())) as one, servers.serving(servers.answer(servers.ok())) as other:
