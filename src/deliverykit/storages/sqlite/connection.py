@@ -25,7 +25,7 @@ class Connection:
 
     def __init__(self, path: str | None, synchronous: str) -> None:
         # Here and now, whatever folder the program is in when it opens the file, or opens it anew after a fork.
-        self.path = None if path is None else str(Path(path).absolute())
+        self.path: str | None = None if path is None else str(Path(path).absolute())
         self._synchronous = synchronous
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
