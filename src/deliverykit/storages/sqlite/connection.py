@@ -20,6 +20,19 @@ Rows = list[tuple[Any, ...]]
 _CONNECTIONS: "WeakSet[Connection]" = WeakSet()
 
 
+def _in_wal_mode(db: sqlite3.Connection) -> None:
+    """Of several processes that make a new file one is first; SQLite refuses the others at once, whatever its timeout."""
+    for left in range(100, -1, -1):
+        try:
+            db.execute("pragma journal_mode=wal").fetchall()
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            threading.Event().wait(0.05)
+        else:
+            return
+
+
 class Connection:
     """SQLite in WAL mode. ``path=None`` keeps everything in memory."""
 
@@ -99,7 +112,7 @@ class Connection:
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("pragma journal_mode=wal").fetchall()
+            _in_wal_mode(db)
             db.execute(f"pragma synchronous={self._synchronous}")
             (version,) = db.execute("pragma user_version").fetchone()
             if version > SCHEMA:
