@@ -22,6 +22,7 @@ _CONNECTIONS: "WeakSet[Connection]" = WeakSet()
 
 def _in_wal_mode(db: sqlite3.Connection) -> None:
     """Of several processes that make a new file one is first; SQLite refuses the others at once, whatever its timeout."""
+    db.execute("pragma busy_timeout=50")
     for left in range(100, -1, -1):
         try:
             db.execute("pragma journal_mode=wal").fetchall()
@@ -30,7 +31,8 @@ def _in_wal_mode(db: sqlite3.Connection) -> None:
                 raise
             threading.Event().wait(0.05)
         else:
-            return
+            break
+    db.execute("pragma busy_timeout=10000")
 
 
 class Connection:
