@@ -29,7 +29,6 @@ class Lines:
         self._places = asyncio.Semaphore(connections)
         self._idle: defaultdict[str, deque[tuple[float, httpx2.AsyncClient]]] = defaultdict(deque)
         """By origin; the one used last at the right, so that what is not needed gets old at the left."""
-        self._verified = False
 
     @asynccontextmanager
     async def line(self, url: str, wait: float) -> AsyncIterator["httpx2.AsyncClient"]:
@@ -63,10 +62,8 @@ class Lines:
     def _made(self) -> "httpx2.AsyncClient":
         import httpx2
 
-        if not self._verified:  # reading the system's authorities takes 20 ms: once for all
-            if self._options["verify"] is True:
-                self._options["verify"] = httpx2.create_ssl_context()
-            self._verified = True
+        if self._options["verify"] is True:  # reading the system's authorities takes 20 ms: once for all
+            self._options["verify"] = httpx2.create_ssl_context()
         return httpx2.AsyncClient(**self._options)
 
     async def _swept(self) -> None:

@@ -47,10 +47,8 @@ class Stream:
         self._poll = poll
         self._flusher = Flusher(context, ports)
         self._places = asyncio.Semaphore(concurrency)
-        self._flying: dict[asyncio.Task[None], str] = {}
+        self._flying: dict[asyncio.Task[None], Flight] = {}
         """All that is claimed and not settled: half as many again as may be on the wire, so that no place there waits."""
-        self._aloft: Counter[str] = Counter()
-        """How many fly, by account."""
         self._turns = Turns()
         self._shut: dict[tuple[str, str], int] = {}
         """Servers, by account, that closed or were PAUSED here, and the last claim before: its grants are used no more."""
@@ -131,16 +129,21 @@ class Stream:
         if free * 4 < self._concurrency:
             return None, 0
         recovered(self._context, await self._ports.store(self._context.storage.recover))
-        look = await self._ports.store(self._context.storage.open_lanes)
+        look, firsts = await self._ports.store(self._open_lanes)
         claimed = 0
         self._illegible.clear()
-        firsts = await self._ports.store(self._preceding, look.lanes)
-        for lane, share in self._turns.shares(look.lanes, firsts, free, self._aloft):
+        aloft = Counter(flight.lane.account for flight in self._flying.values())
+        for lane, share in self._turns.shares(look.lanes, firsts, free, aloft):
             if not self._stopping:
                 got = await self._ports.to_the_end(self._claim(lane, share))
                 self._turns.took(lane, got, first=lane.id in firsts)
                 claimed += got
         return evolve(look, lanes=tuple(lane for lane in look.lanes if lane.id not in self._illegible)), claimed
+
+    def _open_lanes(self) -> tuple[OpenLanes, frozenset[int]]:
+        """The lanes to claim from, and which of them go first. On the storage's thread."""
+        look = self._context.storage.open_lanes()
+        return look, self._preceding(look.lanes)
 
     def _preceding(self, lanes: Iterable[Lane]) -> frozenset[int]:
         """Those whose routes let their streams go before others."""
@@ -213,9 +216,7 @@ class Stream:
             resend=leased.head.resend, resends=leased.head.resends,
         )  # fmt: skip
         task = asyncio.create_task(self._fly(flight, self._claims))
-        self._flying[task] = token
-        self._aloft[lane.key.account] += 1
-        task.add_done_callback(lambda _: self._aloft.subtract([lane.key.account]))
+        self._flying[task] = flight
         task.add_done_callback(self._landed)
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
@@ -311,7 +312,7 @@ class Stream:
         """Renew the leases, well before they end."""
         while True:
             await asyncio.sleep(self._context.lease / 3000)
-            tokens = sorted(set(self._flying.values()))
+            tokens = sorted({flight.token for flight in self._flying.values()})
             if tokens:
                 with suppress(Exception):  # the next beat tries again; a lease lost is found out before anything is sent
                     await self._ports.store(self._context.storage.renew, tokens, self._context.lease)

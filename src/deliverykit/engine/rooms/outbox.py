@@ -1,8 +1,9 @@
 """Looking into the outbox, putting it in order, and settling what is in doubt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -231,11 +232,7 @@ class Outbox(Room):
         if bool(as_sent) == bool(resend):
             raise ConfigurationError("resolve: give as_sent=True or resend=True, one of the two")
         which = some_of(ids=ids, server=server, route=route, before=before)
-        done = after = 0
-        store, storage = self.ports.store, self.context.storage
-        while found := await store(storage.resolve, self.account, which, _PAGE, after, sent=bool(as_sent)):
-            done, after = done + len(found), found[-1]
-        return done
+        return await _page_by_page(self, partial(self.context.storage.resolve, sent=bool(as_sent)), which)
 
     async def heard(self, our_id: str, event: str = "delivered") -> bool:
         """Tell of an event of an ESP (accepted, delivered, bounced, opened …): it proves that the ESP had the mail.
@@ -253,9 +250,14 @@ class Outbox(Room):
 
 
 async def cancelled(room: Room, wanted: Wanted) -> int:
-    """Cancel what waits and is wanted, page by page; how many."""
+    """Cancel what waits and is wanted; how many."""
+    return await _page_by_page(room, room.context.storage.cancel, wanted)
+
+
+async def _page_by_page(room: Room, act: Callable[[str, Wanted, int, int], Sequence[int]], wanted: Wanted) -> int:
+    """Let the storage act on what is wanted, a page at a time; on how many it did."""
     done = after = 0
-    while ids := await room.ports.store(room.context.storage.cancel, room.account, wanted, _PAGE, after):
+    while ids := await room.ports.store(act, room.account, wanted, _PAGE, after):
         done, after = done + len(ids), ids[-1]
     return done
 

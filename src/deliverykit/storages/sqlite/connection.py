@@ -20,19 +20,26 @@ Rows = list[tuple[Any, ...]]
 _CONNECTIONS: "WeakSet[Connection]" = WeakSet()
 
 
+_PATIENCE = 10.0
+"""How long, in seconds, whoever else has the file is waited for."""
+_TURN = 0.05
+
+
 def _in_wal_mode(db: sqlite3.Connection) -> None:
-    """Of several processes that make a new file one is first; SQLite refuses the others at once, whatever its timeout."""
-    db.execute("pragma busy_timeout=50")
-    for left in range(100, -1, -1):
+    """Switch to the log. Of several processes that make a new file one is first; SQLite refuses the others at once.
+
+    It does so whatever its timeout is, so they ask again. A file that is locked is waited for no longer than otherwise.
+    """
+    db.execute(f"pragma busy_timeout={round(_TURN * 1000)}")
+    for left in range(round(_PATIENCE / _TURN / 2), -1, -1):  # each turn waits in SQLite, and then here
         try:
             db.execute("pragma journal_mode=wal").fetchall()
-        except sqlite3.OperationalError:
-            if not left:
-                raise
-            threading.Event().wait(0.05)
-        else:
             break
-    db.execute("pragma busy_timeout=10000")
+        except sqlite3.OperationalError as error:
+            if not left or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            threading.Event().wait(_TURN)
+    db.execute(f"pragma busy_timeout={round(_PATIENCE * 1000)}")
 
 
 class Connection:
@@ -112,7 +119,7 @@ class Connection:
         self._lock.release()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path or ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             _in_wal_mode(db)
             db.execute(f"pragma synchronous={self._synchronous}")
@@ -137,6 +144,10 @@ class Connection:
         """One write transaction: committed at the end, rolled back on any exception. Nothing is :attr:`known` after it."""
         return _Transaction(self, "begin immediate", forgets=True)
 
+    def deciding(self) -> "_Transaction":
+        """The same, for those that tell :attr:`known` what they write: it holds on after the commit."""
+        return _Transaction(self, "begin immediate", knows=True)
+
     def asked(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a statement that only looks, inside whatever transaction this thread has begun."""
         with self._lock:
@@ -144,10 +155,6 @@ class Connection:
                 return self.row(sql, parameters)
             except sqlite3.Error as error:
                 raise explained(self.path, error) from error
-
-    def deciding(self) -> "_Transaction":
-        """The same, for those that tell :attr:`known` what they write: it holds on after the commit."""
-        return _Transaction(self, "begin immediate", knows=True)
 
     def begin(self, how: str, *, knows: bool) -> None:
         """Take the lock and begin."""
