@@ -21,7 +21,7 @@ from process_kit import KEY, ROUTE, FileClock, message
 
 from deliverykit import Mailer
 from deliverykit.engine.admission.decisions import Place
-from deliverykit.engine.delivery.flusher import _SettleAndStart
+from deliverykit.engine.delivery.landing import _SettleAndStart
 from deliverykit.engine.settling.settle import Settle
 from deliverykit.storages.sqlite import SQLiteStorage
 from deliverykit.transports import HttpTransport

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from deliverykit.testing.clock import ManualClock
-    from deliverykit.testing.crash import Crash, CrashingPorts, CrashTest, Cut, Life, Submission, When
+    from deliverykit.testing.crash import CrashTest, Life, Submission
+    from deliverykit.testing.crashing import Crash, CrashingPorts, Cut, When
     from deliverykit.testing.quota import QuotaPolicyMachine
 
 __all__ = [
@@ -21,7 +22,8 @@ __all__ = [
 ]
 
 _LAZY: Final = {
-    **dict.fromkeys(("Crash", "CrashTest", "CrashingPorts", "Cut", "Life", "Submission", "When"), "deliverykit.testing.crash"),
+    **dict.fromkeys(("CrashTest", "Life", "Submission"), "deliverykit.testing.crash"),
+    **dict.fromkeys(("Crash", "CrashingPorts", "Cut", "When"), "deliverykit.testing.crashing"),
     "ManualClock": "deliverykit.testing.clock",
     "QuotaPolicyMachine": "deliverykit.testing.quota",
 }

@@ -4,16 +4,13 @@ import asyncio
 from collections import defaultdict
 from typing import TypeVar
 
-from attrs import evolve, frozen
-
-from deliverykit.contracts.books import Change, MailState
-from deliverykit.contracts.storage import Late, Step, View
-from deliverykit.engine.admission.catalog import Config
+from deliverykit.contracts.storage import Late
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.journey import Flight
+from deliverykit.engine.delivery.landing import landed_in
 from deliverykit.engine.delivery.reports import settled
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing, Settle, Settled
+from deliverykit.engine.settling.settle import Landing
 from deliverykit.words.errors import StorageError
 from deliverykit.words.facts import StorageFailed
 from deliverykit.words.privacy import scrubbed
@@ -28,22 +25,6 @@ R = TypeVar("R")
 _Starts = list[tuple[Flight, asyncio.Future[bool]]]
 _Landings = list[tuple[Landing, asyncio.Future[None]]]
 """What waits to be written, each with what its flight waits for."""
-
-
-@frozen
-class _SettleAndStart:
-    """One account's share of a flush; answers with what it came to; the ids that came too late come beside it."""
-
-    settle: Settle
-    starts: tuple[Flight, ...]
-
-    def __call__(self, view: View) -> Step[Settled]:
-        step = self.settle(view)
-        marks = tuple(
-            Change(id=flight.row, token=flight.token, was=MailState.LEASED, state=MailState.SENDING, server=flight.server.id)
-            for flight in self.starts
-        )
-        return evolve(step, changes=(*step.changes, *marks))
 
 
 class Flusher:
@@ -132,13 +113,8 @@ class Flusher:
         starts: _Starts,
         landings: _Landings,
     ) -> Late:
-        flights = tuple(flight for flight, _ in starts)
-        landed = tuple(landing for landing, _ in landings)
-
-        def make(config: Config) -> _SettleAndStart:
-            return _SettleAndStart(Settle(config, landed, self._context.archive), flights)
-
-        done, late = await self._context.decided_both(self._ports, account, make)
+        landed = [landing for landing, _ in landings]
+        done, late = await landed_in(self._context, self._ports, account, landed, [flight for flight, _ in starts])
         settled(self._context, done, late)
         return late
 

@@ -13,10 +13,11 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.intake import checked, new_mail
 from deliverykit.engine.delivery.journey import INTERRUPTIONS, CutShort, Flight, fly
+from deliverykit.engine.delivery.landing import landed_in
 from deliverykit.engine.delivery.once import once
 from deliverykit.engine.delivery.reports import queued, settled, waits
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing, Settle, Settled
+from deliverykit.engine.settling.settle import Landing, Settled
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
@@ -238,10 +239,7 @@ class Sending:
         await self.ports.to_the_end(land())
 
     async def _settle(self, landing: Landing) -> tuple[Settled, Late]:
-        def make(config: Config) -> Settle:
-            return Settle(config, (landing,), self.context.archive)
-
-        return await self.context.decided_both(self.ports, self.account, make)
+        return await landed_in(self.context, self.ports, self.account, [landing])
 
     async def _undone(self) -> None:
         """The caller is gone, and nothing of it has: the row goes, its unit comes back, its key is free."""

@@ -16,10 +16,10 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.flusher import Flusher
 from deliverykit.engine.delivery.journey import CutShort, Flight, fly
+from deliverykit.engine.delivery.landing import landed_in
 from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Settle
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import enclosures, unpack
@@ -267,12 +267,8 @@ class Stream:
 
     async def _cut(self, flight: Flight, verdict: Verdict) -> None:
         """The loop is being ended under the worker, its flusher too: one last word for the books, at once."""
-        landing = flight.landed(verdict)
-        done, late = await self._ports.to_the_end(
-            self._context.decided_both(
-                self._ports, flight.lane.account, lambda config: Settle(config, (landing,), self._context.archive)
-            )
-        )
+        writing = landed_in(self._context, self._ports, flight.lane.account, [flight.landed(verdict)])
+        done, late = await self._ports.to_the_end(writing)
         settled(self._context, done, late)
 
     async def _flown(self, flight: Flight, claim: int) -> Verdict | None:
