@@ -119,6 +119,37 @@ def test_a_file_that_is_replaced_under_the_process(plain: World) -> None:
     assert plain.sandbox.count() == 2
 
 
+def copied(from_: Path, to: Path) -> None:
+    """SQLite's own backup, as its shell's ``.backup`` and ``.restore`` make it."""
+    one, other = sqlite3.connect(from_), sqlite3.connect(to)
+    one.backup(other)
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("how", ["restored", "exchanged"])
+def test_a_backup_that_went_another_way_is_not_taken_for_the_file_as_it_was(plain: World, how: str) -> None:
+    """The process knows its servers by the version of the books. A backup, changed as often, is another story."""
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    backup = plain.path.with_name("backup.db")
+    copied(plain.path, backup)
+    mailer.servers.update("a", quota=CalendarQuota(day=5))
+    mailer.send(message("before"))
+    if how == "restored":
+        copied(backup, plain.path)
+    else:
+        for end in ("-wal", "-shm"):
+            plain.path.with_name(plain.path.name + end).unlink(missing_ok=True)
+        backup.replace(plain.path)
+        with pytest.raises(StorageError, match="replaced"):
+            mailer.servers.list()
+    plain.mailer().servers.pause("a", reason="by another process")
+    assert mailer.servers.get("a").status is Status.PAUSED
+    assert mailer.send(message("after")).status is SendStatus.QUEUED
+    assert plain.got() == ["ubefore@example.org"]
+
+
 def test_a_damaged_page(plain: World) -> None:
     mailer = plain.mailer()
     plain.server(mailer, "a")

@@ -56,6 +56,64 @@ def test_it_stays_the_same_file_whatever_folder_the_program_goes_to(tmp_path: Pa
     storage.close()
 
 
+def test_whoever_only_looks_notices_that_the_file_was_exchanged(tmp_path: Path) -> None:
+    """An idle worker writes nothing: it would look into a file without a name for ever."""
+    path = tmp_path / "mail.db"
+    idle, other = opened(path), opened(tmp_path / "other.db")
+    assert idle.open_lanes().lanes == ()
+    other.enqueue([mail("a")])
+    other.close()
+    (tmp_path / "other.db").replace(path)
+    without_log(path)
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        idle.open_lanes()
+    assert len(idle.open_lanes().lanes) == 1
+    idle.close()
+
+
+def without_log(path: Path) -> None:
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink()
+
+
+def test_the_log_of_the_file_before_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
+    """SQLite would lay it over the backup: a mixture of the two, that no one notices until it is too late."""
+    path, backup = tmp_path / "mail.db", tmp_path / "backup.db"
+    other, storage = opened(backup), opened(path)
+    other.enqueue([mail("of the backup")])
+    other.close()
+    storage.enqueue([mail("of the file")])
+    path.rename(tmp_path / "away.db")
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        storage.enqueue([mail("x")])
+    (tmp_path / "away.db").rename(path)
+    storage.enqueue([mail("put back")])  # its own log, and it goes on
+    backup.replace(path)
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        storage.enqueue([mail("x")])
+    for _ in range(2):
+        with pytest.raises(
+            StorageError, match=r"the log of the one before; delete .*mail\.db-wal and .*mail\.db-shm, and it goes on"
+        ):
+            storage.enqueue([mail("x")])
+    without_log(path)
+    storage.enqueue([mail("after")])
+    assert [one.uid for one in storage.mails("default", Wanted(), 9)] == ["of the backup", "after"]
+    storage.close()
+
+
+def test_a_file_that_was_taken_away_is_missed_after_a_fork_too(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    storage = opened(path)
+    storage.enqueue([mail("a")])
+    path.rename(tmp_path / "away.db")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="deleted or replaced"):
+            storage.enqueue([mail("x")])
+        storage.close()  # as a fork does
+    assert not path.exists(), "no empty file in its place, in which nothing is known"
+
+
 def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mail.db"
     path.write_bytes(b"dear diary, " * 1_000)

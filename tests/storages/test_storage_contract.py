@@ -104,7 +104,7 @@ def test_the_version_moves_with_documents_only_and_documents_keep_their_order(st
     step(storage, records=({"n": (1,)},), log=(line("x"),))
     assert storage.version(ACCOUNT) == first
     step(storage, documents=(document("b", '{"n": 1}'), document("c")))
-    assert looked(storage).version == storage.snapshot(ACCOUNT).version == storage.version(ACCOUNT) > first
+    assert looked(storage).version == storage.snapshot(ACCOUNT).version == storage.version(ACCOUNT) != first
     assert [one.id for one in storage.snapshot(ACCOUNT).documents] == ["b", "a", "c"]
     step(storage, documents=(document("b", None),))
     assert [one.id for one in storage.snapshot(ACCOUNT).documents] == ["a", "c"]

@@ -185,7 +185,11 @@ class Storage(Protocol):
         ...
 
     def version(self, account: str) -> int:
-        """Only the version of an account's documents: what a cache asks."""
+        """Only the version of an account's documents: what a cache asks. 0 where there are none yet.
+
+        Another after every change, and never one that stood for others: not even where a backup has taken the place of
+        the books, and was changed since. So it is drawn, not counted.
+        """
         ...
 
     # -- the primitive and its sibling ------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakSet
 
 from deliverykit.storages.sqlite.known import Known
-from deliverykit.storages.sqlite.trouble import explained, moved
+from deliverykit.storages.sqlite.trouble import explained, left_behind, moved
 from deliverykit.words.errors import StorageError
 
 __all__ = ["Connection", "Rows"]
@@ -53,7 +53,9 @@ class Connection:
         self._db: sqlite3.Connection | None = None
         self._pid = 0
         self._file: tuple[int, int] | None = None
-        """Which file it is, whatever its name."""
+        """Which file it is, whatever its name. Certain while it is open: nothing else is given its number."""
+        self._log: tuple[int, int] | None = None
+        """The same of the log beside it."""
         self._taken_away = False
         self.known: Known = Known()
         """What the last deciding transaction left true; only to be used within another."""
@@ -78,29 +80,39 @@ class Connection:
                 assert self.path is not None  # noqa: S101  memory is never taken away
                 raise moved(self.path)
             self._db, self._pid = self._open(), os.getpid()
-            self._file, self._taken_away = self._named(), False
+            self._file, self._log, self._taken_away = self._named(), self._named("-wal"), False
         elif self._pid != os.getpid():
             raise StorageError("memory:// belongs to the process that made it; processes share a file: sqlite:///mail.db")
         return self._db
 
-    def _named(self) -> tuple[int, int] | None:
-        """Which file bears the name now."""
+    def _named(self, end: str = "", least: int = 0) -> tuple[int, int] | None:
+        """Which file bears the name now, if it has so many bytes."""
         if self.path is None:
             return None
         try:
-            found = os.stat(self.path)  # noqa: PTH116  a Path would cost as much again
+            found = os.stat(self.path + end)  # noqa: PTH116  a Path would cost as much again
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return (found.st_dev, found.st_ino) if found.st_size >= least else None
 
     def _still_there(self) -> None:
-        """Raise where the file lost its name: SQLite would go on writing into what nobody can open again."""
-        if self.path is not None and self._file != self._named():
-            self._taken_away = True
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        """Raise where the file lost its name: SQLite would go on writing into what nobody can open again.
+
+        It is told once; then what has the name now is opened. Not where the old file's log still lies beside it: SQLite
+        would take that for the new one's, and mix the two.
+        """
+        now = self._named()
+        if self.path is None or self._file == now:
+            self._taken_away = False
+            return
+        self.known.forget()
+        told, self._taken_away = self._taken_away, True
+        if not told or now is None:
             raise moved(self.path)
+        if self._log is not None and self._log == self._named("-wal", least=1):
+            raise left_behind(self.path)
+        self.close()
+        self._opened()
 
     def before_fork(self) -> None:
         """Wait for the transaction that runs, and close the file; what is in memory stays.
@@ -160,9 +172,9 @@ class Connection:
         """Take the lock and begin."""
         self._lock.acquire()
         try:
+            self._opened()
+            self._still_there()  # whoever only looks, as an idle worker does, would look into it for ever
             db = self._opened()
-            if how != "begin":
-                self._still_there()
             db.execute(how)
             if knows and self.path is not None:
                 # It moves when another connection has committed; asked for inside a write transaction, that is final.

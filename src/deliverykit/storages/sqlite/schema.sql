@@ -4,7 +4,7 @@ create table if not exists dk_meta (key text primary key, value text not null) w
 
 create table if not exists dk_account (
   id      text primary key,
-  version integer not null
+  version integer not null            -- drawn anew with each change of its documents, never 0
 );
 
 create table if not exists dk_document (

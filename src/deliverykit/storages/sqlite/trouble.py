@@ -5,7 +5,7 @@ from typing import Final
 
 from deliverykit.words.errors import StorageError
 
-__all__ = ["explained", "moved"]
+__all__ = ["explained", "left_behind", "moved"]
 
 _MENDS: Final = {
     sqlite3.SQLITE_FULL: "make room on the disk; what was acknowledged before is safe, and this call has done nothing",
@@ -33,4 +33,13 @@ def moved(path: str) -> StorageError:
     return StorageError(
         f"SQLite {path}: the file was deleted or replaced while it was in use; put it back, or a backup of it, and it goes on; "
         "for an empty one start the program anew"
+    )
+
+
+def left_behind(path: str) -> StorageError:
+    """Another file has its name, and the log is still that of the one before."""
+    return StorageError(
+        f"SQLite {path}: the file was replaced while it was in use, and beside it lies the log of the one before; "
+        f"delete {path}-wal and {path}-shm, and it goes on; "
+        "if another program has opened it since, end that and put the backup there anew"
     )
