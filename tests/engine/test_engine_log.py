@@ -1,15 +1,12 @@
 """The delivery log: what happened to this mail, who got what by which server, and what of it is kept."""
 
-import os
 import sqlite3
 from datetime import timedelta
 
 import pytest
 from engine_kit import DAY, KEY, NOON, OTHER_KEY, message, messages
 
-from deliverykit import Attachment, CalendarQuota, ConfigurationError, MessageError, NotFound, Pruned
-
-MIB = 1024 * 1024
+from deliverykit import CalendarQuota, ConfigurationError, MessageError, NotFound, Pruned
 
 
 def told(mailer, **filters):
@@ -126,30 +123,6 @@ def test_erase_takes_a_persons_hashes_too(world):
     assert told(mailer, recipient="bob@example.org") == [(both, "accepted", "a")]
     (copy,) = (mail.id for mail in mailer.outbox.list() if mail.id != waits)
     assert {entry[0] for entry in told(mailer, recipient="dora@example.org")} == {waits, copy}
-
-
-def test_25_mb_to_many_people_is_25_mb(plain):
-    mailer = plain.mailer()
-    plain.server(mailer, "a", "ses")
-    content = os.urandom(25 * MIB // 2) * 2  # no file system makes it smaller
-    attached = Attachment(filename="film.bin", content=content, content_type="application/octet-stream")
-    fields = {"attachments": [attached]}
-    mailer.routes.add("r", ["a"])
-    ids = mailer.enqueue([message(number, **fields) for number in range(40)], route="r")
-    mailer.close()
-    assert 25 * MIB <= plain.path.stat().st_size < 25.5 * MIB
-    plain.opened.clear()
-    mailer = plain.mailer()
-    mailer.outbox.cancel(ids=ids[1:])
-    mailer.outbox.prune(older_than=timedelta(milliseconds=1))
-    assert [mail.id for mail in mailer.outbox.list(state="ready")] == ids[:1]
-    books = sqlite3.connect(plain.path)
-    assert books.execute("select count(*), max(length(content)) from dk_file").fetchone() == (1, 25 * MIB)
-    mailer.outbox.cancel(ids=ids)
-    plain.clock.advance(1)
-    mailer.outbox.prune(older_than=timedelta(milliseconds=1))
-    assert books.execute("select count(*) from dk_file").fetchone() == (0,)
-    books.close()
 
 
 def test_a_mail_that_no_other_server_takes_tells_why_it_was_refused(world):

@@ -1,4 +1,4 @@
-"""What a process of these tests does: ``run`` or ``drain`` a worker, or ``send`` one mail after the other."""
+"""What a process of these tests does: ``run`` or ``drain`` a worker, ``send`` one mail after the other, ``attach`` a file to many."""
 
 import json
 import sys
@@ -9,7 +9,18 @@ from typing import Any
 from attrs import asdict
 from process_kit import ROUTE, FileClock, message, open_mailer, wait_at_gate
 
+from deliverykit import Attachment
 from deliverykit.contracts.books import LaneKey, NewMail
+
+
+def peak() -> int:
+    """The most memory that this process has had so far, in bytes; 0 where the system does not tell (``getrusage`` also counts
+    what its parent had when it made it)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def main(given: dict[str, Any]) -> object:
@@ -27,6 +38,13 @@ def main(given: dict[str, Any]) -> object:
         mails = [NewMail(uid=str(number), lane=key, cost=1, letter=b"") for number in numbers]
         mailer._context.storage.enqueue(mails)
         return [mail.uid for mail in mails]
+    if given["role"] == "attach":
+        mailer.routes.list()
+        attached = Attachment(filename="film.bin", content=(folder / given["file"]).read_bytes())
+        before = peak()
+        one = message(0, attachments=[attached])
+        ids = mailer.enqueue([one.evolve(to=f"u{number}@example.org") for number in numbers], route=ROUTE)
+        return {"ids": ids, "grown": peak() - before}
     worker = mailer.worker(concurrency=given.get("concurrency", 20), poll=timedelta(milliseconds=given.get("poll", 100)))
     if given["role"] == "run":
         return asdict(worker.run())

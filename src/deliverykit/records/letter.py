@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,18 +12,22 @@ from deliverykit.words.addresses import Address
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.message import Message
 
-__all__ = ["enclosures", "fingerprint", "pack", "unpack"]
+__all__ = ["enclosures", "fingerprint", "hashed", "pack", "unpack"]
 
 _PEOPLE = ("to", "cc", "bcc", "reply_to")
 _DEFAULTS = {one.name: one.default for one in fields(Message)}
 
 
-def pack(message: Message) -> tuple[bytes, dict[str, bytes]]:
-    """The letter, and its files by content hash."""
+def hashed(content: bytes) -> str:
+    """What a file is known by."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def pack(message: Message, hashed: Callable[[bytes], str] = hashed) -> tuple[bytes, dict[str, bytes]]:
+    """The letter, and its files by content hash; ``hashed`` may remember that of raw mail from one message to the next."""
     files: dict[str, bytes] = {}
 
-    def filed(content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
+    def filed(digest: str, content: bytes) -> str:
         files[digest] = content
         return digest
 
@@ -39,9 +43,9 @@ def pack(message: Message) -> tuple[bytes, dict[str, bytes]]:
         elif name == "sender":
             data[name] = _mailbox(value)
         elif name == "attachments":
-            data[name] = [[one.filename, filed(one.content), one.content_type, one.content_id] for one in value]
+            data[name] = [[one.filename, filed(one.digest, one.content), one.content_type, one.content_id] for one in value]
         elif name == "raw":
-            data[name] = filed(value)
+            data[name] = filed(hashed(value), value)
         elif name == "unsubscribe":
             data[name] = [value.url, value.mailto]
         elif name == "in_doubt":

@@ -1,5 +1,6 @@
 """What a message encloses: files, and the way to unsubscribe."""
 
+import hashlib
 import mimetypes
 import re
 
@@ -24,6 +25,7 @@ class Attachment:
     content: bytes = field(repr=False)
     content_type: str = ""
     content_id: str = ""
+    _digest: str = field(default="", init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not one_line(self.filename, "attachment filename").strip():
@@ -46,6 +48,13 @@ class Attachment:
     def inline(self) -> bool:
         """Whether it is shown inside the HTML rather than listed."""
         return bool(self.content_id)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its content in hexadecimal, reckoned once: one file goes to many people."""
+        if not self._digest:
+            object.__setattr__(self, "_digest", hashlib.sha256(self.content).hexdigest())
+        return self._digest
 
 
 @frozen(kw_only=True)

@@ -1,6 +1,7 @@
 """Taking messages in: checked against their route at the earliest moment, written down durably."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import islice
 
 from attrs import evolve
@@ -11,7 +12,7 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context, lane_of
 from deliverykit.engine.delivery.once import once_of, write_down
 from deliverykit.engine.ports import Ports
-from deliverykit.records.letter import pack
+from deliverykit.records.letter import hashed, pack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant
@@ -69,9 +70,14 @@ def never(config: Config, server: DeliveryServer, message: Message, ticket: Tick
     return (*server.provider.lacks(needs), *filter(None, [server.may_send(message.sender)]), *capacity)
 
 
-def new_mail(context: Context, message: Message, account: str, route: Route, ticket: Ticket) -> NewMail:
-    """A message as it is written down, with the word on what becomes of it in doubt: its own, or its route's."""
-    letter, files = pack(message)
+def new_mail(
+    context: Context, message: Message, account: str, route: Route, ticket: Ticket, hashed: Callable[[bytes], str] = hashed
+) -> NewMail:
+    """A message as it is written down, with the word on what becomes of it in doubt: its own, or its route's.
+
+    ``hashed``: see :func:`~deliverykit.records.letter.pack`.
+    """
+    letter, files = pack(message, hashed)
     due = instant(message.send_at) if message.send_at else 0
     waits = due > context.clock.now()
     return NewMail(
@@ -107,7 +113,8 @@ async def enqueue(
             taken = batch()
             if taken is None:
                 break
-            rows = [new_mail(context, *_with(context, config, one, route, account)) for one in taken]
+            once = cache(hashed)  # raw mail is the same object for many, and Python hashes that for its dictionaries once
+            rows = [new_mail(context, *_with(context, config, one, route, account), once) for one in taken]
             written = await write_down(context, ports, account, taken, rows)
         except Exception as error:
             if chunk is None:

@@ -87,6 +87,7 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
 def insert_mails(db: Connection, mails: Iterable[NewMail], now: int) -> None:
     """New rows with their letters and files; a file that is there already is not stored again."""
     lanes: dict[LaneKey, int] = {}
+    filed: set[str] = set()
     for mail in mails:
         if mail.once is not None:
             _remember(db, mail, now)
@@ -116,8 +117,16 @@ def insert_mails(db: Connection, mails: Iterable[NewMail], now: int) -> None:
         db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
         db.run_many("insert into dk_recipient (at, who, uid) values (?, ?, ?)", [(now, who, mail.uid) for who in mail.who])
         for digest, content in mail.files.items():
-            db.run("insert into dk_file (hash, content) values (?, ?) on conflict do nothing", (digest, content))
+            if digest not in filed:
+                _file(db, digest, content)
+                filed.add(digest)
             db.run("insert into dk_enclosed (mail, hash) values (?, ?) on conflict do nothing", (row, digest))
+
+
+def _file(db: Connection, digest: str, content: bytes) -> None:
+    """Keep a content, once. SQLite copies what it is handed before it looks for a conflict, so it is asked first."""
+    if db.row("select 1 from dk_file where hash=?", (digest,)) is None:
+        db.run("insert into dk_file (hash, content) values (?, ?)", (digest, content))
 
 
 def _remember(db: Connection, mail: NewMail, now: int) -> None:
