@@ -1,6 +1,5 @@
 """A configuration with one ACTIVE server under hour, day, month and pause, without any ESP; the engine's decisions on it."""
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -30,10 +29,13 @@ LEASE = 3_600_000
 
 
 class TickingClock:
-    """A clock that goes on by some ms whenever it is read: a pause of 1 ms never refuses, and is reckoned each time."""
+    """A clock that goes on by some ms whenever it is read: a pause of 1 ms never refuses, and is reckoned each time.
+
+    It begins with an hour of Asia/Kolkata: at an hour's end what cannot start in it any more is rightly refused.
+    """
 
     def __init__(self, step: int = 2) -> None:
-        self._now = int(time.time() * 1000)
+        self._now = 1_795_393_800_000
         self._step = step
 
     def now(self) -> int:

@@ -59,9 +59,9 @@ class Ask:
             "no mail": {"inserts": (mail, mail)},
         }.get(self.ending, {})
         if self.ending == "refuses":
-            return Step(result=("no", view.now, view.version))
+            return Step(result=("no", view.now, bool(view.version)))
         host = {"h": (len(view.records[1]),)} if self.host else None
-        return Step(result=(count, view.now, view.version), records=({"n": (count,)}, host), **more)
+        return Step(result=(count, view.now, bool(view.version)), records=({"n": (count,)}, host), **more)
 
 
 ENDINGS = ["", "", "inserts", "settles", "is late", "raises", "refuses", "wakes", "once", "strict", "documents", "no mail"]
@@ -70,7 +70,8 @@ ENDINGS = ["", "", "inserts", "settles", "is late", "raises", "refuses", "wakes"
 def books(storage: Storage) -> Any:
     with storage._db.reading() as db:  # type: ignore[attr-defined]
         tables = ("dk_state", "dk_mail", "dk_lane", "dk_log", "dk_document", "dk_account", "dk_once", "dk_letter")
-        return {table: db.rows(f"select * from {table}") for table in tables}
+        found = {table: db.rows(f"select * from {table}") for table in tables}
+        return {**found, "dk_account": [id_ for id_, _ in found["dk_account"]]}  # versions are drawn
 
 
 @contextmanager

@@ -62,6 +62,8 @@ class Limit(ABC):
     """The registered name; a store keeps it."""
     paces: ClassVar[bool] = False
     """Whether it only delays (a pace): a mail it holds back is not out of quota."""
+    idle: ClassVar[bool] = False
+    """Whether a state of ``()`` lets everything through and taking does not change it: then it is not asked."""
 
     @property
     def counts(self) -> Counts:

@@ -25,6 +25,7 @@ class Circuit(Limit):
     """
 
     name: ClassVar[str] = "circuit"
+    idle: ClassVar[bool] = True
 
     after: int = field(default=5)
 

@@ -26,6 +26,7 @@ class Closed(Limit):
     """
 
     name: ClassVar[str] = "closed"
+    idle: ClassVar[bool] = True
 
     # The state: closed until; which step of probing, 0 where the ESP named the instant; when the
     # next probe may go.

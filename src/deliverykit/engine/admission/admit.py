@@ -81,10 +81,12 @@ class Candidates:
 def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record], now: int) -> Admission:
     """Grant as many of these mails as may go, from the front. Pure: the new records are in the answer."""
     ledger = Ledger(candidates.gates, records, now)
+    standing = Standing(candidates.asked, ledger.left)
     picks: list[str] = []
-    memory = _memory(candidates, records)
+    memory = before = _memory(candidates, records)
     for cost in costs:
-        servers, order = _order(candidates, ledger, memory, cost)
+        servers = ledger.in_order(cost)
+        order = candidates.router.ranked(servers, memory, standing)
         server = _first_with_room(candidates, ledger, order, cost)
         if server is None:
             break
@@ -94,26 +96,22 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
         memory = candidates.router.took([one for one in servers if one not in passed], memory, server)
         picks.append(server)
     charged = ledger.charge(picks)
-    ends = [(start, leave.until) for start, leave in charged]
-    fit = next((place for place, (start, until) in enumerate(ends) if until < NEVER and start >= until - MARGIN), len(picks))
-    for place in range(len(picks) - 1, fit - 1, -1):
-        ledger.give_back(charged[place][1], costs[place])
-    grants = tuple(
-        [
-            Grant(server, cost, now, start, leave.until, leave.charges, leave.gaps)
-            for server, cost, (start, leave) in zip(picks[:fit], costs, charged, strict=False)
-        ]
-    )
+    grants: list[Grant] = []
     refusal = None
-    if fit < len(picks):
-        refusal = Refusal(charged[fit][1].until, "the window ends")
-    elif len(picks) < len(costs):
+    for server, cost, (start, leave) in zip(picks, costs, charged, strict=False):
+        if leave.until < NEVER and start >= leave.until - MARGIN:
+            refusal = Refusal(leave.until, "the window ends")
+            break
+        grants.append(Grant(server, cost, now, start, leave.until, leave.charges, leave.gaps))
+    for place in range(len(picks) - 1, len(grants) - 1, -1):
+        ledger.give_back(charged[place][1], costs[place])
+    if refusal is None and len(picks) < len(costs):
         refusal = _refusal(candidates, ledger, memory, costs[len(picks)])
     if not grants:
         return Admission((), refusal, (None,) * len(records))
-    if candidates.memory and fit == len(picks) and memory != _memory(candidates, records):
+    if memory != before and len(grants) == len(picks):
         ledger.put(0, candidates.memory, (candidates.edition, *memory))
-    return Admission(grants, refusal, ledger.records)
+    return Admission(tuple(grants), refusal, ledger.records)
 
 
 def _memory(candidates: Candidates, records: Sequence[Record]) -> State:
@@ -121,10 +119,9 @@ def _memory(candidates: Candidates, records: Sequence[Record]) -> State:
     return kept[1:] if kept and kept[0] == candidates.edition else ()
 
 
-def _order(candidates: Candidates, ledger: Ledger, memory: State, cost: int) -> tuple[tuple[str, ...], Sequence[str]]:
-    """The servers that are in the order at this mail, and the order."""
-    servers = tuple([server for server in candidates.gates if ledger.in_order(server, cost)])
-    return servers, candidates.router.ranked(servers, memory, Standing(candidates.asked, ledger.left))
+def _order(candidates: Candidates, ledger: Ledger, memory: State, cost: int) -> Sequence[str]:
+    """The servers that are in the order at this mail, the first at the front."""
+    return candidates.router.ranked(ledger.in_order(cost), memory, Standing(candidates.asked, ledger.left))
 
 
 def _first_with_room(candidates: Candidates, ledger: Ledger, order: Sequence[str], cost: int) -> str | None:
@@ -141,9 +138,9 @@ def _first_with_room(candidates: Candidates, ledger: Ledger, order: Sequence[str
 
 def _refusal(candidates: Candidates, ledger: Ledger, memory: State, cost: int) -> Refusal:
     """When to ask again: as :func:`_awaited` says, or before, when a server that is not in the order may be back in it."""
-    servers, order = _order(candidates, ledger, memory, cost)
+    order = _order(candidates, ledger, memory, cost)
     waits = _awaited(candidates, ledger, order, cost)
-    out = [_when(ledger, server, cost) for server in candidates.gates if server not in servers and ledger.fits(server, cost)]
+    out = [_when(ledger, server, cost) for server in candidates.gates if server not in order and ledger.fits(server, cost)]
     back = min((refusal for refusal in out if refusal is not None), key=lambda one: one.at, default=None)
     return Refusal(back.at, back.by, waits.paces) if back is not None and back.at < waits.at else waits
 
@@ -188,7 +185,7 @@ class Standings:
     def order(self, cost: int) -> tuple[str, ...]:
         """The servers in the order for such mail, the first at the front; open circuits are not among them."""
         ledger = Ledger(self.candidates.gates, self.records, self.now)
-        return tuple(_order(self.candidates, ledger, _memory(self.candidates, self.records), cost)[1])
+        return tuple(_order(self.candidates, ledger, _memory(self.candidates, self.records), cost))
 
     def refusals(self, server: str, cost: int) -> tuple[Refusal, ...]:
         """Every limit that refuses such mail by this server now, the one that does so longest at the front."""

@@ -24,14 +24,17 @@ class Leave:
 
 
 class _Tally:
-    """One gate, with what is picked from it. Plain and slotted: five of them are made for every mail of ``send()``."""
+    """One gate, with what is picked from it. Plain and slotted: some are made for every mail of ``send()``."""
 
-    __slots__ = ("emails", "gate", "picked", "room", "terms", "turn", "windows")
+    __slots__ = ("emails", "gate", "picked", "room", "state", "terms", "turn", "windows")
 
-    def __init__(self, gate: Gate, room: int) -> None:
+    def __init__(self, gate: Gate, state: State, now: int) -> None:
+        limit = gate.limit
         self.gate = gate
-        self.room = room
-        self.emails = gate.limit.counts == EMAILS
+        self.state = state
+        """As it was before anything was picked."""
+        self.room = limit.room(state, now)
+        self.emails = limit.counts == EMAILS
         self.picked = 0
         self.turn = 0
         """How many of the picked have their slot."""
@@ -82,24 +85,29 @@ class Ledger:
     def _tally(self, gate: Gate) -> _Tally:
         tally = self._tallies.get(gate.name)
         if tally is None:
-            tally = self._tallies[gate.name] = _Tally(gate, gate.limit.room(self._state(gate), self.now))
+            tally = self._tallies[gate.name] = _Tally(gate, self._state(gate), self.now)
         return tally
 
     def _of(self, server: str) -> list[_Tally]:
+        """Of its gates those that have a say."""
         tallies = self._servers.get(server)
         if tallies is None:
-            tallies = self._servers[server] = [self._tally(gate) for gate in self._gates[server]]
+            asked = [gate for gate in self._gates[server] if not gate.limit.idle or self._state(gate)]
+            tallies = self._servers[server] = [self._tally(gate) for gate in asked]
         return tallies
 
     # -- looking ----------------------------------------------------------------------------------
 
-    def in_order(self, server: str, cost: int) -> bool:
-        """Whether its limits could ever grant so many at once, and its circuit is closed or one mail may try it now."""
+    def in_order(self, cost: int) -> list[str]:
+        """The servers whose limits could ever grant so many at once, and whose circuit is closed or open to one mail now."""
+        return [server for server in self._gates if self._healthy(server) and (cost == 1 or self.fits(server, cost))]
+
+    def _healthy(self, server: str) -> bool:
         circuits = self._circuits.get(server)
         if circuits is None:
-            closable = [gate for gate in self._gates[server] if isinstance(gate.limit, Circuit)]
-            circuits = self._circuits[server] = [self._tally(gate) for gate in closable]
-        return self.fits(server, cost) and all(tally.room >= 1 for tally in circuits)
+            faulty = [gate for gate in self._gates[server] if self._state(gate) and isinstance(gate.limit, Circuit)]
+            circuits = self._circuits[server] = [self._tally(gate) for gate in faulty]
+        return not circuits or all(tally.room >= 1 for tally in circuits)
 
     def fits(self, server: str, cost: int) -> bool:
         """Whether its limits could ever grant so many at once."""
@@ -144,10 +152,10 @@ class Ledger:
         """Take everything picked; of each mail, by its server, the start and what is attached to it."""
         for tally in self._tallies.values():
             if tally.picked:
-                state = self._state(tally.gate)
-                new, tally.terms = tally.gate.limit.take(state, self.now, tally.picked)
-                if new is not state:
-                    self.put(tally.gate.record, tally.gate.name, new)
+                gate = tally.gate
+                state, tally.terms = gate.limit.take(tally.state, self.now, tally.picked)
+                if state is not tally.state:
+                    self.put(gate.record, gate.name, state)
         leaves = {server: _leave(tallies) for server, tallies in self._servers.items() if server in picks}
         return [(self._start(server), leaves[server]) for server in picks]
 

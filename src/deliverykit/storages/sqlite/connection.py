@@ -3,12 +3,13 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from deliverykit.contracts.limit import Record
 from deliverykit.storages.sqlite.known import Known
 from deliverykit.storages.sqlite.trouble import explained, left_behind, moved
 from deliverykit.words.errors import StorageError
@@ -17,6 +18,10 @@ __all__ = ["Connection", "Rows"]
 
 SCHEMA = 1
 Rows = list[tuple[Any, ...]]
+_KEEP = (
+    "insert into dk_state (key, seen, record) values (?, ?, ?)"
+    " on conflict (key) do update set seen=excluded.seen, record=excluded.record"
+)
 _CONNECTIONS: "WeakSet[Connection]" = WeakSet()
 
 
@@ -57,6 +62,8 @@ class Connection:
         self._log: tuple[int, int] | None = None
         """The same of the log beside it."""
         self._taken_away = False
+        self._due = False
+        """Whether a transaction in memory is yet to begin: it does with its first statement, if it has one."""
         self.known: Known = Known()
         """What the last deciding transaction left true; only to be used within another."""
         _CONNECTIONS.add(self)
@@ -175,8 +182,13 @@ class Connection:
             self._opened()
             self._still_there()  # whoever only looks, as an idle worker does, would look into it for ever
             db = self._opened()
+            self._due = self.path is None and knows
+            if self._due:
+                return
             db.execute(how)
-            if knows and self.path is not None:
+            if self.path is None:
+                self._write_out(db)
+            elif knows:
                 # It moves when another connection has committed; asked for inside a write transaction, that is final.
                 self.known.at(db.execute("pragma data_version").fetchone()[0])
         except BaseException as error:
@@ -186,9 +198,13 @@ class Connection:
     def commit(self, *, forgets: bool) -> None:
         """Make it true and let go of the lock."""
         try:
+            if self._due:
+                self._due = False
+            else:
+                self._opened().execute("commit")
+                self.known.written()
             if forgets:
                 self.known.forget()
-            self._opened().execute("commit")
         except BaseException as error:
             self.roll_back(error)
             raise
@@ -197,6 +213,7 @@ class Connection:
     def roll_back(self, error: BaseException) -> None:
         """Undo it and let go of the lock. SQLite's own errors are told as ``StorageError``."""
         try:
+            self._due = False
             self.known.forget()
             if self._db is not None and self._db.in_transaction:
                 self._db.execute("rollback")
@@ -207,9 +224,18 @@ class Connection:
         if isinstance(error, sqlite3.Error):
             raise explained(self.path, error) from error
 
+    def keep(self, states: Iterable[tuple[str, Record]], seen: int, *, alone: bool) -> None:
+        """The limit states that were decided on at ``seen``; ``alone`` where nothing else can fail after it."""
+        for key, record in states:
+            if alone and self._due:
+                self.known.defer(key, seen, record)
+            else:
+                self.run(_KEEP, (key, seen, self.known.text(key, record)))
+                self.known.put(key, seen, record)
+
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """All rows of a statement (read whole: a ``RETURNING`` left half read would not be written)."""
-        return self._opened().execute(sql, parameters).fetchall()
+        return self._begun().execute(sql, parameters).fetchall()
 
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row, or ``None``."""
@@ -218,11 +244,23 @@ class Connection:
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """How many rows a statement changed."""
-        return self._opened().execute(sql, parameters).rowcount
+        return self._begun().execute(sql, parameters).rowcount
 
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """One statement over many rows."""
-        self._opened().executemany(sql, parameters)
+        self._begun().executemany(sql, parameters)
+
+    def _begun(self) -> sqlite3.Connection:
+        db = self._opened()
+        if self._due:
+            self._due = False
+            db.execute("begin immediate")
+            self._write_out(db)
+        return db
+
+    def _write_out(self, db: sqlite3.Connection) -> None:
+        for state in self.known.unwritten():
+            db.execute(_KEEP, state)
 
 
 class _Transaction:

@@ -26,10 +26,11 @@ class Known:
         """Of accounts' documents."""
         self._records: dict[str, tuple[int, Record]] = {}
         self._texts: dict[str, dict[str, tuple[State, str]]] = {}
+        self._unwritten: dict[str, tuple[int, Record]] = {}
         self._at = -1
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Nothing is known any more but what is true and yet to be written."""
         self.versions.clear()
         self._records.clear()
         self._texts.clear()
@@ -42,11 +43,25 @@ class Known:
 
     def record(self, key: str) -> tuple[int, Record] | None:
         """The clock a record was decided on, and its states."""
-        return self._records.get(key)
+        return self._records.get(key) or self._unwritten.get(key)
 
     def put(self, key: str, seen: int, record: Record) -> None:
         """It was read, or written, so."""
         self._records[key] = (seen, record)
+
+    def defer(self, key: str, seen: int, record: Record) -> None:
+        """It is true, and to be written before anybody reads it: for what is in memory, of which nobody else knows."""
+        self._unwritten[key] = (seen, record)
+        self._records.pop(key, None)
+
+    def unwritten(self) -> list[tuple[str, int, str]]:
+        """What was deferred, as it is stored."""
+        return [(key, seen, self.text(key, record)) for key, (seen, record) in self._unwritten.items()]
+
+    def written(self) -> None:
+        """What was deferred is stored, and committed."""
+        self._records = {**self._unwritten, **self._records}
+        self._unwritten.clear()
 
     def text(self, key: str, record: Mapping[str, State]) -> str:
         """A record as it is stored. What is the same object as before is not written out again."""

@@ -61,14 +61,11 @@ def marks(items: Sequence[Any]) -> str:
 
 def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step: Step[Any]) -> Late:
     """Write what the step wants; which changes came too late."""
-    for key, record in zip(keys, step.records, strict=False):
-        if record is not None:
-            db.run(
-                "insert into dk_state (key, seen, record) values (?, ?, ?)"
-                " on conflict (key) do update set seen=excluded.seen, record=excluded.record",
-                (key, seen.now, db.known.text(key, record)),
-            )
-            db.known.put(key, seen.now, record)
+    states = [(key, record) for key, record in zip(keys, step.records, strict=False) if record is not None]
+    more = bool(step.inserts or step.changes or step.log or step.documents or step.wake)
+    db.keep(states, seen.now, alone=not more)
+    if not more:
+        return frozenset()
     insert_mails(db, step.inserts, seen.now)
     late = _changed(db, step.changes, seen.now) if step.changes else frozenset()
     if late and step.strict:
