@@ -8,10 +8,12 @@ from attrs import evolve, frozen
 
 from deliverykit import CalendarQuota, Message
 from deliverykit.contracts.books import LaneKey, Leased, NewMail
-from deliverykit.contracts.storage import Step, Storage, View
-from deliverykit.engine.admission.admit import Admission, admit
+from deliverykit.contracts.limit import Record
+from deliverykit.contracts.storage import Step, Storage
+from deliverykit.engine.admission.admit import Grant, Refusal
+from deliverykit.engine.admission.asking import Asking, Place
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.decisions import ClaimHeads, Place
+from deliverykit.engine.admission.decisions import ClaimHeads
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.settling.settle import Landing, Settle
 from deliverykit.engine.settling.verdicts import Next, Verdict
@@ -74,15 +76,21 @@ def unpaced(config: Config) -> Config:
 
 
 @frozen
-class Admit:
+class Admit(Asking[Grant]):
     """One admission and nothing else: the engine's own, over a circuit, two closings, hour, day, month and pause."""
 
-    def __call__(self, view: View) -> Step[Admission]:
-        CONFIG.current(view)
-        admission = admit(CONFIG.candidates(ROUTE, TICKET, ""), [1], view.records, view.now)
-        if not admission.grants:
-            raise AssertionError(admission.refusal)
-        return Step(result=admission, records=admission.records)
+    config: Config = CONFIG
+    route: Route = ROUTE
+    ticket: Ticket = TICKET
+    patience: int = 0
+    stream: str = ""
+    cost: int = 1
+
+    def granted(self, grant: Grant, now: int, records: Sequence[Record | None]) -> Step[Grant]:
+        return Step(result=grant, records=tuple(records))
+
+    def refused(self, refusal: Refusal, now: int) -> Step[Grant]:
+        raise AssertionError(refusal)
 
 
 def place(uid: str) -> Place:

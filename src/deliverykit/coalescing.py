@@ -26,34 +26,41 @@ class AwaitingQueue:
         self._run = run
         self._waiting: deque[tuple[Question[Any], asyncio.Future[Answer[Any]]]] = deque()
         self._asking: asyncio.Task[None] | None = None
+        self._landed: asyncio.Future[None] | None = None
+        """Done when those that are being asked for have their answers."""
 
     async def ask(self, question: Question[R]) -> tuple[R, Late]:
         """Its answer. Cancelled before it was asked, it is not asked; after that, it waits for what it began."""
         answer: asyncio.Future[Answer[R]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, answer))
+        me = (question, answer)
+        self._waiting.append(me)
         if self._asking is None or self._asking.done():  # done: cancelled before its first step
             self._asking = asyncio.create_task(self._ask_all())
         try:
-            return (await asyncio.shield(answer)).opened()
+            return (await answer).opened()
         except asyncio.CancelledError:
-            if (question, answer) in self._waiting:
-                self._waiting.remove((question, answer))
-                raise
-            await asyncio.wait([answer])
+            if me in self._waiting:
+                self._waiting.remove(me)
+            elif answer.cancelled() and self._landed is not None:
+                await asyncio.wait([self._landed])
             raise
 
     async def _ask_all(self) -> None:
         try:
             while self._waiting:
                 batch = _batch(self._waiting, lambda waiting: waiting[0])
+                answers: list[Answer[Any]] = []
+                self._landed = asyncio.get_running_loop().create_future()
                 try:
                     answers = await self._run(together, [question for question, _ in batch])
                 except BaseException as error:
-                    for _, answer in batch:
-                        answer.set_result(_broken(error))
+                    answers = [_broken(error)] * len(batch)
                     raise
-                for (_, answer), found in zip(batch, answers, strict=True):
-                    answer.set_result(found)
+                finally:
+                    for (_, answer), found in zip(batch, answers, strict=True):
+                        if not answer.cancelled():
+                            answer.set_result(found)
+                    self._landed.set_result(None)
         finally:
             self._asking = asyncio.create_task(self._ask_all()) if self._waiting else None
 

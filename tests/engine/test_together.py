@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ from deliverykit import AsyncMailer, CalendarQuota, Mailer, Message
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
 from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail, Once
 from deliverykit.contracts.storage import Step, Storage, View
+from deliverykit.engine.admission.asking import Place
+from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.together import Answer, Question, together
+from deliverykit.limits import Pause
 from deliverykit.providers import SendGrid
+from deliverykit.records.account import Account
+from deliverykit.records.route import Route, WhenExhausted
+from deliverykit.records.server import DeliveryServer, Status
+from deliverykit.routers import RoundRobin
 from deliverykit.sandbox import Sandbox
 from deliverykit.storages import open_storage
 from deliverykit.testing import ManualClock
@@ -258,3 +267,60 @@ def test_threads_that_send_at_once_never_exceed_the_quota(sandbox: Sandbox, tmp_
             thread.join(60)
     assert sorted(result.status.value for result in results) == ["accepted"] * 29 + ["queued"] * 19
     assert len(sandbox.received("sendgrid")) == 30
+
+
+# -- mail that asks in a row -----------------------------------------------------------------------------------
+
+
+def asking(uid: str, cost: int, stream: str, *, keep: bool) -> Place:
+    mail = NewMail(uid=uid, lane=LaneKey("a", "r", stream, ""), cost=cost, token=uid, letter=b"x")
+    return Place(config=FEW, route=FEW.routes["r"], ticket=Ticket(), mail=mail, patience=0, lease=60_000, keep=keep)
+
+
+def _server(name: str, quota: CalendarQuota, *more: Any) -> DeliveryServer:
+    return DeliveryServer(
+        id=name, account="a", name=name, provider=SendGrid(api_key="SG.none"), status=Status.ACTIVE, limits=(quota, *more)
+    )
+
+
+FEW = Config(
+    version=0,
+    account=Account(id="a", timezone="UTC"),
+    servers={
+        "s1": _server("s1", CalendarQuota(hour=5, day=100, timezone="UTC", keep={"login": 0.4})),
+        "s2": _server("s2", CalendarQuota(day=4, timezone="UTC"), Pause(timedelta(milliseconds=100))),
+    },
+    routes={
+        "r": Route(account="a", name="r", servers=("s1", "s2"), strategy=RoundRobin(), when_exhausted=WhenExhausted.FAILOVER)
+    },
+    budgets={},
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["", "", "", "login"]), st.booleans()), min_size=1, max_size=12),
+    st.lists(st.integers(1, 5), min_size=1, max_size=12),
+)
+def test_mail_that_asks_in_a_row_is_granted_as_one_after_the_other(
+    wanted: list[tuple[int, str, bool]], batches: list[int]
+) -> None:
+    """Whoever shares a transaction with whom: who goes by which server, and why not, is what it would be alone."""
+    keys = FEW.keys
+    mails = [asking(f"m{number}", cost, stream, keep=keep) for number, (cost, stream, keep) in enumerate(wanted)]
+    with storages() as (one, other):
+        shared: list[Any] = []
+        left = list(mails)
+        for size in [*batches, len(mails)]:
+            batch, left = left[:size], left[size:]
+            shared += [answer.opened()[0] for answer in together([Question(one, "a", keys, ask) for ask in batch])]
+        alone = [other.transact("a", keys, ask)[0] for ask in mails]
+        for ours, theirs in zip(shared, alone, strict=True):
+            assert (ours.state, ours.refusal) == (theirs.state, theirs.refusal)
+            assert (ours.grant and (ours.grant.server, ours.grant.start)) == (
+                theirs.grant and (theirs.grant.server, theirs.grant.start)
+            )
+        assert one.counts("a") == other.counts("a")
+        seen = [storage.transact("a", keys, lambda view: Step(result=view.records))[0][0] for storage in (one, other)]
+        for name in ("s:s1/calendar", "s:s2/calendar"):
+            assert seen[0].get(name) == seen[1].get(name)

@@ -20,7 +20,7 @@ from typing import Any
 from process_kit import KEY, ROUTE, FileClock, message
 
 from deliverykit import Mailer
-from deliverykit.engine.admission.decisions import Place
+from deliverykit.engine.admission.asking import Place
 from deliverykit.engine.delivery.landing import _SettleAndStart
 from deliverykit.engine.settling.settle import Settle
 from deliverykit.storages.sqlite import SQLiteStorage

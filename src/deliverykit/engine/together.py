@@ -1,12 +1,15 @@
 """Several decisions in one transaction: each sees what those before it wanted, each has an answer of its own."""
 
+from collections import deque
 from collections.abc import Hashable, Sequence
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
 from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Decide, Late, Overtaken, Step, Storage, Taken, View
+from deliverykit.engine.admission.asking import Asking
 from deliverykit.words.errors import StorageError
 
 __all__ = ["MOST", "Answer", "Question", "together"]
@@ -62,30 +65,46 @@ class _Together:
         touched: set[int] = set()
         named: set[int | str] = set()
         steps: list[tuple[Step[Any] | None, Exception | None]] = []
-        for decide in self.decides:
+        rows = deque(tuple(alike) for _, alike in groupby(self.decides, _kind))
+        while rows:
+            row = rows.popleft()
             try:
-                step = decide(View(view.now, view.version, tuple(records)))
+                made = _in_a_row(row, View(view.now, view.version, tuple(records)))
             except Exception as error:  # noqa: BLE001  whatever it is, it is the answer of the one that asked
-                steps.append((None, error))
+                if len(row) == 1:
+                    steps.append((None, error))
+                else:
+                    rows.extendleft((one,) for one in reversed(row))
                 continue
-            names = {change.name for change in step.changes}
-            if step.strict or step.documents or not names.isdisjoint(named):
-                raise _Alone
-            named |= names
-            for place, record in enumerate(step.records):
-                if record is not None:
-                    records[place] = record
-                    touched.add(place)
-            steps.append((step, None))
-        made = [step for step, _ in steps if step is not None]
+            for step in made:
+                names = {change.name for change in step.changes}
+                if step.strict or step.documents or not names.isdisjoint(named):
+                    raise _Alone
+                named |= names
+                for place, record in enumerate(step.records):
+                    if record is not None:
+                        records[place] = record
+                        touched.add(place)
+                steps.append((step, None))
+        true = [step for step, _ in steps if step is not None]
         return Step(
             result=tuple(steps),
             records=tuple(record if place in touched else None for place, record in enumerate(records)),
-            inserts=tuple([mail for step in made for mail in step.inserts]),
-            changes=tuple([change for step in made for change in step.changes]),
-            log=tuple([line for step in made for line in step.log]),
-            wake=any(step.wake for step in made),
+            inserts=tuple([mail for step in true for mail in step.inserts]),
+            changes=tuple([change for step in true for change in step.changes]),
+            log=tuple([line for step in true for line in step.log]),
+            wake=any(step.wake for step in true),
         )
+
+
+def _kind(decide: Decide[Any]) -> Hashable:
+    return decide.kind if isinstance(decide, Asking) else id(decide)
+
+
+def _in_a_row(decides: Sequence[Decide[Any]], view: View) -> list[Step[Any]]:
+    if len(decides) == 1:
+        return [decides[0](view)]
+    return Asking.in_a_row([decide for decide in decides if isinstance(decide, Asking)], view)
 
 
 def together(questions: Sequence[Question[Any]]) -> list[Answer[Any]]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from attrs import evolve, field, frozen
 
-from deliverykit.contracts.books import Change, Head, LaneKey, LogLine, MailState, NewMail
+from deliverykit.contracts.books import Change, Head, LaneKey, MailState
 from deliverykit.contracts.storage import Claim, Step, View
 from deliverykit.engine.admission.admit import Admission, Grant, Refusal, admit
 from deliverykit.engine.admission.catalog import Config
@@ -14,18 +14,7 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
 
-__all__ = ["ClaimHeads", "Illegible", "Place", "Placed", "Readmit", "braked", "keeps", "waits_for"]
-
-
-@frozen(kw_only=True)
-class Placed:
-    """What became of a mail that asked to leave now."""
-
-    grant: Grant | None = None
-    refusal: Refusal | None = None
-    state: MailState | None = None
-    """Where its row stands; ``None`` where nothing was written."""
-    now: int = 0
+__all__ = ["ClaimHeads", "Illegible", "asked", "back", "braked", "keeps"]
 
 
 class Illegible(Exception):
@@ -63,7 +52,7 @@ class ClaimHeads:
         heads = [head for head in view.heads if head.id not in (*expired, *late)]
         if not heads:
             return Step(result=gone)
-        admission = _asked(self, [head.cost for head in heads], view)
+        admission = asked(self, [head.cost for head in heads], view)
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
         refusal = admission.refusal
         if refusal is not None and refusal.braked:
@@ -101,7 +90,7 @@ class ClaimHeads:
         """Those not passed over in this round have no quota: another round after a back-off, not after their window."""
         lane = evolve(self.lane, key=self.ticket.afresh().encode())
         return Change(id=head.id, was=MailState.READY, state=MailState.SCHEDULED, lane=lane,
-                      due=_back(now, self.wait(head.attempts), refusal), reason=refusal.by)  # fmt: skip
+                      due=back(now, self.wait(head.attempts), refusal), reason=refusal.by)  # fmt: skip
 
 
 class _Question(Protocol):
@@ -125,7 +114,7 @@ def braked(config: Config) -> Refusal | None:
     return Refusal(NEVER, f"the account is paused: {config.account.paused}", braked=True) if config.account.paused else None
 
 
-def _asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
+def asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
     """Who may go; nobody while the account is paused as a whole."""
     config = question.config
     if (refusal := braked(config)) is not None:
@@ -133,96 +122,9 @@ def _asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
     return admit(config.candidates(question.route, question.ticket, question.stream), costs, view.records, view.now)
 
 
-def _back(now: int, wait: float, refusal: Refusal) -> int:
+def back(now: int, wait: float, refusal: Refusal) -> int:
     """The sooner of a back-off's end and the instant at which the others have room."""
     return min(now + round(wait * 1000), max(refusal.at, now))
-
-
-@frozen(kw_only=True)
-class Place:
-    """``send()``: admit one new mail and write it down as ``sending`` in the same step, or as the route says."""
-
-    config: Config
-    route: Route
-    ticket: Ticket
-    mail: NewMail
-    patience: int
-    """How many ms the caller waits for a pace; a longer wait is the outbox's."""
-    lease: int
-    keep: bool = True
-    """Whether a refused mail is queued; a test and a ``reject`` route's mail are not."""
-
-    @property
-    def stream(self) -> str:
-        """The mail's."""
-        return self.mail.lane.stream
-
-    def __call__(self, view: View) -> Step[Placed]:
-        """See :class:`~deliverykit.contracts.storage.Decide`."""
-        self.config.current(view)
-        admission = _asked(self, [self.mail.cost], view)
-        if admission.grants:
-            grant = admission.grants[0]
-            row = evolve(self.mail, state=MailState.SENDING, server=grant.server, lease_until=view.now + self.lease)
-            placed = Placed(grant=grant, state=MailState.SENDING, now=view.now)
-            return Step(result=placed, records=admission.records, inserts=(row,))
-        refusal = admission.refusal or Refusal(view.now, "")
-        if refusal.paces and refusal.at - view.now <= self.patience:
-            return Step(result=Placed(refusal=refusal, now=view.now))
-        if not self.keep:
-            return Step(result=Placed(refusal=refusal, now=view.now))
-        row = evolve(self.mail, state=MailState.READY, token="")
-        return Step(result=Placed(refusal=refusal, state=MailState.READY, now=view.now), inserts=(row,))
-
-
-@frozen(kw_only=True)
-class Readmit:
-    """``send()``, after a server surely did not send it: the next one, at once, for the row it holds."""
-
-    config: Config
-    route: Route
-    ticket: Ticket
-    lane: LaneKey
-    uid: str
-    token: str
-    cost: int
-    patience: int
-    wait: float
-    """Seconds of back-off, where only servers without quota are left in this round."""
-    keep: bool = True
-
-    @property
-    def stream(self) -> str:
-        """The mail's."""
-        return self.lane.stream
-
-    def __call__(self, view: View) -> Step[Placed]:
-        """See :class:`~deliverykit.contracts.storage.Decide`."""
-        self.config.current(view)
-        admission = _asked(self, [self.cost], view)
-        if admission.grants:
-            grant = admission.grants[0]
-            change = Change(uid=self.uid, token=self.token, state=MailState.SENDING, server=grant.server)
-            placed = Placed(grant=grant, state=MailState.SENDING, now=view.now)
-            return Step(result=placed, records=admission.records, changes=(change,))
-        refusal = admission.refusal or Refusal(view.now, "")
-        if refusal.paces and refusal.at - view.now <= self.patience:
-            return Step(result=Placed(refusal=refusal, now=view.now))
-        state = MailState.READY if self.keep else None
-        change = Change(uid=self.uid, token=self.token, state=state, lane=self.lane, reason=refusal.by)
-        if self.keep and self.ticket.tried and not refusal.braked:
-            refusal = Refusal(_back(view.now, self.wait, refusal), refusal.by)
-            lane = evolve(self.lane, key=self.ticket.afresh().encode())
-            change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)
-        # A row that goes tells why; one that waits is there to be asked.
-        end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
-        log = () if self.keep else (end,)
-        return Step(result=Placed(refusal=refusal, state=state, now=view.now), changes=(change,), log=log)
-
-
-def waits_for(placed: Placed) -> int:
-    """The instant a refused mail could go; NEVER where nothing but a change will help."""
-    return placed.refusal.at if placed.refusal else NEVER
 
 
 def keeps(route: Route) -> bool:

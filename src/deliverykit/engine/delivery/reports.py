@@ -6,7 +6,7 @@ from typing import TypedDict
 from deliverykit.contracts.books import Change, Fate, LaneKey, MailRow, MailState, NewMail
 from deliverykit.contracts.storage import Late
 from deliverykit.engine.admission.admit import Refusal
-from deliverykit.engine.admission.decisions import Placed, waits_for
+from deliverykit.engine.admission.asking import Placed, waits_for
 from deliverykit.engine.context import Context
 from deliverykit.engine.settling.settle import Landing, Settled
 from deliverykit.words.clock import moment

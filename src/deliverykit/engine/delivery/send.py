@@ -6,8 +6,9 @@ from attrs import define, evolve, field, frozen
 
 from deliverykit.contracts.books import Change, MailState, NewMail
 from deliverykit.contracts.storage import Late, Step, View
+from deliverykit.engine.admission.asking import Place, Placed, Readmit, waits_for
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.decisions import Place, Placed, Readmit, keeps, waits_for
+from deliverykit.engine.admission.decisions import keeps
 from deliverykit.engine.admission.gates import circuit, closings, gates_of
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
