@@ -95,8 +95,8 @@ class Stage:
 
     # -- the configuration --------------------------------------------------------------------------
 
-    def server(self, id: str = "sg", *, esp: Any = None, **limits: Any) -> None:
-        """An ACTIVE server whose limits come after its test, on the route."""
+    def server(self, id: str = "sg", *, esp: Any = None, route: str = ROUTE, **limits: Any) -> None:
+        """An ACTIVE server whose limits come after its test, on a route."""
         provider = esp or SendGrid(api_key=f"SG.{id}", base_url=self.sandbox.url("sendgrid"))
         self.mailer.servers.add(id=id, name=id, provider=provider, sender=f"{id}@example.com")
         result = self.mailer.servers.send_test(id, to="me@example.org")
@@ -104,7 +104,7 @@ class Stage:
         self.mailer.servers.activate(id)
         if limits:
             self.mailer.servers.update(id, **limits)
-        self.mailer.routes.add(ROUTE, servers=[id])
+        self.mailer.routes.add(route, servers=[id])
         self.sandbox.clear()
 
     # -- the processes ------------------------------------------------------------------------------
