@@ -11,7 +11,7 @@ from deliverykit.clocks import SystemClock
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.admission.catalog import Catalog
-from deliverykit.engine.context import Context
+from deliverykit.engine.context import Context, Unfailing
 from deliverykit.engine.outgoing import OnUnsupported
 from deliverykit.engine.rooms.room import limits_of
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
@@ -97,17 +97,18 @@ def furnished(storage: str | Storage, options: Options) -> Context:
         raise ConfigurationError(f"lease: {lease!r}; give a timedelta of a second or more, such as timedelta(seconds=60)")
     clock = options.get("clock") or SystemClock()
     books = open_storage(storage, clock, options.get("durability", "full")) if isinstance(storage, str) else storage
+    teller = Teller(logging.getLogger("deliverykit"), hooks_of(options.get("hooks")))
     archive = Archive(Parts(OURS, options.get("register", ())), Vault(options.get("secret_key"), required=books.outlives))
     return Context(
         storage=books,
         clock=clock,
         catalog=Catalog(books, archive, timezone, limits_of(options.get("quota"), options.get("pause"), new=True)),
         archive=archive,
-        back_off=options.get("back_off") or TenacityBackOff(),
+        back_off=Unfailing(given, teller) if (given := options.get("back_off")) else TenacityBackOff(),
         new_id=lambda: secrets.token_hex(12),
         environment=os.environ,
         credentials=dict(options.get("credentials") or {}),
-        teller=Teller(logging.getLogger("deliverykit"), hooks_of(options.get("hooks"))),
+        teller=teller,
         on_unsupported=on_unsupported,
         max_visible_recipients=options.get("max_visible_recipients", 20),
         max_wait=round(max_wait.total_seconds() * 1000),

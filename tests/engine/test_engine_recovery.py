@@ -1,14 +1,19 @@
 """What becomes of mail whose worker is gone."""
 
+import contextlib
+import sqlite3
 from datetime import timedelta
 
 import pytest
 from engine_kit import LEASE, NOON, World, claimed, eventually, message, messages, running, used
 
-from deliverykit import CalendarQuota, ConfigurationError, SendStatus
+from deliverykit import Attachment, CalendarQuota, ConfigurationError, SendStatus, StorageError
 from deliverykit.contracts.books import Change, MailState
 from deliverykit.contracts.storage import Step
+from deliverykit.engine.delivery.journey import HORIZON
+from deliverykit.hooks import Hooks
 from deliverykit.testing import ManualClock
+from deliverykit.words.errors import Stage, TransportError
 
 
 @pytest.fixture
@@ -135,7 +140,7 @@ def test_send_that_dies_inside_is_in_doubt(world_with_mail):
     """Its row is written as sending with the admission itself; a crash between leaves the row and the spent unit."""
     world, mailer = world_with_mail
 
-    class Dying(Exception):
+    class Dying(BaseException):
         pass
 
     class Dies:
@@ -159,8 +164,6 @@ def test_send_that_dies_inside_is_in_doubt(world_with_mail):
 
 
 def test_an_unreadable_row_parks_that_mail_only(world_with_mail):
-    import sqlite3
-
     world, mailer = world_with_mail
     ids = mailer.enqueue(messages(3))
     with sqlite3.connect(world.path) as db:
@@ -171,6 +174,142 @@ def test_an_unreadable_row_parks_that_mail_only(world_with_mail):
     assert (mailer.outbox.get(ids[1]).state, mailer.outbox.get(ids[1]).attempts) == ("dead", 0)
     assert "cannot be read" in mailer.outbox.get(ids[1]).reason
     assert used(mailer, "a") == {"the server a": 2}
+
+
+def expiries(world):
+    with contextlib.closing(sqlite3.connect(world.path)) as books:
+        return [row[0] for row in books.execute("select expiries from dk_mail order by id")]
+
+
+def test_files_that_cannot_be_read_keep_that_mail_only_and_nobody_counts_as_dead(world, restarted):
+    """A damaged page under one attachment: the mail rests and is looked at again, for the disk may be mended."""
+    mailer = world.mailer()
+    world.server(mailer, "a", quota=CalendarQuota(day=50))
+    bad = message("bad", attachments=[Attachment(filename="a.bin", content=b"\xa7" * 20_000)])
+    good = message("good", attachments=[Attachment(filename="b.bin", content=b"b" * 20_000)])
+    one, *_ = mailer.enqueue([bad, good, message("plain")])
+    mailer = restarted()
+    whole = world.path.read_bytes()
+    page = next(at for at in range(0, len(whole), 4096) if whole[at + 4 : at + 4096] == b"\xa7" * 4092)
+    world.path.write_bytes(whole[:page] + b"\xff" * 4 + whole[page + 4 :])  # the number of the page that follows it
+    for _ in range(4):  # more often than what makes poison of a mail
+        mailer.worker().drain()
+        mail = mailer.outbox.get(one)
+        assert (mail.state, mail.attempts, expiries(world)) == ("scheduled", 0, [0])
+        assert "its attachments cannot be read: SQLite" in mail.reason
+        assert sorted(world.got()) == ["ugood@example.org", "uplain@example.org"]
+        assert used(mailer, "a") == {"the server a": 2}
+        world.clock.advance(61)
+    mailer = restarted()
+    torn = world.path.read_bytes()
+    world.path.write_bytes(torn[:page] + whole[page : page + 4] + torn[page + 4 :])
+    mailer.worker().drain()
+    assert world.got()[2:] == ["ubad@example.org"]
+
+
+def test_what_cannot_be_told_of_a_claim_keeps_no_mail(plain):
+    """What was found expired is told by its row; where that cannot be read, those that go are on their way already."""
+    told = []
+
+    class Told(Hooks):
+        def mail_dead(self, fact):
+            told.append(fact.cause)
+
+    mailer = plain.mailer(hooks=Told())
+    plain.server(mailer, "a", quota=CalendarQuota(day=50))
+    mailer.enqueue([message("late", expires_at=NOON + timedelta(seconds=5)), message("x")])
+    storage = mailer._context.storage
+    storage.recover = tuple
+
+    def mail(uid):
+        del storage.mail, storage.recover
+        raise StorageError("not now")
+
+    storage.mail = mail
+    plain.clock.advance(10)
+    with pytest.raises(StorageError, match="not now"):
+        mailer.worker().drain()
+    assert plain.got() == ["ux@example.org"]
+    assert mailer.outbox.counts()["leased"] == 0
+
+
+class Naps(ManualClock):
+    """A host's clock that fails, once it is armed, at a flight that waits for its slot."""
+
+    armed = False
+
+    async def asleep(self, seconds):
+        if self.armed and seconds == HORIZON / 1000:  # marked already, and it waits for its slot
+            self.armed = False
+            raise ZeroDivisionError
+        await super().asleep(seconds)
+
+
+def test_a_flight_that_fails_on_the_ground_does_not_pass_for_a_worker_that_died(plain):
+    plain.clock = Naps(NOON)
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=50), pause=timedelta(milliseconds=400))
+    plain.clock.advance(2)
+    plain.clock.armed = True
+    mailer.enqueue(messages(2))
+    mailer.worker().drain()
+    (mail,) = mailer.outbox.list()
+    assert (mail.state, mail.attempts, expiries(plain)) == ("scheduled", 0, [0])
+    assert mail.reason == "a flight failed on the ground: ZeroDivisionError"
+    assert used(mailer, "a")["the server a"] == 1
+    plain.clock.advance(61)
+    mailer.worker().drain()
+    assert plain.sandbox.count() == 2
+
+
+def test_a_transport_that_raises_leaves_doubt_at_once(world):
+    """It may have gone; nobody waits for a lease to end to say so."""
+
+    class Raises:
+        def send(self, request):
+            raise ZeroDivisionError("with a secret")
+
+        def close(self):
+            pass
+
+    class Awaited(Raises):
+        async def send(self, request):
+            raise ZeroDivisionError("with a secret")
+
+        async def aclose(self):
+            pass
+
+    mailer = world.mailer()
+    world.server(mailer, "a", quota=CalendarQuota(day=50))
+    raising = world.mailer(transport=Raises() if world.kind == "blocking" else Awaited())
+    result = raising.send(message("sent"))
+    assert (result.status, result.reason) == (SendStatus.IN_DOUBT, "the transport failed: ZeroDivisionError")
+    raising.enqueue([message("queued")])
+    raising.worker().drain()
+    assert [mail.reason for mail in mailer.outbox.in_doubt()] == ["the transport failed: ZeroDivisionError"] * 2
+    assert used(mailer, "a") == {"the server a": 2}
+
+
+def test_a_back_off_that_raises_loses_no_answer(plain):
+    """What surely was not sent is no doubt, whatever the host's part makes of it; ours is used instead."""
+
+    class Never:
+        def seconds(self, attempts):
+            raise ZeroDivisionError
+
+    class Nowhere:
+        def send(self, request):
+            raise TransportError(Stage.CONNECT, "refused")
+
+        def close(self):
+            pass
+
+    plain.server(plain.mailer(), "a", quota=CalendarQuota(day=50))
+    mailer = plain.mailer(back_off=Never(), transport=Nowhere())
+    mailer.enqueue(messages(1))
+    mailer.worker().drain()
+    (mail,) = mailer.outbox.list()
+    assert (mail.state, mail.attempts) == ("scheduled", 1)
 
 
 def test_a_stopped_worker_hands_back_what_it_has_not_started(live):

@@ -15,7 +15,7 @@ from deliverykit.engine.admission.catalog import Catalog, Config, Stale
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.outgoing import OnUnsupported, stripped
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.verdicts import BackOff
+from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.spacing import Spacing
 from deliverykit.engine.telling import Teller
 from deliverykit.engine.together import Question
@@ -27,10 +27,26 @@ from deliverykit.words.errors import ConfigurationError, StorageError
 from deliverykit.words.facts import FeaturesDropped
 from deliverykit.words.message import Message
 
-__all__ = ["Context"]
+__all__ = ["Context", "Unfailing"]
 
 R = TypeVar("R")
 _PATIENCE = 50
+
+
+@frozen
+class Unfailing:
+    """A host's back-off, and ours where that raises: an answer that was had must not be lost by it."""
+
+    theirs: BackOff
+    teller: Teller
+
+    def seconds(self, attempts: int) -> float | None:
+        """See :class:`~deliverykit.engine.settling.verdicts.BackOff`."""
+        try:
+            return self.theirs.seconds(attempts)
+        except Exception as error:  # noqa: BLE001  it is told of
+            self.teller.failed("the back-off failed, ours is used instead", error)
+            return TenacityBackOff().seconds(attempts)
 
 
 @frozen(kw_only=True)

@@ -27,7 +27,7 @@ from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, 
 from deliverykit.words.privacy import named, scrubbed
 from deliverykit.words.wire import HttpRequest
 
-__all__ = ["HORIZON", "INTERRUPTIONS", "CutShort", "Flight", "fly"]
+__all__ = ["HORIZON", "INTERRUPTIONS", "CutShort", "Flight", "fly", "grounded"]
 
 INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt)
 """What stops a caller in the middle of an attempt without ending its process."""
@@ -43,6 +43,9 @@ class CutShort(BaseException):
 
 HORIZON = 250
 """A mail is marked ``sending`` no earlier than so many ms before its slot."""
+
+_REST = 60.0
+"""Seconds until mail is tried again that was kept on the ground: a file cannot be read, a host's part raised."""
 
 _STEP_BACK = 3_600_000
 """A clock that went back by more than so many ms is another clock, as a storage sees it."""
@@ -89,6 +92,26 @@ async def fly(
     hands its unit back and asks again, and no attempt is spent. Whatever may take long (a host's vault, a
     big attachment) is done before that is looked at, so that nothing comes between it and the wire.
     """
+    try:
+        ready = await _readied(context, ports, flight, mark_sending)
+    except Exception as error:  # noqa: BLE001  a host's clock, or a bug
+        doing = "a flight failed on the ground"
+        context.teller.failed(doing, error, account=flight.lane.account, mail=flight.uid)
+        return grounded(f"{doing}: {type(error).__name__}")
+    if not isinstance(ready, _Ready):
+        return ready
+    left = _Begun.now(context.clock)
+    try:
+        return _judged(context, flight, await _submitted(context, ports, ready), left)
+    except INTERRUPTIONS as interruption:
+        outcome = Unknown("it was cancelled while it was on the wire")
+        raise CutShort(_judged(context, flight, outcome, left)) from interruption
+
+
+async def _readied(
+    context: Context, ports: Ports, flight: Flight, mark_sending: Callable[[], Awaitable[bool]] | None
+) -> "_Ready | Verdict | None":
+    """The request, once it may leave at once; else the verdict, or ``None`` where the mail is no longer ours."""
     marked = begun = _Begun.now(context.clock)
     await _until(context, ports, flight.grant, begun.steady, HORIZON)
     if mark_sending is not None:
@@ -114,12 +137,7 @@ async def fly(
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
     if not flight.grant.in_time(now):
         return _missed("its window ended before it could start")
-    left = _Begun.now(context.clock)
-    try:
-        return _judged(context, flight, await _submitted(context, ports, ready), left)
-    except INTERRUPTIONS as interruption:
-        outcome = Unknown("it was cancelled while it was on the wire")
-        raise CutShort(_judged(context, flight, outcome, left)) from interruption
+    return ready
 
 
 @frozen
@@ -175,6 +193,11 @@ async def _spaced(context: Context, ports: Ports, flight: Flight) -> bool:
     return True
 
 
+def grounded(reason: str) -> Verdict:
+    """Kept on the ground by what a person must mend. Nobody has died, so it does not wait for its lease to end."""
+    return Verdict(next=Next.LATER, outcome=NotSent(reason), reason=reason, refund=True, delay=_REST, started=False)
+
+
 def _missed(reason: str) -> Verdict:
     """Not started in time: the unit goes back and the mail asks again; no attempt is spent."""
     return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True, started=False)
@@ -206,11 +229,11 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
 
 def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | Outcome:
     server = flight.server
-    message = context.fitted(flight.message, provider)
-    if lacking := server.lacks(Needs.of(message), message.sender):
-        return Unfit("; ".join(lacking))
-    stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
     try:
+        message = context.fitted(flight.message, provider)
+        if lacking := server.lacks(Needs.of(message), message.sender):
+            return Unfit("; ".join(lacking))
+        stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
         mail = evolve(addressed(message, server, stamp), retries=flight.attempts - flight.resends)
         return _Ready(provider, mail, provider.request(mail, context.latest_now(flight.grant, flight.issued)))
     except MessageError as error:
@@ -230,6 +253,9 @@ async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome:
         response = await ports.transmit(ready.request)
     except TransportError as error:
         return NotSent(str(error)) if error.stage.surely_not_sent else Unknown(str(error))
+    except Exception as error:  # noqa: BLE001  a host's transport; it is told of
+        context.teller.failed("the transport failed", error)
+        return Unknown(f"the transport failed: {type(error).__name__}")
     try:
         return provider.outcome(response, mail, context.clock.now())
     except Exception as error:  # noqa: BLE001  it is told of

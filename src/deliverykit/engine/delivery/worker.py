@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from attrs import evolve
@@ -15,7 +15,7 @@ from deliverykit.engine.admission.decisions import ClaimHeads, Illegible
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.flusher import Flusher
-from deliverykit.engine.delivery.journey import CutShort, Flight, fly
+from deliverykit.engine.delivery.journey import CutShort, Flight, fly, grounded
 from deliverykit.engine.delivery.landing import landed_in
 from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
 from deliverykit.engine.delivery.turns import Turns
@@ -57,6 +57,8 @@ class Stream:
         self._stopped = self._stopping = False
         self._clock_error: ClockError | None = None
         self._tally: Counter[str] = Counter()
+        self._held = ""
+        """The token of what is leased and not launched yet."""
         self._illegible: set[int] = set()
         """Lanes that this process cannot serve, by the last look."""
 
@@ -157,10 +159,14 @@ class Stream:
         self._claims += 1
         token = context.new_id()
         leased, decide, issued = await self._leased(lane, want, token)
-        await self._tell(lane, decide)
-        files = await self._files(leased)
+        # From here to the launch nothing raises: what is leased and does not fly would wait for its lease to end, and count
+        # as lost with its worker.
+        self._held = token
+        files, unread = await self._files(leased)
         for one in leased:
-            self._launch(one, files, decide, lane, token, issued)
+            self._launch(one, files, decide, lane, token, issued, unread.get(one.head.id))
+        self._held = ""
+        await self._tell(lane, decide)
         return len(leased)
 
     async def _leased(self, lane: Lane, want: int, token: str) -> tuple[tuple[Leased, ...], ClaimHeads, float]:
@@ -195,27 +201,50 @@ class Stream:
                 if row is not None:
                     buried(self._context, row)
 
-    async def _files(self, leased: tuple[Leased, ...]) -> dict[str, bytes]:
-        wanted = sorted({digest for one in leased for digest in _enclosed(one.letter)})
-        return dict(await self._ports.store(self._context.storage.files, wanted)) if wanted else {}
+    async def _files(self, leased: Sequence[Leased]) -> tuple[dict[str, bytes], dict[int, Verdict]]:
+        """What all of them enclose, and what becomes of those whose files cannot be had."""
+        files: dict[str, bytes] = {}
+        unread: dict[int, Verdict] = {}
+        wanted = {one.head.id: _enclosed(one.letter) for one in leased}
+        every = sorted({digest for digests in wanted.values() for digest in digests})
+        with suppress(Exception):  # one of them may be at fault for all: then each by itself
+            files.update(await self._ports.store(self._context.storage.files, every) if every else {})
+            return files, unread
+        for id_, digests in wanted.items():
+            try:
+                files.update(await self._ports.store(self._context.storage.files, digests) if digests else {})
+            except Exception as error:  # noqa: BLE001  whatever a storage raises
+                words = str(error) if isinstance(error, StorageError) else type(error).__name__
+                unread[id_] = grounded(f"its attachments cannot be read: {words}")
+        return files, unread
 
     def _launch(
-        self, leased: Leased, files: dict[str, bytes], claim: ClaimHeads, lane: Lane, token: str, issued: float
+        self,
+        leased: Leased,
+        files: dict[str, bytes],
+        claim: ClaimHeads,
+        lane: Lane,
+        token: str,
+        issued: float,
+        verdict: Verdict | None,
     ) -> None:
         config = claim.config
-        try:
-            message = unpack(leased.letter, files)
-        except Exception as error:  # noqa: BLE001  one row that cannot be read parks that mail only
-            uid = leased.head.uid
-            self._context.teller.failed(f"mail {uid} cannot be read", error, account=lane.key.account, mail=uid)
-            message = None
+        message = None
+        if verdict is None:
+            try:
+                message = unpack(leased.letter, files)
+            except Exception as error:  # noqa: BLE001  one row that cannot be read parks that mail only
+                uid = leased.head.uid
+                self._context.teller.failed(f"mail {uid} cannot be read", error, account=lane.key.account, mail=uid)
+                broken = "its row in the outbox cannot be read"
+                verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
         flight = Flight(
             uid=leased.head.uid, row=leased.head.id, token=token, lane=lane.key, ticket=claim.ticket, route=claim.route,
             config=config, server=config.server(leased.server), message=message,  # type: ignore[arg-type]
             grant=claim.grants[leased.head.id], issued=issued, attempts=leased.head.attempts,
             resend=leased.head.resend, resends=leased.head.resends,
         )  # fmt: skip
-        task = asyncio.create_task(self._fly(flight, self._claims))
+        task = asyncio.create_task(self._fly(flight, self._claims, verdict))
         self._flying[task] = flight
         task.add_done_callback(self._landed)
 
@@ -225,12 +254,9 @@ class Stream:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._context.teller.failed("a flight ended with a bug", error)
 
-    async def _fly(self, flight: Flight, claim: int) -> None:
-        verdict: Verdict | None
-        if flight.message is None:  # pyright: ignore[reportUnnecessaryComparison]
-            broken = "its row in the outbox cannot be read"
-            verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
-        else:
+    async def _fly(self, flight: Flight, claim: int, verdict: Verdict | None) -> None:
+        """One mail; where a verdict is there already it stays on the ground."""
+        if verdict is None:
             try:
                 verdict = await self._flown(flight, claim)
             except CutShort as cut:
@@ -308,7 +334,7 @@ class Stream:
         """Renew the leases, well before they end."""
         while True:
             await asyncio.sleep(self._context.lease / 3000)
-            tokens = sorted({flight.token for flight in self._flying.values()})
+            tokens = sorted({flight.token for flight in self._flying.values()} | ({self._held} if self._held else set()))
             if tokens:
                 with suppress(Exception):  # the next beat tries again; a lease lost is found out before anything is sent
                     await self._ports.store(self._context.storage.renew, tokens, self._context.lease)
