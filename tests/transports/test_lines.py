@@ -5,7 +5,7 @@ import time
 
 import wire_servers as servers
 
-from deliverykit.transports import lines
+from deliverykit.transports import origins
 from deliverykit.transports.httpx2 import AsyncHttpTransport
 from deliverykit.words.wire import HttpRequest
 
@@ -34,7 +34,7 @@ def test_each_origin_has_lines_of_its_own() -> None:
             for url in urls:
                 await transport.send(post(url))
         (held,) = transport._own.values()
-        assert len(held._idle) == len(urls)
+        assert len(held._idle._by_origin) == len(urls)
         await transport.aclose()
 
     with servers.serving(servers.answer(servers.ok())) as one, servers.serving(servers.answer(servers.ok())) as other:
@@ -44,18 +44,18 @@ def test_each_origin_has_lines_of_its_own() -> None:
 
 def test_what_is_idle_for_long_is_closed_and_what_is_in_use_is_not(monkeypatch) -> None:
     now = time.monotonic()
-    monkeypatch.setattr(lines, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now)}))
+    monkeypatch.setattr(origins, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now)}))
 
     async def main(url: str) -> None:
         nonlocal now
         transport = AsyncHttpTransport()
         await asyncio.gather(*(transport.send(post(url)) for _ in range(4)))
         (held,) = transport._own.values()
-        assert [len(idle) for idle in held._idle.values()] == [4]
+        assert [len(idle) for idle in held._idle._by_origin.values()] == [4]
         for _ in range(6):  # one after the other: the one that was used last is used again
             now += 10
             await transport.send(post(url))
-        assert [len(idle) for idle in held._idle.values()] == [1]
+        assert [len(idle) for idle in held._idle._by_origin.values()] == [1]
         await transport.aclose()
 
     with servers.serving(servers.slow_ok) as server:

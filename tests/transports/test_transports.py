@@ -506,8 +506,7 @@ def test_importing_the_transports_imports_no_client() -> None:
 
 def test_tls_is_verified_by_default() -> None:
     transport = HttpTransport()
-    client = transport._client()
-    context = client._transport._pool._ssl_context  # type: ignore[attr-defined]
+    context = transport._lines()._opening._tls
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     transport.close()

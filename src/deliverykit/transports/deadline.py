@@ -7,15 +7,16 @@ sockets ask, before every read and write, how much of the call's time is left.
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ssl
 
-    from httpcore2 import NetworkStream
+    from httpcore2 import NetworkBackend, NetworkStream
     from httpcore2._types import SOCKET_OPTION
 
-__all__ = ["Deadline", "guard"]
+__all__ = ["Deadline", "backend"]
 
 _PIECE = 64 * 1024
 
@@ -38,44 +39,38 @@ class Deadline(threading.local):
         return self.at is not None and time.monotonic() >= self.at
 
 
-def guard(client: object, deadline: Deadline) -> bool:
-    """Make the sockets of an httpx2 client, its proxies' too, keep to ``deadline``; whether that could be done.
-
-    httpcore2 takes a network backend, but httpx2 has no argument for it (2.16), so it is put into the
-    pool before first use. Where the pool looks different the client works as before, and the whole
-    time is looked at between the steps only.
-    """
-    mounts = getattr(client, "_mounts", None) or {}
-    done = False
-    for transport in (getattr(client, "_transport", None), *mounts.values()):
-        pool = getattr(transport, "_pool", None)
-        backend = getattr(pool, "_network_backend", None)
-        if backend is not None and hasattr(backend, "connect_tcp"):
-            pool._network_backend = _backend(backend, deadline)  # type: ignore[union-attr]  # noqa: SLF001
-            done = True
-    return done
-
-
-def _backend(inner: Any, deadline: Deadline) -> Any:  # noqa: C901 - two small classes, made late
+def backend(deadline: Deadline) -> "NetworkBackend":  # noqa: C901  two small classes, made late
+    """A network backend for httpcore2's blocking connections whose sockets keep to ``deadline``."""
     import httpcore2
 
+    inner = httpcore2.SyncBackend()
+
     class Stream(httpcore2.NetworkStream):
-        """A stream whose reads and writes end with the call."""
+        """Reads and writes end with the call. The head of a request waits for its body, or for the reading of its answer."""
 
         def __init__(self, stream: "NetworkStream") -> None:
             self._stream = stream
+            self._held = b""
 
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            if self._held:
+                with suppress(httpcore2.WriteError):  # the other side may have answered before it went
+                    self._flush(timeout)
             if deadline.passed:
                 raise httpcore2.ReadTimeout("out of time")
             return self._stream.read(max_bytes, deadline.cut(timeout))
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            view = memoryview(buffer)
-            for start in range(0, len(view), _PIECE):
+            self._held += buffer
+            if len(self._held) > _PIECE:
+                self._flush(timeout)
+
+        def _flush(self, timeout: float | None) -> None:
+            held, self._held = memoryview(self._held), b""
+            for start in range(0, len(held), _PIECE):
                 if deadline.passed:
                     raise httpcore2.WriteTimeout("out of time")
-                self._stream.write(view[start : start + _PIECE], deadline.cut(timeout))  # type: ignore[arg-type]
+                self._stream.write(held[start : start + _PIECE], deadline.cut(timeout))  # type: ignore[arg-type]
 
         def close(self) -> None:
             self._stream.close()
@@ -100,13 +95,5 @@ def _backend(inner: Any, deadline: Deadline) -> Any:  # noqa: C901 - two small c
             socket_options: "Iterable[SOCKET_OPTION] | None" = None,
         ) -> "NetworkStream":
             return Stream(inner.connect_tcp(host, port, deadline.cut(timeout), local_address, socket_options))
-
-        def connect_unix_socket(
-            self, path: str, timeout: float | None = None, socket_options: "Iterable[SOCKET_OPTION] | None" = None
-        ) -> "NetworkStream":
-            return Stream(inner.connect_unix_socket(path, deadline.cut(timeout), socket_options))
-
-        def sleep(self, seconds: float) -> None:
-            inner.sleep(seconds)
 
     return Backend()

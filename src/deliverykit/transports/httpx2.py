@@ -3,10 +3,10 @@
 import asyncio
 import os
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
-from deliverykit.transports.deadline import Deadline, guard
-from deliverykit.transports.lines import Lines
+from deliverykit.transports.deadline import Deadline
+from deliverykit.transports.lines import AsyncLines, Lines
+from deliverykit.transports.origins import Address, address
 from deliverykit.transports.stages import Watch, failure
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -23,17 +24,15 @@ from deliverykit.words.wire import HttpRequest, HttpResponse
 if TYPE_CHECKING:
     import ssl
 
+    import httpcore2
     import httpx2
 
 __all__ = ["AsyncHttpTransport", "HttpTransport"]
 
 C = TypeVar("C")
 
-_KEPT_ALIVE: Final = 15.0
-"""How long an idle connection is kept, in seconds: less than servers keep theirs (nginx 75, AWS load balancers 60).
-
-A request on a connection the other side is just closing ends in an unknown outcome.
-"""
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods that say how long their body is even where there is none."""
 
 
 @frozen(kw_only=True)
@@ -88,31 +87,16 @@ class _Settings(Generic[C]):
     def _begin(self) -> None:
         """Make what the colour keeps of its own."""
 
-    def _options(self) -> dict[str, Any]:
-        """How our own client is made. TLS is verified: by the system's trust, or by the host's context."""
-        import httpx2
+    def _hosts(self, client: Any, request: HttpRequest, trace: object) -> "httpx2.Request":
+        """The host's client's own request object, made without the client's headers, cookies and parameters.
 
-        return {
-            "verify": True if self._tls is None else self._tls,
-            "follow_redirects": False,
-            "timeout": self._times.read,
-            "limits": httpx2.Limits(
-                max_connections=self._connections,
-                max_keepalive_connections=self._connections,
-                keepalive_expiry=_KEPT_ALIVE,
-            ),
-        }
-
-    def _request(self, client: Any, request: HttpRequest, trace: object) -> "httpx2.Request":
-        """The client's own request object, made without the client's headers, cookies and parameters.
-
-        The adapter signed exactly this. A host's client keeps the times the host gave it.
+        The adapter signed exactly this. The client keeps the times the host gave it.
         """
         module = _module(client)
         extensions: dict[str, Any] = {"trace": trace}
-        if self._host is None or client.timeout == module.Timeout(5.0):  # the libraries' own default: nobody chose it
+        if client.timeout == module.Timeout(5.0):  # the libraries' own default: nobody chose it
             extensions["timeout"] = self._times.steps(request)
-        try:
+        with _sendable():
             return module.Request(  # type: ignore[no-any-return]
                 request.method,
                 _parsed(module, request.url),
@@ -120,13 +104,16 @@ class _Settings(Generic[C]):
                 content=request.body,
                 extensions=extensions,
             )
-        except Exception as error:  # noqa: BLE001
-            # Nothing has been dialled. The words stay out: they may hold a header's value.
-            raise TransportError(Stage.POOL, f"{type(error).__name__}: not a request this client can send") from None
 
-    def _watch(self) -> Watch:
-        """Our own client tells every step, so silence means that the call still waits for a connection."""
-        return Watch(Stage.POOL if self._host is None else None)
+    def _ours(self, to: Address, request: HttpRequest, trace: object) -> "httpcore2.Request":
+        """The request as our own connections take it: exactly the bytes that go over the wire."""
+        import httpcore2
+
+        headers = [(b"Host", to.host), *((name.encode(), value.encode()) for name, value in _headers(request).items())]
+        if request.body or request.method in _WITH_BODY:
+            headers.append((b"Content-Length", b"%d" % len(request.body)))
+        extensions = {"trace": trace, "timeout": self._times.steps(request)}
+        return httpcore2.Request(request.method, to.url, headers=headers, content=request.body, extensions=extensions)
 
     @contextmanager
     def _judged(self, watch: Watch) -> Iterator[None]:
@@ -140,6 +127,25 @@ class _Settings(Generic[C]):
     def _checked(self, size: int) -> None:
         if size > self._max_response:
             raise TransportError(Stage.READ, f"the answer is larger than {self._max_response} bytes")
+
+    def _answer(self, status: int, raw: Iterable[tuple[bytes, bytes]], pieces: list[bytes]) -> HttpResponse:
+        """The answer that one of our own connections read."""
+        headers: dict[str, str] = {}
+        for name, value in raw:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        coding = headers.get("content-encoding", "").strip().lower()
+        body = b"".join(pieces)
+        if coding in ("", "identity"):
+            return HttpResponse(status=status, headers=headers, body=body)
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise TransportError(Stage.READ, f"the answer came as {coding[:40]!r}, which was not asked for")
+        decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        plain = decoder.decompress(body, self._max_response + 1)
+        self._checked(len(plain))
+        if not decoder.eof:
+            raise TransportError(Stage.READ, f"the answer is not whole {coding}")
+        return HttpResponse(status=status, headers=headers, body=plain)
 
 
 class HttpTransport(_Settings["httpx2.Client"]):
@@ -166,67 +172,72 @@ class HttpTransport(_Settings["httpx2.Client"]):
 
     def _begin(self) -> None:
         self._deadline = Deadline()
-        self._lock = threading.Lock()
-        self._own: dict[int, httpx2.Client] = {}
+        self._own: dict[int, Lines] = {}
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
-        client = self._client()
-        watch = self._watch()
-        built = self._request(client, request, watch)
         ends = time.monotonic() + self._times.all(request)
+        if self._host is not None:
+            return self._by_host(self._host, request, ends)
+        # Our own connections tell every step, so silence means that the call still waits for one.
+        watch = Watch(Stage.POOL)
+        with _sendable():
+            to = address(request.url)
+            built = self._ours(to, request, watch)
         self._deadline.at = ends
         try:
-            with self._judged(watch):
-                return self._sent(client, built, ends, watch)
+            with self._judged(watch), self._lines().line(to, min(self._times.connect, self._times.all(request))) as line:
+                response = line.handle_request(built)
+                watch.answered(response.stream)
+                try:
+                    pieces = self._pieces(response.iter_stream(), ends)
+                finally:
+                    response.close()
+                return self._answer(response.status, response.headers, pieces)
         finally:
             self._deadline.at = None
 
-    def _sent(self, client: "httpx2.Client", built: "httpx2.Request", ends: float, watch: Watch) -> HttpResponse:
-        try:
-            response = client.send(built, stream=True, auth=None, follow_redirects=False)
-        except _module(client).HTTPStatusError as error:
-            return _despite(error)
-        watch.answered(response)
-        try:
-            pieces, size = [], 0
-            for piece in response.iter_bytes():
-                pieces.append(piece)
-                size += len(piece)
-                self._checked(size)
-                if time.monotonic() > ends:
-                    raise TransportError(Stage.READ, "the answer did not end in time")
-        finally:
-            response.close()
-        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+    def _by_host(self, client: "httpx2.Client", request: HttpRequest, ends: float) -> HttpResponse:
+        watch = Watch()
+        built = self._hosts(client, request, watch)
+        with self._judged(watch):
+            try:
+                response = client.send(built, stream=True, auth=None, follow_redirects=False)
+            except _module(client).HTTPStatusError as error:
+                return _despite(error)
+            watch.answered(getattr(response, "stream", None))
+            try:
+                pieces = self._pieces(response.iter_bytes(), ends)
+            finally:
+                response.close()
+            return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+
+    def _pieces(self, stream: Iterable[bytes], ends: float) -> list[bytes]:
+        pieces, size = [], 0
+        for piece in stream:
+            pieces.append(piece)
+            size += len(piece)
+            self._checked(size)
+            if time.monotonic() > ends:
+                raise TransportError(Stage.READ, "the answer did not end in time")
+        return pieces
 
     def open(self) -> None:
         """Load and make what the first ``send`` needs, ahead of it; connects to nobody."""
-        self._client()
+        if self._host is None:
+            self._lines()
 
-    def _client(self) -> "httpx2.Client":
-        """The host's, or ours: opened at first use, and anew after a fork (the parent's sockets are the parent's)."""
-        if self._host is not None:
-            return self._host
+    def _lines(self) -> Lines:
+        """Our connections: made at first use, and anew after a fork (the parent's sockets are the parent's)."""
         pid = os.getpid()
-        client = self._own.get(pid)
-        if client is None:
-            import httpx2
-
-            client = httpx2.Client(**self._options())
-            guard(client, self._deadline)
-            # No lock: a fork may have copied it held. The parent's client stays here unused and unclosed.
-            kept = self._own.setdefault(pid, client)
-            if kept is not client:
-                client.close()
-            client = kept
-        return client
+        # No lock: a fork may have copied it held. The parent's lines stay here unused and unclosed.
+        return self._own.get(pid) or self._own.setdefault(pid, Lines(self._connections, self._tls, self._deadline))
 
     def close(self) -> None:
         """Close our own connections; the host's client is left alone. A later ``send`` opens new ones."""
-        client = self._own.pop(os.getpid(), None)
-        if client is not None:
-            client.close()
+        lines = self._own.pop(os.getpid(), None)
+        if lines is not None:
+            lines.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self._host is None else type(self._host).__module__ + ' client'})"
@@ -240,60 +251,77 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
     """
 
     def _begin(self) -> None:
-        self._own: WeakKeyDictionary[asyncio.AbstractEventLoop, Lines] = WeakKeyDictionary()
+        self._own: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLines] = WeakKeyDictionary()
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
         if self._host is not None:
-            return await self._submitted(self._host, request)
-        async with self._lines().line(request.url, self._times.steps(request)["pool"]) as client:
-            return await self._submitted(client, request)
-
-    async def _submitted(self, client: "httpx2.AsyncClient", request: HttpRequest) -> HttpResponse:
-        watch = self._watch()
-        built = self._request(client, request, watch.awaited)
+            return await self._by_host(self._host, request)
+        # Our own connections tell every step, so silence means that the call still waits for one.
+        watch = Watch(Stage.POOL)
+        with _sendable():
+            to = address(request.url)
+            built = self._ours(to, request, watch.awaited)
         whole = self._times.all(request)
+        async with self._lines().line(to, min(self._times.connect, whole)) as line, self._timed(watch, whole):
+            response = await line.handle_async_request(built)
+            watch.answered(response.stream)
+            try:
+                pieces = await self._pieces(response.aiter_stream())
+            finally:
+                await response.aclose()
+            return self._answer(response.status, response.headers, pieces)
+
+    async def _by_host(self, client: "httpx2.AsyncClient", request: HttpRequest) -> HttpResponse:
+        watch = Watch()
+        built = self._hosts(client, request, watch.awaited)
+        async with self._timed(watch, self._times.all(request)):
+            try:
+                response = await client.send(built, stream=True, auth=None, follow_redirects=False)
+            except _module(client).HTTPStatusError as error:
+                return _despite(error)
+            watch.answered(getattr(response, "stream", None))
+            try:
+                pieces = await self._pieces(response.aiter_bytes())
+            finally:
+                await response.aclose()
+            return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+
+    @asynccontextmanager
+    async def _timed(self, watch: Watch, whole: float) -> AsyncIterator[None]:
         with self._judged(watch):
             timer = asyncio.timeout(whole)
             try:
                 async with timer:
-                    return await self._sent(client, built, watch)
+                    yield
             except TimeoutError:
                 if not timer.expired():
                     raise
                 raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
 
-    async def _sent(self, client: "httpx2.AsyncClient", built: "httpx2.Request", watch: Watch) -> HttpResponse:
-        try:
-            response = await client.send(built, stream=True, auth=None, follow_redirects=False)
-        except _module(client).HTTPStatusError as error:
-            return _despite(error)
-        watch.answered(response)
-        try:
-            pieces, size = [], 0
-            async for piece in response.aiter_bytes():
-                pieces.append(piece)
-                size += len(piece)
-                self._checked(size)
-        finally:
-            await response.aclose()
-        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+    async def _pieces(self, stream: AsyncIterable[bytes]) -> list[bytes]:
+        pieces, size = [], 0
+        async for piece in stream:
+            pieces.append(piece)
+            size += len(piece)
+            self._checked(size)
+        return pieces
 
     def open(self) -> None:
         """Load and make what the first ``send`` in the running loop needs, ahead of it; connects to nobody."""
         if self._host is not None:
             return
-        self._lines().open()
+        self._lines()
         with suppress(ImportError):
-            import anyio  # httpx2 is built on it, and it loads its half for asyncio at first use: 40 ms
+            import anyio  # httpcore2 is built on it, and it loads its half for asyncio at first use: 40 ms
 
             anyio.Event()
 
-    def _lines(self) -> Lines:
+    def _lines(self) -> AsyncLines:
         loop = asyncio.get_running_loop()
         lines = self._own.get(loop)
         if lines is None:
-            lines = self._own[loop] = Lines(self._options(), self._connections, _KEPT_ALIVE)
+            lines = self._own[loop] = AsyncLines(self._connections, self._tls)
         return lines
 
     async def aclose(self) -> None:
@@ -304,6 +332,15 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self._host is None else type(self._host).__module__ + ' client'})"
+
+
+@contextmanager
+def _sendable() -> Iterator[None]:
+    """Nothing has been dialled. The words of what is wrong stay out: they may hold a header's value."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        raise TransportError(Stage.POOL, f"{type(error).__name__}: not a request this client can send") from None
 
 
 def _module(client: object) -> Any:

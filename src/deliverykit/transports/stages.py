@@ -23,9 +23,10 @@ _STEPS: Final = {
     "receive_response_body": Stage.READ,
 }
 
-# The exceptions of httpx and httpx2 by name, so that neither need be imported to judge the other's.
+# The exceptions of httpx, httpx2 and httpcore2 by name, so that none need be imported to judge another's.
 _RAISED: Final = {
     "PoolTimeout": Stage.POOL,
+    "ConnectionNotAvailable": Stage.POOL,
     "UnsupportedProtocol": Stage.POOL,
     "InvalidURL": Stage.POOL,
     "ConnectTimeout": Stage.CONNECT,
@@ -34,6 +35,9 @@ _RAISED: Final = {
     "WriteTimeout": Stage.WRITE,
     "WriteError": Stage.WRITE,
 }
+
+_CLIENTS: Final = frozenset({"httpx", "httpx2", "httpcore2"})
+_DECLARED: Final = frozenset({"RequestError", "TimeoutException", "NetworkError", "ProtocolError", "ProxyError"})
 
 
 class Watch:
@@ -45,18 +49,19 @@ class Watch:
         self.stage = stage
         self._answer: object = None
 
-    def answered(self, response: object) -> None:
+    def answered(self, stream: object) -> None:
         """The head of the answer is there. What still follows its end belongs to no request: see :func:`_leave`."""
-        self._answer = response
+        self._answer = stream
 
     def __call__(self, event: str, info: Mapping[str, object]) -> None:
         """One step began or ended. A step back is not followed: what was written stays written."""
-        step, _, how = event.rpartition(".")
-        name = step.rpartition(".")[2]
-        if name == "response_closed" and how == "started":
+        if not event.endswith(".started"):
+            return
+        step = event.split(".")[-2]
+        if step == "response_closed":
             _leave(self._answer)
-        stage = _STEPS.get(name)
-        if stage is None or how != "started":
+        stage = _STEPS.get(step)
+        if stage is None:
             return
         if stage in (Stage.WRITE, Stage.READ) and getattr(info.get("request"), "method", b"") == b"CONNECT":
             stage = Stage.CONNECT  # the tunnel through a proxy is asked for; our request has not begun
@@ -68,16 +73,17 @@ class Watch:
         self(event, info)
 
 
-def _leave(response: object) -> None:
+def _leave(stream: object) -> None:
     """Let a connection that has read beyond the end of its answer be closed, not used again.
 
     What lies there would be taken for the answer to the next request: another mail would be called accepted. httpcore
     does not look (httpcore 1.0, httpcore2 2.16, 2026-11-23), so h11 is told that it cannot go on. Where the stream looks
     different, it is left as it is.
     """
-    line: Any = response
-    for name in ("stream", "_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
-        line = getattr(line, name, None)
+    line: Any = stream
+    for wrapper in ("_stream", "_httpcore_stream", "_stream"):  # a client's and its pool's, where there are any
+        line = getattr(line, wrapper, line)
+    line = getattr(getattr(line, "_connection", None), "_h11_state", None)
     if line is not None and getattr(line, "trailing_data", (b"",))[0]:
         line.send_failed()
 
@@ -90,20 +96,21 @@ def failure(error: Exception, watch: Watch) -> TransportError:
     holds the exception's own words only where those cannot hold a header's value (h11 prints an
     illegal one, and that may be the API key).
     """
-    name = next((base for base in _family(error) if base in _RAISED), "")
+    family = _family(error)
+    name = next((base for base in family if base in _RAISED), "")
     seen = watch.stage
     if name:
         stage = _RAISED[name]
         if seen is not None and _later(seen, stage):
             stage = seen
-    elif seen is not None and (isinstance(error, OSError) or "RequestError" in _family(error)):
+    elif seen is not None and (isinstance(error, OSError) or _declared(family)):
         # Below httpx's own mapping: a reset in the middle of an asynchronous handshake comes as an OSError.
         stage = seen
     else:
         stage = Stage.READ
     if stage in (Stage.CONNECT, Stage.TLS):
         stage = _refined(error, stage)
-    plain = isinstance(error, OSError) or "RequestError" in _family(error)
+    plain = isinstance(error, OSError) or _declared(family)
     text = str(error).strip() if plain and type(error).__name__ != "LocalProtocolError" else ""
     return TransportError(stage, f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__)
 
@@ -113,8 +120,13 @@ def _later(one: Stage, other: Stage) -> bool:
 
 
 def _family(error: Exception) -> list[str]:
-    """The names of its classes that are httpx's or httpx2's."""
-    return [base.__name__ for base in type(error).__mro__ if base.__module__.partition(".")[0] in {"httpx", "httpx2"}]
+    """The names of its classes that are httpx's, httpx2's or httpcore2's."""
+    return [base.__name__ for base in type(error).__mro__ if base.__module__.partition(".")[0] in _CLIENTS]
+
+
+def _declared(family: list[str]) -> bool:
+    """Whether it is one that a client says it raises where a request fails."""
+    return not _DECLARED.isdisjoint(family)
 
 
 def _refined(error: BaseException, stage: Stage) -> Stage:
