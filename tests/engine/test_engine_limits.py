@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from engine_kit import NOON, World, eventually, message, messages, running, used
 
-from deliverykit import Budget, CalendarQuota, ConfigurationError, Mailer, Pause, Rate, RollingQuota, SendStatus
+from deliverykit import Budget, CalendarQuota, ConfigurationError, Mailer, Named, Pause, Rate, RollingQuota, SendStatus
 
 ONE, TWO, FIVE = CalendarQuota(day=1), CalendarQuota(day=2), CalendarQuota(day=5)
 
@@ -33,6 +33,30 @@ def test_a_budget_is_shared(world):
         mailer.servers.update("a2", budgets=["plam"])
     with pytest.raises(ConfigurationError, match=r"budgets\.update"):
         mailer.servers.update("a2", budgets=[plan])
+
+
+@pytest.mark.parametrize("by", ["send", "worker"])
+def test_mail_whose_window_ends_before_it_leaves_is_counted_where_it_leaves(world, by):
+    """The host's vault takes until the next hour: the unit of the old one goes back, and the mail asks again."""
+    slow = []
+
+    def vault():
+        if slow:
+            world.clock.advance(timedelta(seconds=slow.pop()))
+        return "SG.named"
+
+    mailer = world.mailer(credentials={"main": vault})
+    world.server(mailer, "s", key=Named("main"), quota=CalendarQuota(hour=1))
+    world.clock.set(NOON.replace(minute=59, second=50))
+    slow.append(15)
+    if by == "send":
+        assert mailer.send(message()).status is SendStatus.ACCEPTED
+    else:
+        mailer.enqueue(messages(1))
+        mailer.worker().drain()
+    assert world.carriers() == ["s"]
+    assert list(used(mailer, "s").values()) == [1]
+    assert mailer.send(message(2)).status is SendStatus.QUEUED, "the new hour has one, and that is spent"
 
 
 def test_an_account_limit(world):
