@@ -40,6 +40,8 @@ class Router(ABC):
 
     name: ClassVar[str]
     """The registered name; a store keeps it."""
+    steady: ClassVar[bool] = False
+    """Whether the order moves neither with the memory nor with what is left: then mail alike is ordered once."""
 
     @abstractmethod
     def order(self, servers: Sequence[str], state: State) -> Sequence[str]:

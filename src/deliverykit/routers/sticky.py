@@ -50,6 +50,7 @@ class By(Router):
     """
 
     name: ClassVar[str] = "by"
+    steady: ClassVar[bool] = True
 
     field: str = attrs.field(converter=_field)
     weights: Mapping[str, int] = attrs.field(factory=dict, converter=_weights)

@@ -16,6 +16,7 @@ class Priority(Router):
     """The servers in the order the route lists them: the first as long as it can."""
 
     name: ClassVar[str] = "priority"
+    steady: ClassVar[bool] = True
 
     def order(self, servers: Sequence[str], state: State) -> Sequence[str]:
         """As they are listed."""

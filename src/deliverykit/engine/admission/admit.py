@@ -7,6 +7,7 @@ next one is the first; one of which a probe may go is in it, for that one mail.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from attrs import frozen
 
@@ -81,20 +82,8 @@ class Candidates:
 def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record], now: int) -> Admission:
     """Grant as many of these mails as may go, from the front. Pure: the new records are in the answer."""
     ledger = Ledger(candidates.gates, records, now)
-    standing = Standing(candidates.asked, ledger.left)
-    picks: list[str] = []
-    memory = before = _memory(candidates, records)
-    for cost in costs:
-        servers = ledger.in_order(cost)
-        order = candidates.router.ranked(servers, memory, standing)
-        server = _first_with_room(candidates, ledger, order, cost)
-        if server is None:
-            break
-        ledger.pick(server, cost)
-        # Those passed over for want of quota earn no turn by it, lest one take all the mail when its quota is back.
-        passed = order[: order.index(server)]
-        memory = candidates.router.took([one for one in servers if one not in passed], memory, server)
-        picks.append(server)
+    before = _memory(candidates, records)
+    picks, memory = _picked(candidates, ledger, before, costs)
     charged = ledger.charge(picks)
     grants: list[Grant] = []
     refusal = None
@@ -112,6 +101,29 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
     if memory != before and len(grants) == len(picks):
         ledger.put(0, candidates.memory, (candidates.edition, *memory))
     return Admission(tuple(grants), refusal, ledger.records)
+
+
+def _picked(candidates: Candidates, ledger: Ledger, memory: State, costs: Sequence[int]) -> tuple[list[str], State]:
+    """The servers of the first mails, as many as have room; and the router's memory after them."""
+    router, standing = candidates.router, Standing(candidates.asked, ledger.left)
+    picks: list[str] = []
+    for cost, alike in groupby(costs):
+        left = len(list(alike))
+        while left:
+            servers = ledger.in_order(cost)
+            order = router.ranked(servers, memory, standing)
+            server = _first_with_room(candidates, ledger, order, cost)
+            if server is None:
+                return picks, memory
+            # Where nothing moves the order, the first carries as many as it has room for.
+            times = min(left, ledger.most(server, cost)) if left > 1 and router.steady else 1
+            ledger.pick(server, cost, times)
+            # Those passed over for want of quota earn no turn by it, lest one take all the mail when its quota is back.
+            passed = order[: order.index(server)]
+            memory = router.took([one for one in servers if one not in passed], memory, server)
+            picks += [server] * times
+            left -= times
+    return picks, memory
 
 
 def _memory(candidates: Candidates, records: Sequence[Record]) -> State:

@@ -42,8 +42,8 @@ class _Tally:
         self.windows: list[list[int]] | None = None
         """Used and limit of each window of a quota, as they stand with what is picked."""
 
-    def pick(self, cost: int) -> None:
-        number = 1 if self.emails else cost
+    def pick(self, cost: int, times: int) -> None:
+        number = times if self.emails else cost * times
         self.room -= number
         self.picked += number
         for window in self.windows or ():
@@ -143,10 +143,14 @@ class Ledger:
 
     # -- taking -----------------------------------------------------------------------------------
 
-    def pick(self, server: str, cost: int) -> None:
-        """One more mail for this server, which has room for it."""
+    def most(self, server: str, cost: int) -> int:
+        """How many such mails it has room for."""
+        return min([tally.room if tally.emails else tally.room // cost for tally in self._of(server)], default=NEVER)
+
+    def pick(self, server: str, cost: int, times: int = 1) -> None:
+        """More mails for this server, which has room for them."""
         for tally in self._of(server):
-            tally.pick(cost)
+            tally.pick(cost, times)
 
     def charge(self, picks: Sequence[str]) -> list[tuple[int, Leave]]:
         """Take everything picked; of each mail, by its server, the start and what is attached to it."""
