@@ -104,7 +104,7 @@ def test_the_keys_of_the_json_are_those_on_the_page(desk: Desk) -> None:
     assert of("routes", "list") == keys("routes list")
     assert of("explain", "--route", "news") == keys("explain")
     states = {"ready", "leased", "sending", "in_doubt", "scheduled", "dead"}
-    assert of("queue", "show") - states == keys("queue show")
+    assert of("queue", "show", "--eta") - states == keys("queue show")
     assert of("queue", "list") == keys("queue list")
     assert of("log", sent["id"]) | {"mail"} == keys("log`".rstrip("`")) - {"null"}
     assert of("doctor") == keys("doctor")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from cli_kit import COMMAND, SECRET, Desk
 
 from deliverykit import Message
+from deliverykit.cli import queue
 from deliverykit.cli.asking import Asker
+from deliverykit.cli.output import words
 
 
 def enqueue(desk: Desk, count: int, route: str = "default") -> list[str]:
@@ -150,6 +153,43 @@ def test_cancel_and_requeue(desk: Desk) -> None:
     assert desk("queue", "requeue", "--reason", "cancel", "--yes").out == "2 mails are in the queue again.\n"
     assert desk("queue", "list", "--limit", "2").lines[-1] == "These are the oldest 2; --limit shows more."
     assert desk("queue", "list", "--route", "nowhere").out == "No mail fits.\n"
+
+
+def test_by_when_it_will_have_left(desk: Desk) -> None:
+    desk.server("slow", "--quota", "2/hour", "--quota-timezone", "UTC")
+    desk.server("off")
+    for route, server in (("news", "slow"), ("stuck", "off"), ("empty", "slow")):
+        desk("routes", "add", route, "--server", server)
+    desk("servers", "pause", "off")
+    enqueue(desk, 5, "news")
+    enqueue(desk, 1, "stuck")
+    news, stuck = desk("queue", "show", "--eta", "--json").json["eta"]
+    assert (news["route"], news["waiting"], news["limited_by"], news["later_than"]) == (
+        "news",
+        5,
+        "Server slow: calendar",
+        None,
+    )
+    hours = datetime.fromisoformat(news["at"]) - datetime.now(UTC)
+    assert timedelta(minutes=59) < hours <= timedelta(hours=3)  # one of this hour's two went with its test
+    assert (stuck["route"], stuck["at"], stuck["later_than"]) == ("stuck", None, None)
+    *_, title, first, second, condition = desk("queue", "show", "--eta").lines
+    assert title.split("  ")[0] == "route"
+    assert title.endswith("has left by              held up by")
+    assert first.startswith("news ")
+    assert first.endswith(" IST  Server slow: calendar")
+    assert "1  never, as it is" in second
+    assert condition.startswith("If nothing else comes in")
+    assert "eta" not in desk("queue", "show", "--json").json
+    (empty,) = desk("queue", "show", "--eta", "--route", "empty", "--json").json["eta"]
+    assert (empty["waiting"], empty["limited_by"]) == (0, "")
+    assert "'nowhere'" in desk("queue", "show", "--eta", "--route", "nowhere", status=2).err
+
+
+def test_what_takes_too_long_to_reckon_is_later_than_that() -> None:
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    told = queue._left_by({"at": None, "later_than": noon})
+    assert words(told, lambda: UTC) == "later than 2026-11-24 12:00:00 UTC"
 
 
 def test_mail_in_doubt_is_resolved(desk: Desk) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["Column", "Output", "Record", "words"]
+__all__ = ["Column", "Later", "Output", "Record", "words"]
 
 Record = Mapping[str, Any]
 """What is told of one thing: plain values by their name in the JSON. Times are aware datetimes here."""
@@ -26,6 +26,13 @@ _STYLES: Final = {
     "broken": "bold red", "rejected": "red", "dead": "red", "problem": "bold red", "open": "red", "never": "red",
     "in_doubt": "bold magenta", "in doubt": "bold magenta",
 }  # fmt: skip
+
+
+@frozen
+class Later:
+    """Some time after this instant."""
+
+    than: datetime
 
 
 @frozen
@@ -179,6 +186,8 @@ def words(value: object, zone: Callable[[], tzinfo]) -> str:
         return f"{value:,}"
     if isinstance(value, datetime):
         return value.astimezone(zone()).strftime("%Y-%m-%d %H:%M:%S %Z")
+    if isinstance(value, Later):
+        return f"later than {words(value.than, zone)}"
     if isinstance(value, timedelta):
         return brief(value // timedelta(milliseconds=1)) or "0s"
     if isinstance(value, Mapping):

@@ -8,11 +8,18 @@ from attrs import frozen
 from deliverykit.cli import views
 from deliverykit.cli.arguments import Menu, Parser, When, duration, when
 from deliverykit.cli.call import NOTHING_DID, Call
-from deliverykit.cli.output import Column, Record
+from deliverykit.cli.output import Column, Later, Record
 from deliverykit.contracts.books import MailState
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["add_commands"]
+
+
+def _left_by(one: Record) -> object:
+    if one["at"] is None and one["later_than"] is None:
+        return "never, as it is"
+    return one["at"] or Later(one["later_than"])
+
 
 _COUNTED: Final = 10_000
 """So many mails are counted before somebody is asked about them."""
@@ -27,6 +34,12 @@ _LANES = (
     Column("waits for", "blocked_by"),
     Column("since", "blocked_since"),
     Column("goes at"),
+)
+_ETAS = (
+    Column("route"),
+    Column("waiting", right=True),
+    Column("has left by", _left_by),
+    Column("held up by", "limited_by"),
 )
 _MAILS = (
     Column("id"),
@@ -45,6 +58,9 @@ def add_commands(menu: Menu) -> None:
     queue = menu.menu("queue", "the outbox: what waits, and what becomes of it")
     show = queue.verb("show", _show, "what waits together: how much, for what, until when")
     show.add_argument("--route", metavar="NAME", help="only this route")
+    show.add_argument(
+        "--eta", action="store_true", help="also by when each route's mail will have left, as quotas and paces tell"
+    )
     listed = queue.verb("list", _list, "mails, the oldest first")
     listed.add_argument("--state", choices=[one.name.lower() for one in MailState], help="only in this state")
     listed.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
@@ -97,15 +113,25 @@ def _filters(call: Call, names: Sequence[str]) -> dict[str, Any]:
 def _show(call: Call) -> int:
     lanes = [views.lane(one) for one in call.mailer.outbox.lanes(route=call.options.route)]
     counts = dict(call.mailer.outbox.counts(route=call.options.route))
+    etas = [views.eta(name, call.mailer.outbox.eta(route=name)) for name in _routes(call, lanes)] if call.options.eta else []
     if call.out.as_json:
-        call.out.record({"counts": counts, "lanes": lanes})
+        call.out.record({"counts": counts, "lanes": lanes} | ({"eta": etas} if call.options.eta else {}))
         return 0
     call.out.rows("lanes", lanes, _LANES, empty="Nothing is in the outbox.")
     if lanes:
         told = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in counts.items() if count)
         call.out.say("")
         call.out.say(f"{sum(counts.values()):,} in the outbox: {told or 'none'}")
+    if etas:
+        call.out.say("")
+        call.out.rows("eta", etas, _ETAS, empty="")
+        call.out.say("If nothing else comes in, a worker runs all the time, and every email is accepted at once.")
     return 0
+
+
+def _routes(call: Call, lanes: Sequence[Record]) -> list[str]:
+    """Those whose mail waits; that which was asked for in any case."""
+    return [call.options.route] if call.options.route else list(dict.fromkeys(one["route"] for one in lanes if one["waiting"]))
 
 
 def _list(call: Call) -> int:

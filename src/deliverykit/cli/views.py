@@ -10,7 +10,7 @@ from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.router import Router
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.servers import QuotaView
-from deliverykit.engine.rooms.views import LaneView, LogEntry, Mail
+from deliverykit.engine.rooms.views import Eta, LaneView, LogEntry, Mail
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
 from deliverykit.limits.checks import brief
 from deliverykit.records.route import Route
@@ -19,7 +19,7 @@ from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.results import Explanation, SendResult
 
-__all__ = ["check", "explained", "health_of", "lane", "limit", "log_line", "mail", "quota", "result", "route", "server"]
+__all__ = ["check", "eta", "explained", "health_of", "lane", "limit", "log_line", "mail", "quota", "result", "route", "server"]
 
 
 def server(one: DeliveryServer) -> dict[str, Any]:
@@ -160,6 +160,17 @@ def lane(one: LaneView) -> dict[str, Any]:
         "blocked_by": one.blocked_by,
         "blocked_since": one.blocked_since,
         "goes_at": one.goes_at,
+    }
+
+
+def eta(route: str, one: Eta) -> dict[str, Any]:
+    """By when what waits on a route will have left."""
+    return {
+        "route": route,
+        "waiting": one.waiting,
+        "at": one.at,
+        "limited_by": one.limited_by,
+        "later_than": one.later_than,
     }
 
 
