@@ -167,6 +167,13 @@ class Connection:
         """The same, for those that tell :attr:`known` what they write: it holds on after the commit."""
         return _Transaction(self, "begin immediate", knows=True)
 
+    def glance(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of one statement that only looks: by itself it sees one state of the books, so nothing is begun."""
+        with self._lock:
+            self._opened()
+            self._still_there()
+            return self.asked(sql, parameters)
+
     def asked(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a statement that only looks, inside whatever transaction this thread has begun."""
         with self._lock:
@@ -245,6 +252,12 @@ class Connection:
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """How many rows a statement changed."""
         return self._begun().execute(sql, parameters).rowcount
+
+    def insert(self, sql: str, parameters: Sequence[Any]) -> int:
+        """The id of the row that a statement made."""
+        row = self._begun().execute(sql, parameters).lastrowid
+        assert row is not None  # noqa: S101  an INSERT that does nothing raises
+        return row
 
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """One statement over many rows."""

@@ -51,6 +51,7 @@ create table if not exists dk_mail (
   due         integer not null,
   expires     integer not null,
   cost        integer not null,
+  encloses    integer not null default 0,    -- how many files it encloses
   attempts    integer not null default 0,
   expiries    integer not null default 0,
   lease_until integer not null default 0,
@@ -67,12 +68,10 @@ create table if not exists dk_mail (
 -- `ready` means due, so no index over it mentions a time: a blocked backlog of any size costs nothing.
 create index if not exists dk_mail_ready     on dk_mail (lane, priority desc, id) where state = 0;
 create index if not exists dk_mail_leased    on dk_mail (lease_until)             where state in (1, 2);
-create index if not exists dk_mail_token     on dk_mail (token)                   where state in (1, 2);
 create index if not exists dk_mail_scheduled on dk_mail (due)                     where state = 4;
 create index if not exists dk_mail_due       on dk_mail (lane, due)               where state = 4;
 create index if not exists dk_mail_ended     on dk_mail (lane, state)             where state in (3, 5);
 create index if not exists dk_mail_expiring  on dk_mail (expires)                 where expires < 4611686018427387904 and state in (0, 4);
-create index if not exists dk_mail_server    on dk_mail (server)                  where state in (1, 2, 3);
 create index if not exists dk_mail_lane      on dk_mail (lane);   -- without the state, which changes three times a mail
 
 -- A claim counts its whole batch in the statement that it writes anyway, so ready -> leased is left to it: it alone gives a new

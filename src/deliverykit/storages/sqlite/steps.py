@@ -84,18 +84,23 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
 def insert_mails(db: Connection, mails: Iterable[NewMail], now: int) -> None:
     """New rows with their letters and files; a file that is there already is not stored again."""
     lanes: dict[LaneKey, int] = {}
+    overtaking: set[tuple[int, int]] = set()
     filed: set[str] = set()
+    letters: list[tuple[int, bytes]] = []
+    people: list[tuple[int, bytes, str]] = []
     for mail in mails:
         if mail.once is not None:
             _remember(db, mail, now)
         if mail.lane not in lanes:
             lanes[mail.lane] = lane_id(db, mail.lane)
         lane = lanes[mail.lane]
-        if mail.state is MailState.READY:
+        if mail.state is MailState.READY and (lane, mail.priority) not in overtaking:
+            overtaking.add((lane, mail.priority))
             overtake(db, lane, mail.priority)
-        ((row,),) = db.rows(
-            "insert into dk_mail (uid, lane, state, priority, due, expires, cost, server, token, lease_until, resend, since)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
+        row = db.insert(
+            "insert into dk_mail"
+            " (uid, lane, state, priority, due, expires, cost, server, token, lease_until, resend, since, encloses)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 mail.uid,
                 lane,
@@ -109,15 +114,18 @@ def insert_mails(db: Connection, mails: Iterable[NewMail], now: int) -> None:
                 mail.lease_until,
                 mail.resend,
                 now,
+                len(mail.files),
             ),
         )
-        db.run("insert into dk_letter (mail, body) values (?, ?)", (row, mail.letter))
-        db.run_many("insert into dk_recipient (at, who, uid) values (?, ?, ?)", [(now, who, mail.uid) for who in mail.who])
+        letters.append((row, mail.letter))
+        people += [(now, who, mail.uid) for who in mail.who]
         for digest, content in mail.files.items():
             if digest not in filed:
                 _file(db, digest, content)
                 filed.add(digest)
             db.run("insert into dk_enclosed (mail, hash) values (?, ?) on conflict do nothing", (row, digest))
+    db.run_many("insert into dk_letter (mail, body) values (?, ?)", letters)
+    db.run_many("insert into dk_recipient (at, who, uid) values (?, ?, ?)", people)
 
 
 def _file(db: Connection, digest: str, content: bytes) -> None:
@@ -184,11 +192,11 @@ def _done(db: Connection, change: Change, names: Sequence[int | str], now: int) 
     if change.was is not None:
         where, values = where + " and state=?", [*values, change.was]
     if change.state is None:
-        gone = db.rows(f"delete from dk_mail where {where} returning id, uid, {column}", values)
-        forget(db, [row for row, _, _ in gone])
+        gone = db.rows(f"delete from dk_mail where {where} returning id, uid, encloses, {column}", values)
+        forget(db, [row for row, *_ in gone], files=any(encloses for _, _, encloses, _ in gone))
         if change.unbind:
-            db.run_many("delete from dk_once where uid=?", [(uid,) for _, uid, _ in gone])
-        return [name for _, _, name in gone]
+            db.run_many("delete from dk_once where uid=?", [(uid,) for _, uid, _, _ in gone])
+        return [name for *_, name in gone]
     assignments, given = _assignments(db, change, now)
     done = db.rows(f"update dk_mail set {assignments} where {where} returning id, heard, {column}", [*given, *values])
     if change.letter is not None:

@@ -121,9 +121,8 @@ class SQLiteStorage:
 
     def version(self, account: str) -> int:
         """The version of an account's documents."""
-        with self._db.reading() as db:
-            (version,) = db.row("select version from dk_account where id=?", (account,)) or (0,)
-            return int(version)
+        (version,) = self._db.glance("select version from dk_account where id=?", (account,)) or (0,)
+        return int(version)
 
     # -- the primitive and its sibling --------------------------------------------------------------
 
@@ -209,18 +208,21 @@ class SQLiteStorage:
     def renew(self, tokens: Sequence[str], lease: int) -> None:
         """Keep leases."""
         with self._db.writing() as db:
-            db.run_many(
-                "update dk_mail set lease_until=? where token=? and state in (1, 2)",
-                [(self.now() + lease, token) for token in tokens],
+            # What workers have in hand is little: it is looked through, rather than kept in order of its tokens for every mail.
+            db.run(
+                "update dk_mail set lease_until=? where state in (1, 2) and lease_until>0"
+                " and token in (select value from json_each(?))",
+                (self.now() + lease, json.dumps(list(tokens))),
             )
 
     def release(self, tokens: Sequence[str]) -> None:
         """Give up leases that were not started."""
         with self._db.writing() as db:
-            db.run_many(
+            db.run(
                 # "state in (1, 2)" is what the index is made of; without it every row is looked at.
-                "update dk_mail set state=0, token='', server='' where token=? and state in (1, 2) and state=1",
-                [(token,) for token in tokens],
+                "update dk_mail set state=0, token='', server='' where state in (1, 2) and lease_until>0 and state=1"
+                " and token in (select value from json_each(?))",
+                (json.dumps(list(tokens)),),
             )
 
     def recover(self) -> Sequence[Fate]:
@@ -340,10 +342,13 @@ class SQLiteStorage:
         with self._db.reading() as db:
             return bool(
                 db.row(
-                    "select 1 from dk_mail m join dk_lane l on l.id=m.lane"
-                    " where m.server=? and m.state in (1, 2, 3) and l.account=?",
+                    "select exists(select 1 from dk_mail m join dk_lane l on l.id=m.lane"
+                    "  where m.state in (1, 2) and m.lease_until>0 and m.server=?1 and l.account=?2)"
+                    " or exists(select 1 from dk_lane l join dk_mail m on m.lane=l.id"
+                    "  where m.state in (3, 5) and m.state=3 and m.server=?1 and l.account=?2)",
                     (server, account),
                 )
+                == (1,)
             )
 
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
