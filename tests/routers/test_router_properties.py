@@ -1,6 +1,7 @@
 """Routers by what they promise: LeastUsed the largest share left, By the same server for the same thing."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 
@@ -9,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit import By, CalendarQuota, ConfigurationError, LeastUsed, Message, RollingQuota
+from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Standing
 from deliverykit.engine.admission.admit import Candidates, admit
 from deliverykit.engine.admission.gates import Gate
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.records.route import WhenExhausted
+from deliverykit.routers import Priority, RoundRobin
 from deliverykit.words.clock import instant
 
 NOON = instant(datetime(2026, 5, 4, 12, 30, tzinfo=UTC))
@@ -143,3 +146,11 @@ def test_least_used_is_a_permutation_and_keeps_the_routes_order_among_equals(ser
     assert sorted(order) == sorted(servers)
     keys = [(-left[one], servers.index(one)) for one in order]
     assert keys == sorted(keys)
+
+
+def test_what_is_said_of_a_routers_order_is_not_said_of_its_subclasses() -> None:
+    class Turned(Priority):
+        def order(self, servers: Sequence[str], state: State) -> Sequence[str]:
+            return servers[::-1]
+
+    assert (Priority.steady, By.steady, RoundRobin.steady, LeastUsed.steady, Turned.steady) == (True, True, False, False, False)

@@ -41,7 +41,15 @@ class Router(ABC):
     name: ClassVar[str]
     """The registered name; a store keeps it."""
     steady: ClassVar[bool] = False
-    """Whether the order moves neither with the memory nor with what is left: then mail alike is ordered once."""
+    """Whether the order moves neither with the memory nor with what is left: then mail alike is ordered once.
+
+    It is not inherited. A subclass that keeps to it says so itself.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """What a subclass orders by is for it to say."""
+        super().__init_subclass__()
+        cls.steady = cls.__dict__.get("steady", False)
 
     @abstractmethod
     def order(self, servers: Sequence[str], state: State) -> Sequence[str]:
