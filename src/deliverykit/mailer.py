@@ -40,6 +40,9 @@ class ServersFace(Face[Servers]):
     @twin(Servers.list)
     def list(self) -> None: ...
 
+    @twin(Servers.providers)
+    def providers(self) -> None: ...
+
     @twin(Servers.update)
     def update(self) -> None: ...
 

@@ -22,6 +22,32 @@ SECRET = "SG.a-secret-nobody-may-see"
 COMMAND = [sys.executable, "-m", "deliverykit"]
 
 
+SHOP = """
+from typing import ClassVar
+from attrs import frozen
+from deliverykit import Mailer
+from deliverykit.contracts.provider import option, secret
+from deliverykit.providers import SendGrid
+
+@frozen(kw_only=True)
+class Pooled(SendGrid):
+    name: ClassVar[str] = "pooled"
+    pool: str = option(label="IP pool", choices=("bulk", "fast"))
+    seal: object = secret(label="Seal", default=None)
+
+    def payload(self, mail):
+        return super().payload(mail) | {"ip_pool_name": self.pool}
+
+opened = 0
+
+def mailer():
+    global opened
+    opened += 1
+    return Mailer.from_env(register=[Pooled])
+"""
+"""A program with an adapter of its own."""
+
+
 @frozen
 class Said:
     """How a command ended, and what it said."""

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_kit import OTHER_KEY, SECRET, Desk
+from cli_kit import OTHER_KEY, SECRET, SHOP, Desk
 
 from deliverykit.cli import forms
 from deliverykit.cli.command import parser
@@ -215,6 +215,36 @@ def test_a_programs_own_mailer(desk: Desk, tmp_path: Path, monkeypatch: pytest.M
     assert "package.module:mailer" in desk("servers", "list", "--app", name, status=2).err
     with pytest.raises(ModuleNotFoundError, match="not_to_be_found_anywhere"):  # the module's own fault, told whole
         desk("servers", "list", "--app", f"{name}_broken:mailer")
+
+
+def test_a_programs_own_adapters_are_added_like_ours(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"shop_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(SHOP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    app = f"--app={name}:mailer"
+    add = ["servers", "add", "--esp", "pooled", "--id", "p", "--api-key-file", "-", "--base-url", desk.sandbox.url("sendgrid")]
+    assert "invalid choice: 'pooled'" in desk(*add, status=2).err
+    assert "pool: missing; give --pool" in desk(*add, app, typed=SECRET, status=2).err
+    told = desk(*add, "--pool", "bulk", "--sender", "a@example.com", app, "--json", typed=SECRET).json
+    assert (told["esp"], told["fields"]["pool"]) == ("pooled", "bulk")
+    assert sys.modules[name].opened == 2, "a function is asked for its mailer once in each call"
+    # A secret of its own has the same three ways, and none that takes it.
+    refused = desk("servers", "update", "p", "--seal", SECRET, app, status=2).err
+    assert "unrecognized arguments: --seal" in refused
+    assert SECRET not in refused
+    (tmp_path / "seal.txt").write_text(SECRET)
+    changed = desk(
+        "servers", "update", "p", "--seal-file", "seal.txt", "--pool", "fast", "--app", f"{name}:mailer", "--json"
+    ).json
+    assert (changed["fields"]["pool"], changed["fields"]["seal"]) == ("fast", "(kept encrypted)")
+    desk("servers", "test", "p", "--to", "me@example.org", app)
+    assert json.loads(desk.sandbox.received("sendgrid")[0].raw)["ip_pool_name"] == "fast"
+    assert "--pool" not in desk("servers", "add", "--help").out
+    assert "IP pool" in desk("servers", "add", "--help", app).out
+    assert "SendGrid has no such field" in desk(
+        "servers", "add", "--esp", "sendgrid", "--api-key-file", "-", "--pool", "bulk", app, typed=SECRET, status=2
+    ).err  # fmt: skip
 
 
 def test_a_storage_that_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

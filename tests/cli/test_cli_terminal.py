@@ -1,10 +1,12 @@
 """At a real terminal: the form that asks, the secret that is not shown, tables, colour and the live view."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from cli_kit import SECRET, Desk
+from cli_kit import SECRET, SHOP, Desk
 from cli_terminal import Terminal
 
 from deliverykit import Message
@@ -51,6 +53,30 @@ def test_the_whole_form(desk: Desk, terminal: Open) -> None:
     )  # fmt: skip
     desk.sandbox.keys("sendgrid", [SECRET])
     desk("servers", "test", told["id"], "--to", "me@example.org")
+
+
+def test_the_form_of_a_programs_own_adapter(desk: Desk, terminal: Open, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    form = terminal(
+        "servers", "add", "--app", "shop:mailer", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    )
+    form.until("  2  SendGrid\r\n")
+    form.until("  5  SendGrid (pooled)\r\n")
+    form.answer("ESP", "5")
+    form.until("not shown: ")
+    form.type(SECRET)
+    form.answer("API address", desk.sandbox.url("sendgrid"))
+    form.until("  1  bulk")
+    form.answer("IP pool", "fast")
+    form.until("Seal (Enter: none), not shown: ")
+    form.type("")
+    for question in ("Name", "Sender", "Quota", "Pause"):
+        form.answer(question)
+    form.until("is added as")
+    assert form.end() == 0
+    (told,) = desk("servers", "list", "--json").json["servers"]
+    assert (told["status"], told["name"]) == ("broken", "SendGrid")  # for whoever has not registered it
+    assert "register=[its class]" in told["reason"]
 
 
 def test_the_form_of_ses_asks_for_the_name_only_where_no_key_is_given(desk: Desk, terminal: Open) -> None:

@@ -3,13 +3,20 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deliverykit.cli.arguments import Menu, Parser
 from deliverykit.words.errors import ConfigurationError, DeliveryError, StorageError
+
+if TYPE_CHECKING:
+    from deliverykit.contracts.provider import Provider
+    from deliverykit.mailer import Mailer
 
 __all__ = ["main", "parser"]
 
@@ -48,17 +55,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ran(given: list[str]) -> int:
     if given[:1] == ["sandbox"]:  # its options are its own
         return _sandbox(given[1:])
-    options = parser().read(given)
-    if "run" in options:
-        return _called(options)
+    with _own(given) as mailer:
+        options = parser(mailer.servers.providers() if mailer else ()).read(given)
+        if "run" in options:
+            return _called(options, mailer)
     if options.command == "demo":
         return _demo(options)
     options.parser.print_help()
     return 0
 
 
-def parser() -> Parser:
-    """The whole command line."""
+@contextmanager
+def _own(given: Sequence[str]) -> "Iterator[Mailer | None]":
+    """The host's own mailer, where its adapters decide which options a command has; it is opened once."""
+    apps = [after for word, after in pairwise(given) if word == "--app"]
+    apps += [word.partition("=")[2] for word in given if word.startswith("--app=")]
+    if not apps or list(given[:2]) not in (["servers", "add"], ["servers", "update"]):
+        yield None
+        return
+    from deliverykit.cli.call import opened
+
+    with opened(apps[-1]) as mailer:
+        yield mailer
+
+
+def parser(own: "Sequence[type[Provider]]" = ()) -> Parser:
+    """The whole command line; ``own`` are the adapters that the host's mailer knows."""
     from deliverykit import __version__
     from deliverykit.cli import doctor, log, queue, routes, sending, servers, worker
 
@@ -70,7 +92,8 @@ def parser() -> Parser:
     whole.set_defaults(parser=whole)
     whole.add_argument("--version", action="version", version=f"deliverykit {__version__}")
     menu = Menu(whole, "command")
-    for module in (servers, routes, sending, worker, queue, log, doctor):
+    servers.add_commands(menu, own)
+    for module in (routes, sending, worker, queue, log, doctor):
         module.add_commands(menu)
     demo = menu.plain(
         "demo",
@@ -89,12 +112,12 @@ def parser() -> Parser:
     return whole
 
 
-def _called(options: Namespace) -> int:
+def _called(options: Namespace, own: "Mailer | None") -> int:
     """A command that needs a mailer."""
     _needs(options.command, rich="cli")
     from deliverykit.cli.call import Call, opened
 
-    with opened(options.app) as mailer:
+    with nullcontext(own) if own is not None else opened(options.app) as mailer:
         status: int = options.run(Call(options, mailer))
     return status
 

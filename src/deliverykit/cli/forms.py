@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from argparse import ArgumentTypeError, Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,27 +24,45 @@ from deliverykit.providers import FieldInfo, ProviderInfo
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError
 
-__all__ = ["add_fields", "asked", "changed", "esps", "given", "made"]
+__all__ = ["add_fields", "asked", "changed", "choices", "esps", "given", "made"]
 
 Values = dict[str, object]
 _DEST: Final = "esp field "
 
 
+Own = Iterable[type[Provider]]
+"""The adapters that the host's own mailer knows, ours among them."""
+
+
+def esps(own: Own = ()) -> dict[str, ProviderInfo]:
+    """The ESPs by name: ours, and those of the host's own adapters."""
+    return {info.name: info for info in (*_ours(), *map(ProviderInfo.of, own))}
+
+
 @cache
-def esps() -> dict[str, ProviderInfo]:
-    """The ESPs by name."""
-    return {info.name: info for info in providers.available()}
+def _ours() -> tuple[ProviderInfo, ...]:
+    return providers.available()
 
 
-def _class(name: str) -> type[Provider]:
-    found = (getattr(providers, one) for one in providers.__all__)
+def _class(name: str, own: Own) -> type[Provider]:
+    found = (*own, *(getattr(providers, one) for one in providers.__all__))
     return next(one for one in found if isinstance(one, type) and issubclass(one, Provider) and one.name == name)
 
 
-def _fields() -> dict[str, list[tuple[ProviderInfo, FieldInfo]]]:
+def choices(own: Own) -> list[tuple[str, str]]:
+    """What there is to choose from: names and labels. A subclass that has no label of its own is told by its name too."""
+    found = esps(own).values()
+    times = Counter(one.label for one in found)
+    ours = {one.name for one in _ours()}
+    return [
+        (one.name, f"{one.label} ({one.name})" if times[one.label] > 1 and one.name not in ours else one.label) for one in found
+    ]
+
+
+def _fields(own: Own) -> dict[str, list[tuple[ProviderInfo, FieldInfo]]]:
     """The fields of all ESPs by name; some share one."""
     found: dict[str, list[tuple[ProviderInfo, FieldInfo]]] = {}
-    for info in esps().values():
+    for info in esps(own).values():
         for one in info.fields:
             found.setdefault(one.name, []).append((info, one))
     return found
@@ -52,18 +71,18 @@ def _fields() -> dict[str, list[tuple[ProviderInfo, FieldInfo]]]:
 # -- options ------------------------------------------------------------------------------------------
 
 
-def add_fields(parser: Parser) -> None:
+def add_fields(parser: Parser, own: Own) -> None:
     """An option for every field of every ESP; for a secret the ways to it, and none that takes it."""
     group = parser.add_argument_group(
         "the fields of its ESP",
         "of a secret say where it is: in a file ('-' is standard input, or a hidden prompt at a terminal), in the environment "
         "now (-env: it is kept encrypted), or in the environment of whoever sends (-env-ref: it is not kept)",
     )
-    for name, known in _fields().items():
+    for name, known in _fields(own).items():
         flag = _flag(known[0][1])
         labels = {one.label.partition(",")[0] for _, one in known}
         words = f"{' or '.join(sorted(labels))} ({', '.join(info.label for info, _ in known)})"
-        field = known[0][1]
+        field = next((one for _, one in known if one.secret), known[0][1])
         if field.named:
             group.add_argument(flag, dest=_DEST + name, metavar="NAME", type=Named, help=words)
         elif field.secret:
@@ -110,9 +129,9 @@ def given(options: Namespace, info: ProviderInfo, ask: Asker) -> Values:
     """What the options say of this ESP's fields; secrets are read. Refuses a field of another ESP."""
     fields = {one.name: one for one in info.fields}
     values: Values = {}
-    for name in _fields():
-        value = getattr(options, _DEST + name)
-        if value is None:
+    for dest, value in vars(options).items():
+        name = dest.removeprefix(_DEST)
+        if name == dest or value is None:
             continue
         if name not in fields:
             raise ConfigurationError(f"{name}: {info.label} has no such field; it has {', '.join(fields)}")
@@ -180,9 +199,9 @@ def _ask(field: FieldInfo, values: Values, ask: Asker) -> None:
 # -- the provider -------------------------------------------------------------------------------------
 
 
-def made(info: ProviderInfo, values: Values, ask: Asker) -> Provider:
+def made(info: ProviderInfo, values: Values, ask: Asker, own: Own = ()) -> Provider:
     """The provider. A field that it refuses is asked for once more, where somebody is there."""
-    build = _class(info.name)
+    build = _class(info.name, own)
     return _made(lambda values: build(**values), info, values, ask)
 
 

@@ -1,7 +1,7 @@
 """``deliverykit servers …`` and ``deliverykit quota``: delivery servers, from adding to removing."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from deliverykit.cli import forms, views
@@ -38,8 +38,8 @@ _WINDOWS = (
 )
 
 
-def add_commands(menu: Menu) -> None:
-    """The commands of this module."""
+def add_commands(menu: Menu, own: Sequence[type[Provider]] = ()) -> None:
+    """The commands of this module; ``own`` are the adapters that the host's mailer knows."""
     servers = menu.menu("servers", "the delivery servers: who sends, at which ESP")
     servers.verb("list", _list, "all servers, in order of adding")
     show = servers.verb("show", _show, "one server: its fields, its quota, how it does")
@@ -49,10 +49,10 @@ def add_commands(menu: Menu) -> None:
         "add a delivery server, PAUSED until a test was accepted.",
         "At a terminal it asks field by field; with --esp only for what is needed and not given.",
     )
-    add.add_argument("--esp", choices=tuple(forms.esps()), help="which ESP")
+    add.add_argument("--esp", choices=tuple(forms.esps(own)), help="which ESP; with --app those that it registers too")
     add.add_argument("--id", help="an id of your choosing; the same command may then be repeated")
     add.add_argument("--check", action="store_true", help="try the credentials first; refused ones are not added")
-    _add_record(add)
+    _add_record(add, own)
     check = servers.verb("check", _check, "try the credentials of a server, without sending")
     test = servers.verb("test", _test, "send one real email by a server; an accepted one lets it be activated")
     test.add_argument("--to", required=True, metavar="ADDRESS", help="whom, an address you read")
@@ -67,7 +67,7 @@ def add_commands(menu: Menu) -> None:
         "--test-to", metavar="ADDRESS", help="prove it by a test email first, and swap without a gap; else nothing is changed"
     )
     update.add_argument("--test-sender", metavar="ADDRESS", help="the From of that test, where the server forces none")
-    _add_record(update)
+    _add_record(update, own)
     remove = servers.verb("remove", _remove, "remove a server that no route names and no mail needs")
     remove.add_argument("--force", action="store_true", help="also from its routes, and though mail of it is in doubt")
     for parser in (show, check, test, activate, pause, update, remove):
@@ -76,14 +76,14 @@ def add_commands(menu: Menu) -> None:
     quota.add_argument("server", nargs="*", help="only of these; an id, or a name")
 
 
-def _add_record(parser: Parser) -> None:
+def _add_record(parser: Parser, own: Sequence[type[Provider]]) -> None:
     group = parser.add_argument_group("the server")
     group.add_argument("--name", help="for people; never in an email, never at an ESP")
     group.add_argument("--sender", metavar="ADDRESS", help="replaces the From of every mail")
     group.add_argument("--senders", action="append", metavar="DOMAIN", help="a domain or address it may send for")
     group.add_argument("--budget", action="append", metavar="NAME", help="limits that it shares with others; repeatable")
     add_limits(parser)
-    forms.add_fields(parser)
+    forms.add_fields(parser, own)
 
 
 # -- looking ------------------------------------------------------------------------------------------
@@ -126,12 +126,12 @@ def _quota(call: Call) -> int:
 
 def _add(call: Call) -> int:
     options, ask = call.options, call.ask
+    own = call.mailer.servers.providers()
     whole = options.esp is None
     if whole and not ask.present:
-        raise ConfigurationError(f"--esp: missing; give one of {', '.join(forms.esps())} (there is no terminal to ask at)")
-    name = options.esp or ask.choice("ESP", [(one.name, one.label) for one in forms.esps().values()])
-    info = forms.esps()[name]
-    provider = forms.made(info, forms.asked(info, forms.given(options, info, ask), ask, whole=whole), ask)
+        raise ConfigurationError(f"--esp: missing; give one of {', '.join(forms.esps(own))} (there is no terminal to ask at)")
+    info = forms.esps(own)[options.esp or ask.choice("ESP", forms.choices(own))]
+    provider = forms.made(info, forms.asked(info, forms.given(options, info, ask), ask, whole=whole), ask, own)
     report = call.mailer.servers.check(provider=provider) if options.check else None
     if report is not None and report.status is CheckStatus.REFUSED and not _all_the_same(call, report):
         return NOTHING_DID
@@ -227,9 +227,7 @@ def _changed(call: Call, server: DeliveryServer) -> Provider | None:
     """The server's provider with other fields; ``None`` where none is given."""
     if server.provider is None:
         return None
-    info = forms.esps().get(server.provider.name)
-    if info is None:
-        return None
+    info = forms.esps(call.mailer.servers.providers())[server.provider.name]
     values = forms.given(call.options, info, call.ask)
     return forms.changed(server.provider, info, values) if values else None
 

@@ -113,6 +113,13 @@ class Servers(Room):
         """All servers, in order of adding."""
         return tuple((await self.config()).servers.values())
 
+    async def providers(self) -> tuple[type[Provider], ...]:
+        """The adapters a server can be added with: ours, then those that were registered (``register=``).
+
+        ``ProviderInfo.of(each)`` is what its form asks for. Reads nothing.
+        """
+        return self.context.archive.parts.providers()
+
     async def update(
         self,
         id: ServerId,
