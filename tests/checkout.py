@@ -12,7 +12,20 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "deliverykit"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-INNER = ("words", "records", "engine", "clocks", "coalescing", "colours", "furnishing", "mailer", "async_mailer", "cli", "demo")
+INNER = (
+    "words",
+    "records",
+    "engine",
+    "beating",
+    "clocks",
+    "coalescing",
+    "colours",
+    "furnishing",
+    "mailer",
+    "async_mailer",
+    "cli",
+    "demo",
+)
 """Floors that nobody imports from: what of them is for hosts is exported higher up."""
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
+from deliverykit.beating import AwaitingBeat, BlockingBeat
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
 from deliverykit.contracts.storage import Late
 from deliverykit.contracts.transport import AsyncTransport, Transport
@@ -29,6 +30,7 @@ class BlockingPorts:
         self._given = transport
         self._transport: Transport | None = None
         self._queue = BlockingQueue()
+        self._beat = BlockingBeat()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it here and now."""
@@ -61,6 +63,10 @@ class BlockingPorts:
         """Nobody cancels what blocks."""
         return await flow
 
+    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+        """With a thread beside it."""
+        return await self._beat.during(flow, renew, every)
+
     def close(self) -> None:
         """Close what was opened here."""
         transport, self._transport = self._transport, None
@@ -80,6 +86,7 @@ class AwaitingPorts:
         self._transport: AsyncTransport | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._queue = AwaitingQueue(self.store)
+        self._beat = AwaitingBeat(self.store)
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
@@ -129,6 +136,10 @@ class AwaitingPorts:
                 task.exception()  # seen: the cancelling is what the caller is told of
             raise cancelled
         return task.result()
+
+    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+        """With the loop's timer beside it."""
+        return await self._beat.during(flow, renew, every)
 
     async def aclose(self) -> None:
         """Close what was opened here."""

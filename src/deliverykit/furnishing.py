@@ -67,9 +67,8 @@ class Options(TypedDict, total=False):
     lease: timedelta
     """How long mail is a worker's own once its process has died; then others take it over. 60 seconds by default, 1 at least.
 
-    A worker that lives renews it three times in its length. ``send()`` does not: a lease that is shorter than its call may
-    take (60 seconds by default) brings such mail in doubt until the answer is there. All processes on one storage
-    should say the same. ``in_doubt="resend"`` first rests for so long.
+    A worker or a ``send()`` that lives renews it three times in its length. All processes on one storage should say the
+    same. ``in_doubt="resend"`` first rests for so long.
     """
     back_off: BackOff
     """When mail that surely did not go is tried again."""

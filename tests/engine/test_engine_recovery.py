@@ -1,5 +1,6 @@
 """What becomes of mail whose worker is gone."""
 
+import asyncio
 import contextlib
 import sqlite3
 from datetime import timedelta
@@ -8,12 +9,15 @@ import pytest
 from engine_kit import LEASE, NOON, World, claimed, eventually, message, messages, running, used
 
 from deliverykit import Attachment, CalendarQuota, ConfigurationError, SendStatus, StorageError
+from deliverykit.beating import BlockingBeat
 from deliverykit.contracts.books import Change, MailState
 from deliverykit.contracts.storage import Step
 from deliverykit.engine.delivery.journey import HORIZON
+from deliverykit.engine.ports import blocking
 from deliverykit.hooks import Hooks
 from deliverykit.testing import ManualClock
 from deliverykit.words.errors import Stage, TransportError
+from deliverykit.words.wire import HttpResponse
 
 
 @pytest.fixture
@@ -310,6 +314,78 @@ def test_a_back_off_that_raises_loses_no_answer(plain):
     mailer.worker().drain()
     (mail,) = mailer.outbox.list()
     assert (mail.state, mail.attempts) == ("scheduled", 1)
+
+
+class Looking:
+    """A transport that looks at the lease of what it sends, through either door."""
+
+    def __init__(self, world, looks):
+        self.world, self.looks = world, looks
+
+    def lease(self):
+        with contextlib.closing(sqlite3.connect(self.world.path)) as books:
+            return books.execute("select lease_until from dk_mail where state=2").fetchone()[0]
+
+    def send(self, request):
+        return self.looks(self, request)
+
+    def close(self):
+        pass
+
+
+class LookingAwaited(Looking):
+    async def send(self, request):
+        return await asyncio.to_thread(self.looks, self, request)
+
+    async def aclose(self):
+        pass
+
+
+def looking(world, looks):
+    return (Looking if world.kind == "blocking" else LookingAwaited)(world, looks)
+
+
+def test_each_attempt_of_a_send_has_a_whole_lease(world):
+    """A chain of slow servers is no lost worker, however long those before it took."""
+    left = []
+
+    def slow(transport, request):
+        left.append(transport.lease() - world.clock.now())
+        world.clock.advance(50)
+        raise TransportError(Stage.CONNECT, "out of reach")
+
+    mailer = world.mailer()
+    for name in "abc":
+        world.server(mailer, name)
+    result = world.mailer(transport=looking(world, slow)).send(message())
+    assert len(result.attempts) == 3
+    assert left == [60_000] * 3
+
+
+def test_a_send_that_lives_keeps_its_lease(world):
+    """An attempt that takes longer than the lease is not in doubt while it runs."""
+    world.server(world.mailer(), "a")
+
+    def slow(transport, request):
+        first = transport.lease()
+        world.clock.advance(0.5)
+        assert eventually(lambda: transport.lease() == first + 500), "its lease is not renewed"
+        return HttpResponse(status=202, headers={"x-message-id": "m"})
+
+    mailer = world.mailer(lease=timedelta(seconds=1), transport=looking(world, slow))
+    assert mailer.send(message()).status is SendStatus.ACCEPTED
+
+
+def test_the_thread_that_renews_ends_when_nothing_is_held():
+    beat, beats = BlockingBeat(), []
+
+    async def flow():
+        assert eventually(lambda: len(beats) >= 2)
+
+    for _ in range(2):  # and another begins where it is needed again
+        blocking(beat.during(flow(), lambda: beats.append(1), 0.01))
+        assert eventually(lambda: beat._thread is None)
+        beats.clear()
 
 
 def test_a_stopped_worker_hands_back_what_it_has_not_started(live):

@@ -90,6 +90,17 @@ def test_a_step_that_fails_in_its_last_part_leaves_nothing(storage: Storage) -> 
     assert storage.log("old") == ()
 
 
+def test_a_change_that_keeps_a_mail_held_may_lengthen_its_lease(storage: Storage, clock: ManualClock) -> None:
+    storage.enqueue([mail("long", state=MailState.SENDING, token="t", lease_until=clock.now() + LEASE)])
+    storage.enqueue([mail("short", state=MailState.SENDING, token="t", lease_until=clock.now() + LEASE)])
+    clock.advance(50)
+    step(storage, changes=(Change(uid="long", token="t", state=MailState.SENDING, lease=LEASE),))
+    step(storage, changes=(Change(uid="short", token="t", state=MailState.SENDING),))
+    clock.advance(50)
+    storage.recover()
+    assert (state(storage, "long"), state(storage, "short")) == (MailState.SENDING, MailState.IN_DOUBT)
+
+
 def test_enqueue_is_all_or_none(storage: Storage) -> None:
     storage.enqueue([mail("a")])
     with pytest.raises(Exception, match="a"):

@@ -145,6 +145,8 @@ class Change:
     letter: bytes | None = field(default=None, repr=False)
     """Another letter in place of the old one, which encloses the same files; ``cost`` is what it costs."""
     cost: int = 0
+    lease: int = 0
+    """Where the mail stays held: for how many ms from now; 0: as long as it was."""
 
     @property
     def name(self) -> int | str:

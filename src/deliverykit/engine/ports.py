@@ -43,6 +43,10 @@ class Ports(Protocol):
         """Run a flow to its end even where the caller is cancelled, who then learns of that once it is done."""
         ...
 
+    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+        """Run a flow, and call ``renew`` each time so many seconds have passed until it ends. What it raises is not heard."""
+        ...
+
 
 def blocking(flow: Coroutine[Any, Any, R]) -> R:
     """Run a flow over blocking ports: it never suspends, so one step runs it whole."""

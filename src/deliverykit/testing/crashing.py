@@ -87,6 +87,10 @@ class CrashingPorts:
         """No step of its own."""
         return await self._inner.to_the_end(flow)
 
+    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+        """No step of its own."""
+        return await self._inner.during(flow, renew, every)
+
     async def _step(self, name: str, do: Callable[[], Awaitable[R]]) -> R:
         self._alive()
         self.steps.append(name)

@@ -146,6 +146,8 @@ class Readmit(Asking[Placed]):
     token: str
     cost: int
     patience: int
+    lease: int
+    """In ms: each attempt has a whole one, however long those before it took."""
     wait: float
     """Seconds of back-off, where only servers without quota are left in this round."""
     keep: bool = True
@@ -157,7 +159,7 @@ class Readmit(Asking[Placed]):
 
     def granted(self, grant: Grant, now: int, records: Sequence[Record | None]) -> Step[Placed]:
         """Its row, as ``sending``."""
-        change = Change(uid=self.uid, token=self.token, state=MailState.SENDING, server=grant.server)
+        change = Change(uid=self.uid, token=self.token, state=MailState.SENDING, server=grant.server, lease=self.lease)
         placed = Placed(grant=grant, state=MailState.SENDING, now=now)
         return Step(result=placed, records=tuple(records), changes=(change,))
 

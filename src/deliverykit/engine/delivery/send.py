@@ -1,6 +1,7 @@
 """``send()``: one mail now, server after server, by the same journey as the worker's."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import define, evolve, field, frozen
 
@@ -138,8 +139,9 @@ class Sending:
         Cancelled, it leaves no doubt behind that need not be: what was on the wire is in doubt at once, and all else is
         as if it never was.
         """
+        storage, lease = self.context.storage, self.context.lease
         try:
-            return await self._run()
+            return await self.ports.during(self._run(), partial(storage.renew, [self.mail.token], lease), lease / 3000)
         except INTERRUPTIONS:
             await self.ports.to_the_end(self._undone())
             raise
@@ -211,7 +213,7 @@ class Sending:
             )  # fmt: skip
         return Readmit(
             config=config, route=route, ticket=self.ticket, lane=evolve(self.mail.lane, key=self.ticket.encode()),
-            uid=self.mail.uid, token=self.mail.token, cost=self.mail.cost, patience=self.patience,
+            uid=self.mail.uid, token=self.mail.token, cost=self.mail.cost, patience=self.patience, lease=self.context.lease,
             wait=self.context.again_after(len(self.attempts)), keep=self.keep,
         )  # fmt: skip
 

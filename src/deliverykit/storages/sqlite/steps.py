@@ -219,6 +219,8 @@ def _assignments(db: Connection, change: Change, now: int) -> tuple[str, list[An
         sets["since"] = now
     if change.letter is not None:
         sets["cost"] = change.cost
+    if change.lease:
+        sets["lease_until"] = now + change.lease
     if change.lane is not None:
         sets["lane"] = lane_id(db, change.lane)
     counts = "attempts=?, expiries=0" if change.afresh else "attempts=attempts+?*(state in (1, 2))"
