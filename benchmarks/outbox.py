@@ -4,7 +4,7 @@ import multiprocessing
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -213,24 +213,29 @@ def idle(short: bool) -> list[Row]:
 
 
 def any_backlog(short: bool) -> list[Row]:
-    """Claim and settle of one mail, however many wait."""
+    """Claim and settle of one mail, however many wait: a thousand a round, and as many come in their place."""
     sizes = (200, 400) if short else (1_000, 30_000, 300_000)
+    turns = 1 if short else 10
+    found: list[Row] = []
     with folder() as path, ExitStack() as closing:
-        contenders: dict[str, Any] = {}
+        storages: dict[int, tuple[Storage, Puller, Iterator[int]]] = {}
         for number in sizes:
             storage = open_storage(f"sqlite:///{path}/{number}.db", CLOCK, "normal")
             closing.callback(storage.close)
             fill(storage, "m", number)
-            contenders[f"{number:,} waiting"] = partial(_turn, storage, Puller(storage, BATCH), iter(range(1_000)))
-        goals = dict.fromkeys(list(contenders)[1:], "≥ 0.83 (1.2×)")
-        return compared(
-            "claim and settle of one mail, by what waits; the fewest are the floor", contenders, 3 if short else 21, goals
-        )
+            storages[number] = (storage, Puller(storage, BATCH), iter(range(1_000)))
+        for told, clock in (("wall", time.perf_counter), ("CPU", time.process_time)):
+            contenders = {f"{number:,} waiting": partial(_turns, *of, turns, clock) for number, of in storages.items()}
+            goals = dict.fromkeys(list(contenders)[1:], "≥ 0.83 (1.2×)")
+            claim = f"claim and settle of one mail, by what waits, {told} time; the fewest are the floor"
+            found += compared(claim, contenders, 3 if short else 11, goals)
+    return found
 
 
-def _turn(storage: Storage, puller: Puller, filled: Iterator[int]) -> float:
-    fill(storage, f"r{next(filled)}-", BATCH)
-    return timed(lambda: puller.settle(*puller.claim()), 1) / BATCH
+def _turns(storage: Storage, puller: Puller, filled: Iterator[int], turns: int, clock: Callable[[], float]) -> float:
+    seconds = timed(lambda: puller.settle(*puller.claim()), turns, clock) / BATCH
+    fill(storage, f"r{next(filled)}-", turns * BATCH)
+    return seconds
 
 
 CLAIMS = (claim_and_settle, two_processes, beside_a_blocked_lane, idle, any_backlog)
