@@ -180,20 +180,99 @@ def test_limit_states_that_cannot_be_read(plain: World) -> None:
     assert plain.sandbox.count() == 1
 
 
-def test_a_record_that_cannot_be_read(plain: World) -> None:
+def damaged(world: World, id: str, text: str) -> None:
+    raw(world, "update dk_document set data=? where kind='server' and id=?", text, id)
+    raw(world, "update dk_account set version=version+1")
+
+
+DAMAGES = ["{", "", "[]", "null", "{}", '{"name": "a"}', '{"name": "a", "provider": 7, "sender": "x"}']
+
+
+@pytest.mark.parametrize("text", DAMAGES)
+def test_a_server_whose_record_cannot_be_read_stops_alone(plain: World, text: str) -> None:
+    """It is as one that is PAUSED: routes go round it, what only it may carry waits, and it is listed with the mend."""
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=5))
+    plain.server(mailer, "b")
+    mailer.routes.add("first", servers=["a", "b"], when_exhausted="queue")
+    mailer.routes.add("only", servers=["a"], when_exhausted="queue")
+    mailer.enqueue([message("waits")], route="only")
+    damaged(plain, "a", text)
+    server, other = mailer.servers.list()
+    assert (server.id, server.name, server.status, other.status) == ("a", "a", Status.BROKEN, Status.ACTIVE)
+    assert "cannot be read; give all its values anew with servers.update(), remove it, or put a backup" in server.reason
+    assert any("a (a) is BROKEN: its record" in finding.what for finding in mailer.doctor())
+    assert mailer.send(message("one"), route="first").status is SendStatus.ACCEPTED
+    assert mailer.send(message("two")).status is SendStatus.ACCEPTED
+    assert mailer.send(message("three"), route="only").status is SendStatus.QUEUED
+    mailer.enqueue([message("four")], route="first")
+    mailer.worker().drain()
+    assert plain.carriers() == ["b", "b", "b"]
+    assert mailer.outbox.counts(route="only")["ready"] == 2
+    (lane,) = [one for one in mailer.outbox.lanes() if one.route == "only"]
+    assert (lane.blocked, lane.blocked_by) == (True, "no active server can carry it")
+    trying = lambda server: mailer.servers.send_test(server, to="me@example.org")  # noqa: E731
+    for call in (mailer.servers.activate, mailer.servers.pause, trying):
+        with pytest.raises(ConfigurationError, match="BROKEN"):
+            call("a")
+
+
+def test_a_damaged_record_is_mended_by_giving_all_anew(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a", quota=CalendarQuota(day=5))
+    mailer.send(message("before"))
+    mailer.routes.add("only", servers=["a"], when_exhausted="queue")
+    mailer.enqueue([message("waits")], route="only")
+    damaged(plain, "a", "{")
+    values: dict[str, Any] = {
+        "name": "the server a",
+        "provider": plain.provider(key="SG.a"),
+        "sender": "a@example.com",
+        "senders": None,
+        "quota": CalendarQuota(day=5),
+        "pause": None,
+        "budgets": [],
+    }
+    for left in values:  # nothing of it falls back to none in silence
+        with pytest.raises(ConfigurationError, match=rf"is BROKEN.*or give {left}= anew"):
+            mailer.servers.update("a", **{name: value for name, value in values.items() if name != left})
+    server = mailer.servers.update("a", **values)
+    assert (server.status, server.proven, server.unread) == (Status.PAUSED, False, ())
+    assert mailer.servers.send_test("a", to="me@example.org").proof
+    mailer.servers.activate("a")
+    assert used(mailer, "a") == {"the server a": 2}, "what was used before stays used"
+    mailer.worker().drain()
+    assert plain.got()[-1] == "uwaits@example.org"
+
+
+def test_a_damaged_record_is_removed(plain: World) -> None:
     mailer = plain.mailer()
     plain.server(mailer, "a")
+    plain.server(mailer, "b")
+    mailer.routes.add("both", servers=["a", "b"], when_exhausted="failover")
+    damaged(plain, "a", "{")
+    with pytest.raises(ConfigurationError, match="named by route both"):
+        mailer.servers.remove("a")
+    mailer.servers.remove("a", force=True)
+    assert [server.id for server in mailer.servers.list()] == ["b"]
+    assert mailer.routes.get("both").servers == ("b",)
+
+
+def test_a_route_that_cannot_be_read_stops_its_account_alone(plain: World) -> None:
+    mailer = plain.mailer()
+    plain.server(mailer, "a")
+    mailer.routes.add("r", servers=["a"])
     mailer.accounts.add("acme", timezone="UTC")
     acme = mailer.account("acme")
     plain.server(acme, "b")
     mailer.enqueue(messages(1))
-    (text,) = mailer._context.storage._db.row("select data from dk_document where id='a'")
-    raw(plain, "update dk_document set data='{' where id='a'")
+    (text,) = mailer._context.storage._db.row("select data from dk_document where id='r'")
+    raw(plain, "update dk_document set data='{' where id='r'")
     raw(plain, "update dk_account set version=version+1")
-    with pytest.raises(StorageError, match="stored server 'a'.*cannot be read; put a backup"):
+    with pytest.raises(StorageError, match="stored route 'r'.*cannot be read; put a backup"):
         mailer.send(message("x"))
     assert acme.send(message("y")), "other accounts go on"
-    raw(plain, "update dk_document set data=? where id='a'", text)
+    raw(plain, "update dk_document set data=? where id='r'", text)
     raw(plain, "update dk_account set version=version+1")
     mailer.worker().drain()
     assert plain.got() == ["uy@example.org", "u0@example.org"]

@@ -12,13 +12,16 @@ from deliverykit.contracts.router import Router
 from deliverykit.records.account import Account
 from deliverykit.records.parts import Parts
 from deliverykit.records.route import NoRouter, Route, WhenExhausted
-from deliverykit.records.server import Budget, DeliveryServer, Status
+from deliverykit.records.server import VALUES, Budget, DeliveryServer, Status
 from deliverykit.records.vault import Vault
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError, StorageError
 from deliverykit.words.outcomes import on_doubt
 
 __all__ = ["Archive"]
+
+_ANOTHER = -(1 << 30)
+"""The version of a server whose record cannot be read: no verdict on it as it was, or will be, is about it as it is."""
 
 
 class Archive:
@@ -124,7 +127,20 @@ class Archive:
         )
 
     def read_server(self, account: str, document: Document) -> DeliveryServer:
-        """The server again, BROKEN where its credentials or parts cannot be read here."""
+        """The server again, BROKEN where its credentials or parts cannot be read here, or its document by nobody."""
+        try:
+            return self._read_server(account, document)
+        except Exception:  # noqa: BLE001  whatever somebody wrote there: it stops this server, not its account
+            reason = (
+                f"its record (table dk_document, kind server, id {document.id}) cannot be read; give all its values anew with "
+                "servers.update(), remove it, or put a backup of the file in its place"
+            )
+            return DeliveryServer(
+                id=document.id, account=account, name=document.id, provider=None, status=Status.BROKEN, reason=reason,
+                unread=VALUES, version=_ANOTHER,
+            )  # fmt: skip
+
+    def _read_server(self, account: str, document: Document) -> DeliveryServer:
         data = _data(document)
         known: dict[str, Any] = {
             "id": document.id,

@@ -9,7 +9,10 @@ from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.provider import Provider
 from deliverykit.words.addresses import Address
 
-__all__ = ["Budget", "DeliveryServer", "Status"]
+__all__ = ["VALUES", "Budget", "DeliveryServer", "Status"]
+
+VALUES = ("name", "provider", "sender", "senders", "limits", "budgets")
+"""What a host gives a server."""
 
 
 class Status(StrEnum):
@@ -56,7 +59,7 @@ class DeliveryServer:
     """``"host"``, ``"engine"``, or ``""`` where it never ran."""
     proven: bool = False
     unread: tuple[str, ...] = ()
-    """Where it is BROKEN: which of ``provider`` and ``limits`` this process cannot read, and so cannot keep."""
+    """Where it is BROKEN: which of its values this process cannot read, and so cannot keep."""
     version: int = field(default=1)
     """Moves with every change; what a verdict about an old key is held against."""
 
@@ -64,6 +67,11 @@ class DeliveryServer:
     def active(self) -> bool:
         """Whether it carries mail."""
         return self.status is Status.ACTIVE
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its record itself cannot be read, by this process or another; ``name`` is its id then."""
+        return "name" in self.unread
 
     def may_send(self, sender: Address | None) -> str:
         """Why it may not send mail of this From; ``""`` where it may. A forced sender replaces any From."""

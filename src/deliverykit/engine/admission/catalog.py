@@ -104,9 +104,12 @@ class Config:
         return route
 
     def legible(self, route: Route) -> bool:
-        """Whether this process can read the route and all its servers; else another may carry what this one cannot."""
+        """Whether this process can read the route and all its servers; else another may carry what this one cannot.
+
+        A record that nobody can read is as a PAUSED one: what waits for it waits as for any other.
+        """
         members = self.members(route.name) if route.name else ()
-        return not route.broken and all(server.status is not Status.BROKEN for server in members)
+        return not route.broken and all(server.status is not Status.BROKEN or server.damaged for server in members)
 
     def members(self, name: str) -> tuple[DeliveryServer, ...]:
         """A route's servers, whatever their status; of the made-up ``default``, all there are."""

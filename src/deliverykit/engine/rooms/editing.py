@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.provider import Provider
@@ -45,8 +45,12 @@ class Edit:
 
     def of(self, config: Config, old: DeliveryServer) -> tuple[DeliveryServer, tuple[Budget, ...]]:
         """The record after it, status and proof as they were, and the budgets that are new with it."""
-        if "limits" in old.unread and (isinstance(self.quota, Unset) or isinstance(self.pause, Unset)):
-            raise ConfigurationError(f"server {old.name!r} is BROKEN: {old.reason}; or give quota= and pause= anew")
+        # What cannot be read cannot be kept. Nothing may fall back to none in silence: neither a limit nor a forced sender.
+        wanting = [name for name in _asked(old) if isinstance(getattr(self, name), Unset)]
+        if wanting:
+            raise ConfigurationError(
+                f"server {old.name!r} is BROKEN: {old.reason}; or give {', '.join(f'{one}=' for one in wanting)} anew"
+            )
         wanted, fresh = (old.budgets, ()) if isinstance(self.budgets, Unset) else budgets_of(config, self.budgets)
         new = evolve(
             old,
@@ -61,6 +65,13 @@ class Edit:
         if old.status is Status.BROKEN and not isinstance(self.provider, Unset):
             new = evolve(new, status=Status.PAUSED, reason="", proven=False, unread=())
         return new, fresh
+
+
+def _asked(old: DeliveryServer) -> tuple[str, ...]:
+    """The arguments that must be given, since what the server has of them cannot be read."""
+    if old.damaged:
+        return tuple(one.name for one in fields(Edit))
+    return ("quota", "pause") if "limits" in old.unread else ()
 
 
 def new_id(given: str | None, make: Callable[[], str]) -> str:
