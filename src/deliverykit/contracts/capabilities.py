@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Self
 
 from attrs import field, frozen
 
 from deliverykit.words.addresses import Address, header_text
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.message import Message
 
 __all__ = ["Capabilities", "Feature", "Needs"]
@@ -78,31 +79,27 @@ class Needs:
     @classmethod
     def of(cls, message: Message) -> Self:
         """The needs of a message."""
-        used = {
-            Feature.CC: message.cc,
-            Feature.BCC: message.bcc,
-            Feature.REPLY_TO: message.reply_to,
-            Feature.HEADERS: message.headers,
-            Feature.ATTACHMENTS: any(not one.inline for one in message.attachments),
-            Feature.INLINE: any(one.inline for one in message.attachments),
-            Feature.TAGS: message.tags,
-            Feature.METADATA: message.metadata,
-            Feature.TRACK_OPENS: message.track_opens is not None,
-            Feature.TRACK_CLICKS: message.track_clicks is not None,
-            Feature.UNSUBSCRIBE: message.unsubscribe,
-            Feature.RAW: message.raw is not None,
-            Feature.INTERNATIONAL: any(one.international for one in _people(message)),
-            Feature.EMPTY_SUBJECT: message.raw is None and not message.subject,
-            Feature.EMPTY_FILES: any(not one.content for one in message.attachments),
-            Feature.FREE_TAGS: any(not _PLAIN_TAG.fullmatch(tag) for tag in message.tags),
-            Feature.LONG_HEADERS: any(len(name) + len(header_text(value)) > 900 for name, value in message.headers.items()),
-            Feature.LONG_FILE_FIELDS: any(
-                len(one.filename) > 255 or len(one.content_type) > 78 or len(one.content_id) > 78 for one in message.attachments
-            ),
-        }
+        files = message.attachments
+        used: list[tuple[Feature, object]] = [
+            (Feature.CC, message.cc),
+            (Feature.BCC, message.bcc),
+            (Feature.REPLY_TO, message.reply_to),
+            (Feature.HEADERS, message.headers),
+            (Feature.TAGS, message.tags),
+            (Feature.METADATA, message.metadata),
+            (Feature.TRACK_OPENS, message.track_opens is not None),
+            (Feature.TRACK_CLICKS, message.track_clicks is not None),
+            (Feature.UNSUBSCRIBE, message.unsubscribe),
+            (Feature.RAW, message.raw is not None),
+            (Feature.INTERNATIONAL, any(one.international for one in _people(message))),
+            (Feature.EMPTY_SUBJECT, message.raw is None and not message.subject),
+            (Feature.FREE_TAGS, message.tags and not all(map(_PLAIN_TAG.fullmatch, message.tags))),
+            (Feature.LONG_HEADERS, message.headers and _long(message.headers)),
+            *(_asked_by(files) if files else ()),
+        ]
         mebibytes = -(-_encoded_size(message) // (1 << 20))
         return cls(
-            features=frozenset(feature for feature, present in used.items() if present),
+            features=frozenset([feature for feature, present in used if present]),
             recipients=len(message.recipients),
             reply_to=len(message.reply_to),
             tags=len(message.tags),
@@ -116,6 +113,18 @@ class Needs:
 _PLAIN_TAG = re.compile(r"[A-Za-z0-9_-]{1,250}")
 
 
+def _asked_by(files: Iterable[Attachment]) -> Iterable[tuple[Feature, bool]]:
+    yield Feature.ATTACHMENTS, any(not one.inline for one in files)
+    yield Feature.INLINE, any(one.inline for one in files)
+    yield Feature.EMPTY_FILES, any(not one.content for one in files)
+    long = any(len(one.filename) > 255 or len(one.content_type) > 78 or len(one.content_id) > 78 for one in files)
+    yield Feature.LONG_FILE_FIELDS, long
+
+
+def _long(headers: Mapping[str, str]) -> bool:
+    return any(len(name) + len(header_text(value)) > 900 for name, value in headers.items())
+
+
 def _people(message: Message) -> tuple[Address, ...]:
     return (*message.recipients, *message.reply_to, *([message.sender] if message.sender else ()))
 
@@ -126,8 +135,8 @@ def _coarse(size: int, free: int, *steps: int) -> int:
 
 
 def _encoded_size(message: Message) -> int:
-    bodies = sum(len(part.encode()) for part in (message.text, message.html) if part)
-    files = sum((len(one.content) + 2) // 3 * 4 for one in message.attachments)
+    bodies = sum([len(part) if part.isascii() else len(part.encode()) for part in (message.text, message.html) if part])
+    files = sum([(len(one.content) + 2) // 3 * 4 for one in message.attachments])
     return bodies + files + len(message.raw or b"")
 
 

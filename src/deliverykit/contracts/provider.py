@@ -103,10 +103,13 @@ def fingerprint(*parts: Credential | str | None) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
+_written = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
 def json_body(payload: Mapping[str, Any], esp: str) -> bytes:
     """A payload as JSON; :class:`~deliverykit.MessageError` where ``extra`` put something into it that is no JSON."""
     try:
-        return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
+        return _written(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise MessageError(f"extra[{esp!r}]: holds what is no JSON ({error}); give text, numbers, lists and mappings") from None
 

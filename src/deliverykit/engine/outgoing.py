@@ -17,7 +17,7 @@ __all__ = ["OnUnsupported", "addressed", "stripped"]
 OnUnsupported = Literal["error", "warn", "drop"]
 
 
-def addressed(message: Message, server: DeliveryServer, travel_id: str) -> Outgoing:
+def addressed(message: Message, server: DeliveryServer, travel_id: str, retries: int = 0) -> Outgoing:
     """The mail of this message through this server.
 
     A forced sender replaces the From; the original becomes Reply-To unless the message has one, it
@@ -31,7 +31,8 @@ def addressed(message: Message, server: DeliveryServer, travel_id: str) -> Outgo
     answered = reply_to or (message.raw is not None and header_values(message.raw, "reply-to"))
     if server.sender is not None and not answered and original is not None and original.routable and original.key != sender.key:
         reply_to = (original,)
-    return Outgoing(id=travel_id, message=message, sender=sender, reply_to=reply_to, forced=server.sender is not None)
+    forced = server.sender is not None
+    return Outgoing(id=travel_id, message=message, sender=sender, reply_to=reply_to, forced=forced, retries=retries)
 
 
 def stripped(message: Message, features: frozenset[Feature]) -> Message:

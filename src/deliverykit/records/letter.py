@@ -16,6 +16,7 @@ __all__ = ["enclosures", "fingerprint", "hashed", "pack", "unpack"]
 
 _PEOPLE = ("to", "cc", "bcc", "reply_to")
 _DEFAULTS = {one.name: one.default for one in fields(Message)}
+_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def hashed(content: bytes) -> str:
@@ -54,7 +55,7 @@ def pack(message: Message, hashed: Callable[[bytes], str] = hashed) -> tuple[byt
             data[name] = value.isoformat()
         else:
             data[name] = value
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(), files
+    return _written(data).encode(), files
 
 
 def fingerprint(letter: bytes) -> str:

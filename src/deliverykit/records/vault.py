@@ -28,6 +28,7 @@ class Vault:
         self._keys = [one.encode() if isinstance(one, str) else one for one in given]
         self._required = required
         self._fernet: MultiFernet | None = None
+        self._stamping = [hmac.digest(key, b"deliverykit correlation id", hashlib.sha256) for key in self._keys]
         self._marking = [hmac.digest(key, b"deliverykit recipient", hashlib.sha256) for key in (*self._keys, b"")]
         if self._keys:
             self._unlocked()  # a key of the wrong shape is refused now, not at the first mail
@@ -95,7 +96,7 @@ class Vault:
 
     def stamp(self, uid: str, account: str, server: str) -> str:
         """The id that travels with a mail: ours, and where there is a key a MAC that ties it to account and server."""
-        return _stamped(self._keys[0], uid, account, server) if self._keys else uid
+        return _stamped(self._stamping[0], uid, account, server) if self._keys else uid
 
     def stamped(self, stamp: str, account: str, servers: Iterable[str]) -> tuple[str, str] | None:
         """The mail and the server that a stamp names, under any of the keys; ``None`` where we did not make it.
@@ -108,13 +109,12 @@ class Vault:
         made = [
             server
             for server in servers
-            for key in self._keys
+            for key in self._stamping
             if hmac.compare_digest(_stamped(key, uid, account, server).encode(), stamp.encode())
         ]
         return (uid, made[0]) if made else None
 
 
-def _stamped(secret: bytes, uid: str, account: str, server: str) -> str:
-    key = hmac.digest(secret, b"deliverykit correlation id", hashlib.sha256)
-    mac = hmac.new(key, f"{uid}\x00{account}\x00{server}".encode(), hashlib.sha256).hexdigest()
+def _stamped(key: bytes, uid: str, account: str, server: str) -> str:
+    mac = hmac.digest(key, f"{uid}\x00{account}\x00{server}".encode(), "sha256").hex()
     return f"{uid}-{mac[:16]}"

@@ -49,6 +49,14 @@ def ascii_domain(domain: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _same(local: str) -> str:
+    """A local part as all its spellings have it."""
+    if local[0] == '"':
+        bare = re.sub(r"\\(.)", r"\1", local[1:-1])
+        local = bare if _LOCAL.fullmatch(bare) else local
+    return (local if local.isascii() else unicodedata.normalize("NFC", local)).lower()
+
+
 @frozen
 class Address:
     """One mailbox: ``email`` as given, ``name`` for people (spaces around it are left out).
@@ -60,6 +68,11 @@ class Address:
     name: str = ""
     domain: str = field(init=False, repr=False, eq=False)
     """The domain in ASCII (IDNA 2008)."""
+    key: str = field(init=False, repr=False, eq=False)
+    """What two spellings of one mailbox share; used to keep an address once.
+
+    Case, composed or decomposed letters and needless quotes do not count. ``ß`` and ``ss`` are two mailboxes.
+    """
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.email, str) or not isinstance(self.name, str):
@@ -80,6 +93,7 @@ class Address:
         if len(local.encode()) > 64 or len(local.encode()) + len(encoded) > 253:
             raise MessageError(f"address {self.email!r}: longer than an address may be (64 before the @, 254 in all)")
         object.__setattr__(self, "domain", encoded)
+        object.__setattr__(self, "key", f"{_same(local)}@{encoded}")
 
     @property
     def local(self) -> str:
@@ -90,20 +104,6 @@ class Address:
     def ascii(self) -> str:
         """``local@domain`` with the domain in ASCII: what every ESP is given."""
         return f"{self.local}@{self.domain}"
-
-    @property
-    def key(self) -> str:
-        """What two spellings of one mailbox share; used to keep an address once.
-
-        Case, composed or decomposed letters and needless quotes do not count. ``ß`` and ``ss`` are two mailboxes.
-        """
-        local = self.local
-        if local[0] == '"':
-            bare = re.sub(r"\\(.)", r"\1", local[1:-1])
-            local = bare if _LOCAL.fullmatch(bare) else local
-        if not local.isascii():
-            local = unicodedata.normalize("NFC", local)
-        return f"{local.lower()}@{self.domain}"
 
     @property
     def international(self) -> bool:

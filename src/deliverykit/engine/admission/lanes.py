@@ -50,6 +50,8 @@ class Ticket:
 
     def encode(self) -> str:
         """As a lane key; ``""`` for plain mail."""
+        if self == _PLAIN_TICKET:
+            return ""
         data = {
             **{name: value for name, value in asdict(self.needs, recurse=False).items() if value != getattr(_PLAIN, name)},
             "features": sorted(self.needs.features),
@@ -97,11 +99,16 @@ class Ticket:
         return server.active and server.id not in self.tried and not self.refuses(server)
 
 
+_PLAIN_TICKET = Ticket()
+
+
 def _as_of_one(needs: Needs, servers: Iterable[DeliveryServer]) -> Needs:
     """Needs as if there were one recipient, where that changes nothing for any server of the route.
 
     Else mail to two would have a lane beside mail to one, and never its place before it in the queue.
     """
+    if needs.recipients == 1:
+        return needs
     alone = evolve(needs, recipients=1)
     providers = [one.provider for one in servers if one.provider is not None]
     same = all(bool(one.lacks(needs)) == bool(one.lacks(alone)) for one in providers)

@@ -66,7 +66,7 @@ def never(config: Config, server: DeliveryServer, message: Message, ticket: Tick
         for gate in config.gates(server, message.stream)
         if gate.too_small(cost)
     ]
-    needs = evolve(ticket.needs, recipients=cost)
+    needs = ticket.needs if cost == ticket.needs.recipients else evolve(ticket.needs, recipients=cost)
     return (*server.provider.lacks(needs), *filter(None, [server.may_send(message.sender)]), *capacity)
 
 

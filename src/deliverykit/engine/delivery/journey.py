@@ -161,7 +161,7 @@ def _judged(context: Context, flight: Flight, outcome: Outcome, begun: _Begun) -
     took = context.clock.monotonic() - begun.steady
     expires = flight.message.expires_at
     life = NEVER if expires is None else instant(expires) - context.clock.now()
-    verdict = judge(outcome, evolve(_situation(flight), life=life), context.back_off)
+    verdict = judge(outcome, _situation(flight, life), context.back_off)
     return evolve(verdict, left_at=begun.at, took=took)
 
 
@@ -234,7 +234,7 @@ def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | O
         if lacking := server.lacks(Needs.of(message), message.sender):
             return Unfit("; ".join(lacking))
         stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
-        mail = evolve(addressed(message, server, stamp), retries=flight.attempts - flight.resends)
+        mail = addressed(message, server, stamp, flight.attempts - flight.resends)
         return _Ready(provider, mail, provider.request(mail, context.latest_now(flight.grant, flight.issued)))
     except MessageError as error:
         return Unfit(str(error))
@@ -263,7 +263,7 @@ async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome:
         return Unknown(f"{response.status}; the adapter {provider.name} failed to read it: {type(error).__name__}")
 
 
-def _situation(flight: Flight) -> Situation:
+def _situation(flight: Flight, life: int = NEVER) -> Situation:
     """Judged on the configuration the flight was admitted under."""
     ticket, me = flight.ticket, flight.server.id
     members = flight.config.members(flight.route.name) if flight.route.name else ()
@@ -272,5 +272,5 @@ def _situation(flight: Flight) -> Situation:
     spills = flight.route.when_exhausted is not WhenExhausted.QUEUE
     return Situation(
         attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever),
-        resend=flight.resend, resends=flight.resends,
+        resend=flight.resend, resends=flight.resends, life=life,
     )  # fmt: skip
