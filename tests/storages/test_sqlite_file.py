@@ -1,6 +1,7 @@
 """What is SQLite's own: errors that name the file, a newer schema, plans that use the partial indexes."""
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from storage_kit import KEY, claimed, key, lane_of, mail, step, uids
 
 from deliverykit.contracts.books import Wanted
 from deliverykit.contracts.storage import Claim, Step, Storage
-from deliverykit.storages import open_storage
+from deliverykit.storages import open_storage, sqlite
 from deliverykit.storages.sqlite import SQLiteStorage, recovery
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.testing import ManualClock
@@ -190,6 +191,13 @@ def test_a_file_locked_by_somebody_else_is_a_storage_error(tmp_path: Path) -> No
     other.close()
     storage.enqueue([mail("b")])
     storage.close()
+
+
+@pytest.mark.parametrize("path", sorted(Path(sqlite.__file__).parent.iterdir()), ids=lambda path: path.name)
+def test_no_statement_has_numbered_parameters(path: Path) -> None:
+    """Python 3.12.0 to 3.12.3 warn of ``?1`` beside a sequence, and a host may have made warnings errors."""
+    if path.suffix in {".py", ".sql"}:
+        assert re.findall(r"\?[0-9]", path.read_text("utf-8").replace("``?1``", "")) == []
 
 
 # -- plans -------------------------------------------------------------------------------------------------

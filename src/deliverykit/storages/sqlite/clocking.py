@@ -49,14 +49,14 @@ def accept(db: Connection, now: int, seen: int, rewind: Rewind) -> Rewound:
         db.run("update dk_state set seen=?, record=? where key=?", (now, rewound, key))
     lanes = db.run("update dk_lane set blocked_until=0 where blocked_until>0")
     db.run(
-        "update dk_lane set blocked_since=min(blocked_since, ?1), served_at=min(served_at, ?1)"
-        " where blocked_since>?1 or served_at>?1",
-        (now,),
+        "update dk_lane set blocked_since=min(blocked_since, ?), served_at=min(served_at, ?)"
+        " where blocked_since>? or served_at>?",
+        (now, now, now, now),
     )
     mails = _mails(db, now, seen)
-    db.run("update dk_once set at=?1 where at>?1", (now,))
+    db.run("update dk_once set at=? where at>?", (now, now))
     db.run(
-        "insert into dk_meta (key, value) values (?1, '1') on conflict (key) do update set value=value+1",
+        "insert into dk_meta (key, value) values (?, '1') on conflict (key) do update set value=value+1",
         (_ACCEPTED,),
     )
     return Rewound(now=now, seen=seen, records=len(ahead), lanes=lanes, mails=mails)
@@ -68,16 +68,17 @@ def _mails(db: Connection, now: int, seen: int) -> int:
     What lies beyond ``seen`` moves with the clock. What lies before it, and yet too far ahead to be of this clock, had
     passed by the other: it is over now.
     """
-    moved = "case when {0}>?2 then {0}-(?2-?1) when {0}>?1+?3 then ?1 else {0} end"
-    values = (now, seen, min(SLACK, seen - now))
+    moved = "case when {0}>:seen then {0}-(:seen-:now) when {0}>:now+:slack then :now else {0} end"
+    values = {"now": now, "seen": seen, "slack": min(SLACK, seen - now)}
     leases = db.run(
-        f"update dk_mail set lease_until={moved.format('lease_until')} where state in (1, 2) and lease_until>?1+?3", values
+        f"update dk_mail set lease_until={moved.format('lease_until')} where state in (1, 2) and lease_until>:now+:slack",
+        values,
     )
     # Whatever schedules a mail anew gives a reason; a mail that waits for its own time has none.
-    retries = db.run(f"update dk_mail set due={moved.format('due')} where state=4 and reason<>'' and due>?1+?3", values)
+    retries = db.run(f"update dk_mail set due={moved.format('due')} where state=4 and reason<>'' and due>:now+:slack", values)
     early = db.run("update dk_mail set state=4 where state=0 and reason='' and due>?", (now,))
     # How late it came due stays what it was.
-    db.run("update dk_mail set due=max(1, due-(since-?1)) where state=0 and due>?1", (now,))
-    db.run("update dk_mail set since=?1 where since>?1", (now,))
-    db.run("update dk_mail set doubt_at=?1 where doubt_at>?1", (now,))
+    db.run("update dk_mail set due=max(1, due-(since-?)) where state=0 and due>?", (now, now))
+    db.run("update dk_mail set since=? where since>?", (now, now))
+    db.run("update dk_mail set doubt_at=? where doubt_at>?", (now, now))
     return leases + retries + early

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ __all__ = ["Connection", "Rows"]
 
 SCHEMA = 1
 Rows = list[tuple[Any, ...]]
+Values = Sequence[Any] | Mapping[str, Any]
+"""For ``?``, or for ``:name`` where one is used twice. Not for ``?1``, of which some versions of Python warn."""
 _KEEP = (
     "insert into dk_state (key, seen, record) values (?, ?, ?)"
     " on conflict (key) do update set seen=excluded.seen, record=excluded.record"
@@ -240,16 +242,16 @@ class Connection:
                 self.run(_KEEP, (key, seen, self.known.text(key, record)))
                 self.known.put(key, seen, record)
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+    def rows(self, sql: str, parameters: Values = ()) -> Rows:
         """All rows of a statement (read whole: a ``RETURNING`` left half read would not be written)."""
         return self._begun().execute(sql, parameters).fetchall()
 
-    def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+    def row(self, sql: str, parameters: Values = ()) -> tuple[Any, ...] | None:
         """The first row, or ``None``."""
         found: Rows = self.rows(sql, parameters)
         return found[0] if found else None
 
-    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+    def run(self, sql: str, parameters: Values = ()) -> int:
         """How many rows a statement changed."""
         return self._begun().execute(sql, parameters).rowcount
 

@@ -172,10 +172,18 @@ def _counts(db: Connection, account: str) -> dict[int, tuple[str, dict[MailState
 def served(db: Connection, now: int, lane: int, claim: Claim) -> None:
     """What a claim leaves of its lane: its turn is over if it got something, and it is blocked since something of it went."""
     db.run(
-        "update dk_lane set ready=ready-?5, blocked_until=?2, blocked_by=?3, pacing=?4,"
-        " served_at=case when ?5>0 then ?1 else served_at end,"
-        " blocked_since=case when ?2=0 then 0 when ?5>0 or blocked_since=0 then ?1 else blocked_since end where id=?6",
-        (now, claim.blocked_until, claim.blocked_by, claim.pacing, len(claim.leases), lane),
+        "update dk_lane set ready=ready-:got, blocked_until=:until, blocked_by=:by, pacing=:pacing,"
+        " served_at=case when :got>0 then :now else served_at end,"
+        " blocked_since=case when :until=0 then 0 when :got>0 or blocked_since=0 then :now else blocked_since end"
+        " where id=:lane",
+        {
+            "now": now,
+            "until": claim.blocked_until,
+            "by": claim.blocked_by,
+            "pacing": claim.pacing,
+            "got": len(claim.leases),
+            "lane": lane,
+        },
     )
 
 
@@ -217,13 +225,13 @@ def prune_log(db: Connection, now: int, account: str, before: int, limit: int, a
     """
     last, on = _stretch(db, "dk_log", limit, after)
     old = (
-        "id>?1 and id<=?2 and account=?3 and at<?4 and not exists (select 1 from dk_mail where uid=dk_log.uid)"
-        " and not exists (select 1 from dk_once where uid=dk_log.uid and at>?5)"
+        "id>? and id<=? and account=? and at<? and not exists (select 1 from dk_mail where uid=dk_log.uid)"
+        " and not exists (select 1 from dk_once where uid=dk_log.uid and at>?)"
     )
     values = (after, last, account, before, now - REMEMBERED)
     passing = "outcome not in ('accepted', 'unknown', 'in_doubt')"
     later = "exists (select 1 from dk_log l where l.uid=dk_log.uid and l.id>dk_log.id)"
-    gone = db.run(f"delete from dk_log where {old} and (at<?6 or ({passing} and {later}))", (*values, now - KEPT))
+    gone = db.run(f"delete from dk_log where {old} and (at<? or ({passing} and {later}))", (*values, now - KEPT))
     bared = db.run(f"update dk_log set detail='' where {old} and detail not in ('', 'erased') and outcome<>'dead'", values)
     return gone + bared, on
 

@@ -25,7 +25,7 @@ def forget(db: Connection, ids: Sequence[int], *, files: bool = True) -> None:
     rows = (json.dumps(ids),)
     enclosed = set(db.rows("delete from dk_enclosed where mail in (select value from json_each(?)) returning hash", rows))
     for (digest,) in enclosed:
-        db.run("delete from dk_file where hash=?1 and not exists (select 1 from dk_enclosed where hash=?1)", (digest,))
+        db.run("delete from dk_file where hash=? and not exists (select 1 from dk_enclosed where hash=?)", (digest, digest))
 
 
 def was_sent(db: Connection, now: int, id_: int, event: str) -> None:

@@ -21,10 +21,10 @@ _EXPIRED = "it may have gone, and expired before it was sent again"
 def needed(db: Connection, now: int) -> bool:
     """Whether there is anything to do. Three index look-ups."""
     found = db.row(
-        "select exists(select 1 from dk_mail where state in (1, 2) and lease_until<=?1)"
-        " or exists(select 1 from dk_mail where state=4 and due<=?1)"
-        f" or exists(select 1 from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=?1)",
-        (now,),
+        "select exists(select 1 from dk_mail where state in (1, 2) and lease_until<=?)"
+        " or exists(select 1 from dk_mail where state=4 and due<=?)"
+        f" or exists(select 1 from dk_mail where expires<{NEVER} and state in (0, 4) and expires<=?)",
+        (now, now, now),
     )
     return bool(found and found[0])
 

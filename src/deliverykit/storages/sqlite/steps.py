@@ -151,9 +151,9 @@ def _remember(db: Connection, mail: NewMail, now: int) -> None:
 def overtake(db: Connection, lane: int, priority: int) -> None:
     """Mail of a higher priority than what blocked its lane is a new question: it may cost less."""
     db.run(
-        "update dk_lane set blocked_until=0 where id=?1 and blocked_until>0"
-        " and ?2 > (select priority from dk_mail where lane=?1 and state=0 order by priority desc, id limit 1)",
-        (lane, priority),
+        "update dk_lane set blocked_until=0 where id=? and blocked_until>0"
+        " and ? > (select priority from dk_mail where lane=? and state=0 order by priority desc, id limit 1)",
+        (lane, priority, lane),
     )
 
 

@@ -343,10 +343,10 @@ class SQLiteStorage:
             return bool(
                 db.row(
                     "select exists(select 1 from dk_mail m join dk_lane l on l.id=m.lane"
-                    "  where m.state in (1, 2) and m.lease_until>0 and m.server=?1 and l.account=?2)"
+                    "  where m.state in (1, 2) and m.lease_until>0 and m.server=? and l.account=?)"
                     " or exists(select 1 from dk_lane l join dk_mail m on m.lane=l.id"
-                    "  where m.state in (3, 5) and m.state=3 and m.server=?1 and l.account=?2)",
-                    (server, account),
+                    "  where m.state in (3, 5) and m.state=3 and m.server=? and l.account=?)",
+                    (server, account, server, account),
                 )
                 == (1,)
             )
