@@ -4,19 +4,16 @@ import asyncio
 import contextlib
 import gzip
 import socket
-import ssl
 import threading
 import time
 import zlib
 from pathlib import Path
 
-import httpcore2
 import pytest
 import wire_servers as servers
 from test_transports import request, sender, stage_of
 
 from deliverykit.transports import AsyncHttpTransport, HttpTransport
-from deliverykit.transports.streams import backend
 from deliverykit.words.errors import Stage, TransportError
 
 KINDS = ["sync", "async"]
@@ -153,23 +150,6 @@ def test_what_comes_while_nobody_asked_is_no_answer(kind: str) -> None:
     with servers.serving(later) as server:
         found = blocking(server.url) if kind == "sync" else asyncio.run(awaited(server.url))
         assert found == [b"1", b"2", b"3"]
-
-
-def test_what_is_said_before_the_handshake_is_not_taken_for_what_is_said_after_it() -> None:
-    def forging(server: servers.Server, connection: socket.socket) -> None:
-        connection.sendall(servers.ok())
-        server.done.wait(10)
-
-    async def main(port: int) -> None:
-        stream = await backend().connect_tcp("127.0.0.1", port)
-        while not stream.get_extra_info("is_readable"):  # noqa: ASYNC110  the server is a thread
-            await asyncio.sleep(0.01)
-        with pytest.raises(httpcore2.ConnectError, match="before the handshake"):
-            await stream.start_tls(ssl.create_default_context(), "127.0.0.1", 5.0)
-        await stream.aclose()
-
-    with servers.serving(forging) as server:
-        asyncio.run(main(server.port))
 
 
 @pytest.mark.parametrize("url", ["", "mail.example.org", "ftp://example.org/", "http:///path"])

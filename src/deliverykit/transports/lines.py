@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from deliverykit.transports.deadline import Deadline, backend
 from deliverykit.transports.origins import Address, Idle, Opening
-from deliverykit.transports.streams import backend as awaited
 from deliverykit.words.errors import Stage, TransportError
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class AsyncLines:
     def __init__(self, connections: int, tls: "ssl.SSLContext | None") -> None:
         import httpcore2
 
-        self._opening = Opening(httpcore2.AsyncConnectionPool, awaited(), _KEPT, tls)
+        self._opening = Opening(httpcore2.AsyncConnectionPool, httpcore2.AnyIOBackend(), _KEPT, tls)
         self._idle: Idle[httpcore2.AsyncConnectionInterface] = Idle(self._opening.connection, _KEPT)
         self._places = asyncio.Semaphore(connections)
 
