@@ -66,6 +66,8 @@ def fingerprint(letter: bytes) -> str:
 
 def enclosures(letter: bytes) -> tuple[str, ...]:
     """The hashes of the files a letter needs."""
+    if b'"attachments":' not in letter and b'"raw":' not in letter:  # in a text its quotes would be written otherwise
+        return ()
     data = json.loads(letter)
     return (*(one[1] for one in data.get("attachments", ())), *((data["raw"],) if "raw" in data else ()))
 

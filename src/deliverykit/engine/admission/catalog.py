@@ -50,6 +50,7 @@ class Config:
     _gates: dict[str, tuple[Gate, ...]] = field(factory=dict, eq=False, repr=False)
     _streamed: dict[tuple[str, str], tuple[Gate, ...]] = field(factory=dict, init=False, eq=False, repr=False)
     _asked: dict[tuple[object, ...], Candidates] = field(factory=dict, init=False, eq=False, repr=False)
+    _made_up: dict[str, Route] = field(factory=dict, init=False, eq=False, repr=False)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -88,10 +89,13 @@ class Config:
         if name in self.routes:
             return self.routes[name]
         if name == DEFAULT_ROUTE:
-            active = tuple(server.id for server in self.servers.values() if server.active)
-            return Route(
-                account=self.account.id, name=name, servers=active, strategy=Priority(), when_exhausted=WhenExhausted.FAILOVER
-            )
+            if name not in self._made_up:
+                active = tuple(server.id for server in self.servers.values() if server.active)
+                self._made_up[name] = Route(
+                    account=self.account.id, name=name, servers=active, strategy=Priority(),
+                    when_exhausted=WhenExhausted.FAILOVER,
+                )  # fmt: skip
+            return self._made_up[name]
         raise NotFound(
             f"no route {name!r} in account {self.account.id!r}; there are: {', '.join([DEFAULT_ROUTE, *self.routes])}"
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Self
 
 from attrs import asdict, evolve, field, frozen
@@ -50,18 +51,7 @@ class Ticket:
 
     def encode(self) -> str:
         """As a lane key; ``""`` for plain mail."""
-        if self == _PLAIN_TICKET:
-            return ""
-        data = {
-            **{name: value for name, value in asdict(self.needs, recurse=False).items() if value != getattr(_PLAIN, name)},
-            "features": sorted(self.needs.features),
-            "sender": "" if self.sender == _ANY else f"<{self.sender}>",
-            "unfit": sorted(self.unfit),
-            "tried": sorted(self.tried),
-            "asked": self.asked,
-        }
-        used = {name: value for name, value in data.items() if value}
-        return json.dumps(used, separators=(",", ":")) if used else ""
+        return _encoded(self)
 
     @classmethod
     def decode(cls, key: str) -> Self:
@@ -99,7 +89,19 @@ class Ticket:
         return server.active and server.id not in self.tried and not self.refuses(server)
 
 
-_PLAIN_TICKET = Ticket()
+@lru_cache(1024)
+def _encoded(ticket: Ticket) -> str:
+    """Mail of one kind is many: its key is written once."""
+    data = {
+        **{name: value for name, value in asdict(ticket.needs, recurse=False).items() if value != getattr(_PLAIN, name)},
+        "features": sorted(ticket.needs.features),
+        "sender": "" if ticket.sender == _ANY else f"<{ticket.sender}>",
+        "unfit": sorted(ticket.unfit),
+        "tried": sorted(ticket.tried),
+        "asked": ticket.asked,
+    }
+    used = {name: value for name, value in data.items() if value}
+    return json.dumps(used, separators=(",", ":")) if used else ""
 
 
 def _as_of_one(needs: Needs, servers: Iterable[DeliveryServer]) -> Needs:

@@ -9,6 +9,7 @@ from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.asking import Placed, waits_for
 from deliverykit.engine.context import Context
 from deliverykit.engine.settling.settle import Landing, Settled
+from deliverykit.engine.telling import Teller
 from deliverykit.words.clock import moment
 from deliverykit.words.facts import (
     AttemptFinished,
@@ -47,14 +48,17 @@ def settled(context: Context, done: Settled, late: Late) -> None:
     """Tell of a batch that is settled; ``late`` are the rows that were no longer ours."""
     context.teller.tell(done.servers)
     if context.teller.wants(*_ENDS):
-        context.teller.tell(_landed(done, late))
+        context.teller.tell(_landed(context.teller, done, late))
 
 
-def _landed(done: Settled, late: Late) -> Iterator[Fact]:
+def _landed(teller: Teller, done: Settled, late: Late) -> Iterator[Fact]:
+    attempts, accepted = teller.wants(AttemptFinished), teller.wants(MailAccepted)
     for landing, change in done.landed:
-        if landing.verdict.started:
+        if attempts and landing.verdict.started:
             yield _attempt(landing)
         lost = change.name in late
+        if not accepted and not lost and isinstance(landing.verdict.outcome, Accepted):
+            continue
         if lost or (fact := _fate(landing, change)) is None:
             fact = LeaseLost(**_mail(landing), server=landing.server.id) if lost else None
         if fact is not None:
