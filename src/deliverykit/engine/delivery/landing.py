@@ -1,18 +1,20 @@
 """Verdicts written into the books: of a whole batch of a worker's, or of the one mail of a ``send()``."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
 from deliverykit.contracts.books import Change, MailState
-from deliverykit.contracts.storage import Late, Step, View
+from deliverykit.contracts.storage import Late, Overtaken, Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.journey import Flight
+from deliverykit.engine.delivery.reports import settled
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.settle import Landing, Settle, Settled
 
-__all__ = ["landed_in"]
+__all__ = ["landed_in", "last_word"]
 
 
 @frozen
@@ -41,3 +43,32 @@ async def landed_in(
         return settle if starts is None else _SettleAndStart(settle, tuple(starts))
 
     return await context.decided_both(ports, account, make)
+
+
+@frozen
+class _LastWord:
+    """One landing that may have been settled already: then nothing of this becomes true, nor is a unit given back twice."""
+
+    settle: Settle
+
+    def __call__(self, view: View) -> Step[Settled]:
+        step = self.settle(view)
+        (landing,) = self.settle.landings
+        # A verdict that keeps the token (in doubt, or held) takes the mail from where it was on the wire; any other clears it.
+        flew = landing.held or landing.verdict.left_at is not None
+        changes = tuple(evolve(change, was=MailState.SENDING) if flew else change for change in step.changes)
+        return evolve(step, changes=changes, strict=True)
+
+
+async def last_word(context: Context, ports: Ports, landing: Landing) -> None:
+    """Settle what was being settled when it was cut short, and tell of it; nothing where that became true all the same.
+
+    To be said once all that was cut has ended. It counts towards no brake, which would take other mails along.
+    """
+    single = evolve(landing, verdict=evolve(landing.verdict, brake=False))
+
+    def make(config: Config) -> _LastWord:
+        return _LastWord(Settle(config, (single,), context.archive))
+
+    with suppress(Overtaken):
+        settled(context, *await context.decided_both(ports, landing.lane.account, make))

@@ -15,7 +15,7 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.intake import checked, new_mail
 from deliverykit.engine.delivery.journey import INTERRUPTIONS, CutShort, Flight, fly
-from deliverykit.engine.delivery.landing import landed_in
+from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.once import once
 from deliverykit.engine.delivery.reports import queued, settled, waits
 from deliverykit.engine.ports import Ports
@@ -115,6 +115,8 @@ class Sending:
     """Whether the row is no longer ours: it took longer than its lease, and a worker has it."""
     ours: Flight | None = field(default=None, init=False)
     """The last flight, while its row is held; ``charged`` until its unit has come back, or is spent for good."""
+    landing: Landing | None = field(default=None, init=False)
+    """A verdict on its way into the books."""
     charged: bool = field(default=False, init=False)
     waits: MailState | None = field(default=None, init=False)
     """Where its row waits for a worker."""
@@ -229,23 +231,35 @@ class Sending:
 
     async def _land(self, flight: Flight, verdict: Verdict) -> None:
         self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
-        written = self._for_the_books(flight, verdict)
+        landing = flight.landed(self._for_the_books(flight, verdict), held=True, keep=False)
+        self.landing = landing
 
         async def land() -> None:
-            done, late = await self._settle(flight.landed(written, held=True, keep=False))
+            done, late = await self._settle(landing)
             settled(self.context, done, late)
-            self.charged = False
-            self.ours = flight if written.next is Next.AGAIN else None
-            if written.next is Next.LATER and not isinstance(written.outcome, Unknown):
-                self.waits = MailState.SCHEDULED
+            self._down(landing.verdict)
 
         await self.ports.to_the_end(land())
+
+    def _down(self, written: Verdict) -> None:
+        """It is in the books: what of it is still ours."""
+        self.landing = None
+        self.charged = False
+        if written.next is not Next.AGAIN:
+            self.ours = None
+        if written.next is Next.LATER and not isinstance(written.outcome, Unknown):
+            self.waits = MailState.SCHEDULED
 
     async def _settle(self, landing: Landing) -> tuple[Settled, Late]:
         return await landed_in(self.context, self.ports, self.account, [landing])
 
     async def _undone(self) -> None:
-        """The caller is gone, and nothing of it has: the row goes, its unit comes back, its key is free."""
+        """The caller is gone. What an answer said of its mail stays true; nothing of it having gone, the row goes, its unit
+        comes back, its key is free.
+        """
+        if self.landing is not None:  # cut off in the middle: the loop itself is being ended, say
+            await last_word(self.context, self.ports, self.landing)
+            self._down(self.landing.verdict)
         if self.ours is not None:
             nothing = Verdict(next=Next.DEAD, outcome=NotSent(_CANCELLED), refund=self.charged, started=False)
             await self._settle(evolve(self.ours.landed(nothing), undone=True))

@@ -16,7 +16,7 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.flusher import Flusher
 from deliverykit.engine.delivery.journey import CutShort, Flight, fly, grounded
-from deliverykit.engine.delivery.landing import landed_in
+from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.engine.ports import Ports
@@ -282,8 +282,11 @@ class Stream:
         try:
             await self._flusher.settle(landing)
         except asyncio.CancelledError:
-            if self._flusher.taken_back(landing):  # what is known by now is not to become a doubt
+            # What is known by now is not to become a doubt.
+            if self._flusher.taken_back(landing):
                 await self._cut(flight, verdict)
+            else:
+                await self._ports.to_the_end(last_word(self._context, self._ports, landing))
             raise
         self._tally[verdict.next] += verdict.started
 
