@@ -197,17 +197,22 @@ def test_a_cancelled_task_is_not_asked_for_and_holds_nobody_up(monkeypatch: pyte
         calls = counted(one, monkeypatch)
 
         async def main() -> list[Any]:
+            asked, go = asyncio.Event(), asyncio.Event()
+
             async def run(call: Any, questions: Any) -> Any:
-                await asyncio.sleep(0.01)
+                asked.set()
+                await go.wait()
                 return call(questions)
 
             queue = AwaitingQueue(run)
             tasks = [asyncio.create_task(queue.ask(Question(one, "a", KEYS, Ask(f"m{number}")))) for number in range(3)]
-            await asyncio.sleep(0.005)  # they are on their way, together
+            await asked.wait()  # they are on their way, together
             tasks += [asyncio.create_task(queue.ask(Question(one, "a", KEYS, Ask(f"m{number}")))) for number in range(3, 6)]
             await asyncio.sleep(0)
             tasks[1].cancel()  # asked already: it is done, and then cancelled
             tasks[4].cancel()  # not asked yet
+            await asyncio.sleep(0)
+            go.set()
             return await asyncio.gather(*tasks, return_exceptions=True)
 
         found = asyncio.run(main())
