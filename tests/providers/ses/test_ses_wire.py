@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import sys
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -24,10 +25,12 @@ from provider_cases import FORCED, ID, NOW, body, full, messages, outgoing, plai
 from deliverykit.contracts.capabilities import Feature, Needs
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.ses import SES
+from deliverykit.providers.ses.signing import Keys, signed
 from deliverykit.words.addresses import Address
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Message
+from deliverykit.words.wire import HttpRequest
 
 SERVICE = ServiceModel(Loader().load_service_model("sesv2", "service-2"), "sesv2")
 SEND = SERVICE.operation_model("SendEmail")
@@ -319,9 +322,35 @@ def test_botocore_logs_no_token(caplog: pytest.LogCaptureFixture) -> None:
     assert not any(secret in caplog.text for secret in ("t0ken", "s3cr3t", "AKIDX"))
 
 
-def test_without_botocore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+printed = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="%"), max_size=12)
+queried = st.text("abcXYZ-_.~019%2F", max_size=6).filter(lambda text: "%" not in text)
 
-    monkeypatch.setitem(sys.modules, "botocore.auth", None)
-    with pytest.raises(ConfigurationError, match=r"deliverykit\[ses\]"):
-        ses.request(plain(), NOW)
+
+@settings(max_examples=100)
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE"]),
+    place=st.sampled_from(
+        ["https://h.example", "http://[::1]:8080/v2", "https://H.example:443/a~b/c d/é", "http://h.example:80/"]
+    ),
+    query=st.lists(st.tuples(queried, queried), max_size=4),
+    headers=st.dictionaries(st.sampled_from(["Content-Type", "X-One", "x-two", "A"]), printed),
+    content=st.binary(max_size=20),
+    now=st.integers(0, 4_102_444_799_999),
+)
+def test_any_request_is_signed_as_botocore_signs_it(
+    method: str, place: str, query: list[tuple[str, str]], headers: dict[str, str], content: bytes, now: int
+) -> None:
+    pairs = "&".join(f"{name}={value}" for name, value in query)
+    request = HttpRequest(method=method, url=f"{place}?{pairs}" if pairs else place, headers=headers, body=content)
+    ours = signed(request, Keys(access="AKID", secret="k/+="), service="ses", region="eu-west-1", now=now)
+    theirs = AWSRequest(method, request.url, headers=dict(headers), data=content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.auth, "get_current_datetime", Frozen(now))
+        SigV4Auth(Credentials("AKID", "k/+="), "ses", "eu-west-1").add_auth(theirs)
+    assert ours.headers["Authorization"] == theirs.headers["Authorization"]
+
+
+def test_it_is_signed_where_botocore_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("boto3", "botocore", "botocore.auth"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "Signature=" in ses.request(plain(), NOW).headers["Authorization"]

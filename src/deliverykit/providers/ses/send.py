@@ -67,7 +67,6 @@ class SES(Provider):
         max_headers=13,
         max_metadata=800,
     )
-    needs: ClassVar[Mapping[str, str]] = {"boto3": "ses"}
     table: ClassVar[Sequence[Row]] = TABLE
 
     region: str = option(label="Region", where="AWS console, upper right; identities and quotas belong to one region")
