@@ -12,6 +12,8 @@
 
 from deliverykit.words.facts import (
     FACTS,
+    AccountPaused,
+    AccountResumed,
     AttemptFinished,
     CircuitClosed,
     CircuitOpened,
@@ -25,11 +27,17 @@ from deliverykit.words.facts import (
     MailQueued,
     MailRecovered,
     MailRefused,
+    MailResolved,
     MailReturned,
+    MailsCancelled,
     MailScheduled,
+    MailsRequeued,
+    MailsResolved,
     PartFailed,
+    PersonErased,
     RouteDegraded,
     RouteRestored,
+    ServerChanged,
     ServerPaused,
     ServerThrottled,
     StorageFailed,
@@ -37,6 +45,8 @@ from deliverykit.words.facts import (
 
 __all__ = [
     "FACTS",
+    "AccountPaused",
+    "AccountResumed",
     "AttemptFinished",
     "CircuitClosed",
     "CircuitOpened",
@@ -51,11 +61,17 @@ __all__ = [
     "MailQueued",
     "MailRecovered",
     "MailRefused",
+    "MailResolved",
     "MailReturned",
     "MailScheduled",
+    "MailsCancelled",
+    "MailsRequeued",
+    "MailsResolved",
     "PartFailed",
+    "PersonErased",
     "RouteDegraded",
     "RouteRestored",
+    "ServerChanged",
     "ServerPaused",
     "ServerThrottled",
     "StorageFailed",
@@ -132,6 +148,30 @@ class Hooks:
 
     def route_restored(self, fact: RouteRestored) -> None:
         """See :class:`RouteRestored`."""
+
+    def server_changed(self, fact: ServerChanged) -> None:
+        """See :class:`ServerChanged`."""
+
+    def account_paused(self, fact: AccountPaused) -> None:
+        """See :class:`AccountPaused`."""
+
+    def account_resumed(self, fact: AccountResumed) -> None:
+        """See :class:`AccountResumed`."""
+
+    def mails_cancelled(self, fact: MailsCancelled) -> None:
+        """See :class:`MailsCancelled`."""
+
+    def mails_requeued(self, fact: MailsRequeued) -> None:
+        """See :class:`MailsRequeued`."""
+
+    def mails_resolved(self, fact: MailsResolved) -> None:
+        """See :class:`MailsResolved`."""
+
+    def mail_resolved(self, fact: MailResolved) -> None:
+        """See :class:`MailResolved`."""
+
+    def person_erased(self, fact: PersonErased) -> None:
+        """See :class:`PersonErased`."""
 
     def storage_failed(self, fact: StorageFailed) -> None:
         """See :class:`StorageFailed`."""

@@ -14,7 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deliverykit import Address, AsyncMailer, CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus
-from deliverykit.hooks import FACTS, AttemptFinished, Fact, Hooks, MailAccepted, MailDead, MailQueued
+from deliverykit.hooks import (
+    FACTS,
+    AttemptFinished,
+    Fact,
+    Hooks,
+    MailAccepted,
+    MailDead,
+    MailQueued,
+    RouteDegraded,
+    RouteRestored,
+    ServerPaused,
+)
 from deliverykit.providers import SendGrid
 from deliverykit.testing import ManualClock
 from deliverykit.testing.strategies import addresses
@@ -297,6 +308,82 @@ def test_every_fact_is_true_in_the_books_when_it_is_told(world, caplog):
 class Fails(Hooks):
     def mail_accepted(self, fact: MailAccepted) -> None:
         raise RuntimeError(f"cannot page ann@example.org about {fact.mail}")
+
+
+def test_what_the_host_does_is_told_once_it_is_true(world):
+    """One fact for each call that changed something, in the words of the vocabulary, and nobody's address."""
+    mailer, ears = told(world, "a", "b")
+    mailer.servers.pause("a", reason="ask ann@example.org")
+    mailer.servers.pause("a")  # it is already
+    mailer.servers.activate("a")
+    mailer.servers.activate("a")
+    mailer.servers.update("a", quota=CalendarQuota(day=9))
+    mailer.servers.update("a", quota=CalendarQuota(day=9))
+    mailer.servers.update("a", sender="new@example.com")
+    mailer.servers.remove("b", force=True)
+    of_a = {"account": "default", "server": "a", "server_name": "the server a"}
+    assert [fact.fields() for fact in ears.heard] == [
+        {"event": "deliverykit.server.changed", **of_a, "act": "paused", "changed": [], "reason": "ask <address>"},
+        {"event": "deliverykit.server.changed", **of_a, "act": "activated", "changed": [], "reason": ""},
+        {"event": "deliverykit.server.changed", **of_a, "act": "updated", "changed": ["limits"], "reason": ""},
+        {"event": "deliverykit.server.changed", **of_a, "act": "updated", "changed": ["sender", "status"], "reason": ""},
+        {
+            "event": "deliverykit.server.changed", "account": "default", "server": "b", "server_name": "the server b",
+            "act": "removed", "changed": [], "reason": "",
+        },
+    ]  # fmt: skip
+    ears.heard.clear()
+    mailer.pause_all("an incident")
+    mailer.resume_all()
+    mailer.resume_all()
+    mailer.enqueue(messages(3))
+    assert mailer.outbox.cancel(route="default") == 3
+    assert mailer.outbox.cancel(route="default") == 0
+    assert mailer.outbox.requeue(route="default") == 3
+    mailer.erase("u1@example.org")
+    facts = [fact for fact in ears.heard if not isinstance(fact, MailQueued)]
+    assert [(fact.event.removeprefix("deliverykit."), getattr(fact, "count", None)) for fact in facts] == [
+        ("account.paused", None), ("account.resumed", None), ("mails.cancelled", 3), ("mails.requeued", 3), ("person.erased", None),
+    ]  # fmt: skip
+    assert (facts[0].reason, facts[-1].removed) == ("an incident", 1)
+
+
+def test_what_becomes_of_doubt_is_told(world):
+    mailer, ears = told(world, "a")
+    ids = mailer.enqueue(messages(3), route="r")
+    storage, leased = claimed(mailer)
+    storage.start({one.head.id: "gone" for one in leased})
+    world.clock.advance(61)
+    mailer.worker().drain(timedelta(seconds=0.1))
+    ears.heard.clear()
+    vault = (getattr(mailer, "_context", None) or mailer._inner._context).archive.vault
+    assert mailer.outbox.heard(vault.stamp(ids[0], "default", "a"), "delivered")
+    assert not mailer.outbox.heard(vault.stamp(ids[0], "default", "a"), "opened")
+    assert mailer.outbox.resolve(ids=ids[1], as_sent=True) == 1
+    assert mailer.outbox.resolve(ids=ids[2], resend=True) == 1
+    assert mailer.outbox.resolve(ids=ids[2], resend=True) == 0
+    assert [fact.fields() for fact in ears.heard] == [
+        {
+            "event": "deliverykit.mail.resolved", "account": "default", "mail": ids[0], "route": "r", "stream": "",
+            "server": "a", "heard": "delivered",
+        },
+        {"event": "deliverykit.mails.resolved", "account": "default", "count": 1, "word": "as_sent"},
+        {"event": "deliverykit.mails.resolved", "account": "default", "count": 1, "word": "resend"},
+    ]  # fmt: skip
+
+
+def test_a_route_that_the_engine_degraded_is_restored_by_an_activation(world):
+    mailer, ears = told(world, "a", "b")
+
+    world.sandbox.fault("sendgrid", "bad_key", times=1, credential="SG.a")
+    mailer.send(message(), route="r")
+    assert ears.of(ServerPaused)
+    assert [fact.route for fact in ears.of(RouteDegraded)] == ["r", "default"]
+    mailer.servers.activate("a")
+    assert [(fact.route, fact.server) for fact in ears.of(RouteRestored)] == [("r", "a"), ("default", "a")]
+    mailer.servers.pause("a")
+    mailer.servers.activate("a")  # what its own host paused was never told as lost
+    assert len(ears.of(RouteRestored)) == 2
 
 
 def test_a_hook_that_raises_hurts_nobody(world, caplog):

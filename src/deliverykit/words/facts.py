@@ -11,6 +11,8 @@ from attrs import fields, frozen
 
 __all__ = [
     "FACTS",
+    "AccountPaused",
+    "AccountResumed",
     "AttemptFinished",
     "CircuitClosed",
     "CircuitOpened",
@@ -24,11 +26,17 @@ __all__ = [
     "MailQueued",
     "MailRecovered",
     "MailRefused",
+    "MailResolved",
     "MailReturned",
     "MailScheduled",
+    "MailsCancelled",
+    "MailsRequeued",
+    "MailsResolved",
     "PartFailed",
+    "PersonErased",
     "RouteDegraded",
     "RouteRestored",
+    "ServerChanged",
     "ServerPaused",
     "ServerThrottled",
     "StorageFailed",
@@ -151,7 +159,7 @@ class MailAccepted(_OfMail):
 
 @frozen(kw_only=True)
 class MailDead(_OfMail):
-    """A mail will not be sent. What you cancel, prune or erase yourself is not told."""
+    """A mail will not be sent. What the host cancels, prunes or erases is not told so."""
 
     event: ClassVar[str] = "deliverykit.mail.dead"
     level: ClassVar[int] = WARNING
@@ -395,6 +403,127 @@ class RouteRestored(_OfRoute):
         return f"{self._title()} has {self.server_name!r} again"
 
 
+# -- what the host did ------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ServerChanged(_OfServer):
+    """A server was added, changed, paused, activated or removed by this Mailer's host."""
+
+    event: ClassVar[str] = "deliverykit.server.changed"
+    level: ClassVar[int] = INFO
+
+    act: str
+    """``added``, ``updated``, ``paused``, ``activated`` or ``removed``."""
+    changed: tuple[str, ...] = ()
+    """By an update: the names of the values that are others now, ``status`` among them where it was paused with it."""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        what = f" ({', '.join(self.changed)})" if self.changed else ""
+        return f"server {self.server_name!r}: {self.act}{what} by the host{_because(self.reason)}"
+
+
+@frozen(kw_only=True)
+class AccountPaused(Fact):
+    """The host paused a whole account: nothing of it is admitted."""
+
+    event: ClassVar[str] = "deliverykit.account.paused"
+    level: ClassVar[int] = INFO
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"account {self.account!r}: paused as a whole{_because(self.reason)}"
+
+
+@frozen(kw_only=True)
+class AccountResumed(Fact):
+    """The host lets a paused account send again."""
+
+    event: ClassVar[str] = "deliverykit.account.resumed"
+    level: ClassVar[int] = INFO
+
+    def __str__(self) -> str:
+        return f"account {self.account!r}: it may send again"
+
+
+@frozen(kw_only=True)
+class MailsCancelled(Fact):
+    """The host cancelled mail that waited. One fact for each call; the delivery log tells it of each mail."""
+
+    event: ClassVar[str] = "deliverykit.mails.cancelled"
+    level: ClassVar[int] = INFO
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} mails were cancelled"
+
+
+@frozen(kw_only=True)
+class MailsRequeued(Fact):
+    """The host put dead mail back into the queue. One fact for each call; the delivery log tells it of each mail."""
+
+    event: ClassVar[str] = "deliverykit.mails.requeued"
+    level: ClassVar[int] = INFO
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} dead mails are back in the queue"
+
+
+@frozen(kw_only=True)
+class MailsResolved(Fact):
+    """The host said what mail in doubt was. One fact for each call; the delivery log tells it of each mail."""
+
+    event: ClassVar[str] = "deliverykit.mails.resolved"
+    level: ClassVar[int] = INFO
+
+    count: int
+    word: str
+    """``as_sent`` or ``resend``."""
+
+    def __str__(self) -> str:
+        return f"{self.count} mails in doubt were resolved: {'as sent' if self.word == 'as_sent' else 'to be sent again'}"
+
+
+@frozen(kw_only=True)
+class MailResolved(_OfMail):
+    """An event of an ESP proved that it had a mail: if that was in doubt, or about to be sent again, it is done with."""
+
+    event: ClassVar[str] = "deliverykit.mail.resolved"
+    level: ClassVar[int] = INFO
+
+    server: str
+    heard: str
+    """What the ESP told: ``delivered``, ``bounced``, …"""
+
+    def __str__(self) -> str:
+        return f"mail {self.mail}: {self.server or 'its ESP'} had it, for it told that it was {self.heard}"
+
+
+@frozen(kw_only=True)
+class PersonErased(Fact):
+    """The host removed a person from mail and log; whom, nothing says."""
+
+    event: ClassVar[str] = "deliverykit.person.erased"
+    level: ClassVar[int] = INFO
+
+    removed: int
+    """How many mails went to this person alone, and are gone."""
+    changed: int
+    """How many go to the others only, from now on."""
+    lines: int
+    """How many lines of the delivery log were blanked."""
+
+    def __str__(self) -> str:
+        return (
+            f"a person was erased: {self.removed} mails removed, {self.changed} changed, {self.lines} lines of the log blanked"
+        )
+
+
 # -- what goes wrong here -------------------------------------------------------------------------------
 
 
@@ -464,6 +593,14 @@ FACTS: tuple[type[Fact], ...] = (
     CircuitClosed,
     RouteDegraded,
     RouteRestored,
+    ServerChanged,
+    AccountPaused,
+    AccountResumed,
+    MailsCancelled,
+    MailsRequeued,
+    MailsResolved,
+    MailResolved,
+    PersonErased,
     StorageFailed,
     PartFailed,
     FeaturesDropped,

@@ -13,6 +13,8 @@ from deliverykit.limits.zones import zone
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, NotFound
+from deliverykit.words.facts import AccountPaused, AccountResumed
+from deliverykit.words.privacy import scrubbed
 
 __all__ = ["Accounts", "Brake", "Budgets"]
 
@@ -96,7 +98,8 @@ class Brake(Room):
             raise ConfigurationError(f"reason: {reason!r}; say why, for explain() and send() tell it")
 
         def make(config: Config) -> Amendment:
-            return Amendment(config=config, result=None, documents=(self.context.archive.brake(reason),))
+            told = AccountPaused(account=self.account, reason=scrubbed(reason))
+            return Amendment(config=config, result=None, documents=(self.context.archive.brake(reason),), facts=(told,))
 
         await self.amend(make)
 
@@ -104,8 +107,10 @@ class Brake(Room):
         """Admit again."""
 
         def make(config: Config) -> Amendment:
-            gone = (self.context.archive.brake(""),) if config.account.paused else ()
-            return Amendment(config=config, result=None, documents=gone)
+            if not config.account.paused:
+                return Amendment(config=config, result=None)
+            gone, told = self.context.archive.brake(""), AccountResumed(account=self.account)
+            return Amendment(config=config, result=None, documents=(gone,), facts=(told,))
 
         await self.amend(make)
 

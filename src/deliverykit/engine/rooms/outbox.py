@@ -19,6 +19,8 @@ from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, NotFound
+from deliverykit.words.facts import MailResolved, MailsCancelled, MailsRequeued, MailsResolved
+from deliverykit.words.privacy import scrubbed
 
 __all__ = ["Outbox", "cancelled"]
 
@@ -139,6 +141,8 @@ class Outbox(Room):
             with suppress(Overtaken):  # one of them is no longer dead: read this page again
                 await self._revived(dead)
                 done, after = done + len(dead), rows[-1].id
+        if done:
+            self.context.teller.tell([MailsRequeued(account=self.account, count=done)])
         return done
 
     async def _revived(self, rows: Sequence[MailRow]) -> None:
@@ -232,7 +236,11 @@ class Outbox(Room):
         if bool(as_sent) == bool(resend):
             raise ConfigurationError("resolve: give as_sent=True or resend=True, one of the two")
         which = some_of(ids=ids, server=server, route=route, before=before)
-        return await _page_by_page(self, partial(self.context.storage.resolve, sent=bool(as_sent)), which)
+        done = await _page_by_page(self, partial(self.context.storage.resolve, sent=bool(as_sent)), which)
+        if done:
+            word = "as_sent" if as_sent else "resend"
+            self.context.teller.tell([MailsResolved(account=self.account, count=done, word=word)])
+        return done
 
     async def heard(self, our_id: str, event: str = "delivered") -> bool:
         """Tell of an event of an ESP (accepted, delivered, bounced, opened …): it proves that the ESP had the mail.
@@ -246,12 +254,22 @@ class Outbox(Room):
         known = self.context.archive.vault.stamped(our_id, self.account, [*config.servers, *config.removed])
         if known is None:
             return False
-        return await self.ports.store(self.context.storage.heard, self.account, *known, event)
+        row = await self.ports.store(self.context.storage.mail, known[0]) if self.context.teller.wants(MailResolved) else None
+        if not await self.ports.store(self.context.storage.heard, self.account, *known, event):
+            return False
+        uid, server = known
+        route, stream = (row.route, row.stream) if row is not None else ("", "")
+        fact = MailResolved(account=self.account, mail=uid, route=route, stream=stream, server=server, heard=scrubbed(event))
+        self.context.teller.tell([fact])
+        return True
 
 
 async def cancelled(room: Room, wanted: Wanted) -> int:
     """Cancel what waits and is wanted; how many."""
-    return await _page_by_page(room, room.context.storage.cancel, wanted)
+    done = await _page_by_page(room, room.context.storage.cancel, wanted)
+    if done:
+        room.context.teller.tell([MailsCancelled(account=room.account, count=done)])
+    return done
 
 
 async def _page_by_page(room: Room, act: Callable[[str, Wanted, int, int], Sequence[int]], wanted: Wanted) -> int:

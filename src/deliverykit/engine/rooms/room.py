@@ -15,6 +15,7 @@ from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import check_new, pace
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.facts import Fact
 
 __all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_kept", "limits_of", "names"]
 
@@ -39,6 +40,8 @@ class Amendment:
     documents: tuple[Document, ...] = ()
     forget: tuple[str, ...] = ()
     """Names of limit states that are cleared with it."""
+    facts: tuple[Fact, ...] = ()
+    """What is told of it once it is true."""
 
     def __call__(self, view: View) -> Step[Any]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
@@ -64,7 +67,15 @@ class Room:
     async def amend(self, make: Callable[[Config], Amendment]) -> Any:
         """Change documents; ``make`` is asked again where the configuration moved meanwhile."""
         await self.config()
-        return await self.context.decided(self.ports, self.account, make)
+        made: list[Amendment] = []
+
+        def making(config: Config) -> Amendment:
+            made[:] = [make(config)]
+            return made[0]
+
+        result = await self.context.decided(self.ports, self.account, making)
+        self.context.teller.tell(made[0].facts)
+        return result
 
 
 def chosen(new: R | Unset, old: R) -> R:

@@ -11,6 +11,7 @@ from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.gates import circuit, closings, slowed
+from deliverykit.engine.rooms.acts import act, activated, updated
 from deliverykit.engine.rooms.checking import checked
 from deliverykit.engine.rooms.editing import (
     Edit,
@@ -100,7 +101,7 @@ class Servers(Room):
             if known is not None:
                 return Amendment(config=config, result=same(known, full))
             documents = (*(self.context.archive.budget(budget) for budget in fresh), self.context.archive.server(full))
-            return Amendment(config=config, result=full, documents=documents)
+            return Amendment(config=config, result=full, documents=documents, facts=act(full, "added"))
 
         added: DeliveryServer = await self.amend(make)
         return added
@@ -169,7 +170,7 @@ class Servers(Room):
                 }
                 new = evolve(new, proven=False, **(paused if new.active else {}))  # type: ignore[arg-type]
             documents = (*(self.context.archive.budget(budget) for budget in fresh), self.context.archive.server(new))
-            return Amendment(config=config, result=new, documents=documents)
+            return Amendment(config=config, result=new, documents=documents, facts=updated(config, old, new))
 
         changed: DeliveryServer = await self.amend(make)
         return changed
@@ -180,7 +181,8 @@ class Servers(Room):
         def make(config: Config) -> Amendment:
             old = config.server(_id(id))
             new = evolve(old, status=Status.PAUSED, paused_by="host", reason=reason, version=old.version + 1)
-            return Amendment(config=config, result=new, documents=(self.context.archive.server(new),))
+            told = act(new, "paused", reason=reason) if old.active else ()
+            return Amendment(config=config, result=new, documents=(self.context.archive.server(new),), facts=told)
 
         paused: DeliveryServer = await self.amend(make)
         return paused
@@ -204,7 +206,8 @@ class Servers(Room):
             new = evolve(old, status=Status.ACTIVE, paused_by="", reason="", version=old.version + (0 if old.active else 1))
             gates = (circuit(old), slowed(old), *closings(old).values())
             forget = () if old.active else (brake_name(old.id), *(gate.name for gate in gates))
-            return Amendment(config=config, result=new, documents=(self.context.archive.server(new),), forget=forget)
+            documents = (self.context.archive.server(new),)
+            return Amendment(config=config, result=new, documents=documents, forget=forget, facts=activated(config, old))
 
         active: DeliveryServer = await self.amend(make)
         return active
@@ -276,7 +279,8 @@ class Servers(Room):
                 kind="removed", id=server.id, data=f'{{"provider": "{server.provider.name if server.provider else ""}"}}'
             )
             gone = Document(kind="server", id=server.id, data=None)
-            return Amendment(config=config, result=None, documents=(*map(self.context.archive.route, edited), gone, tombstone))
+            documents = (*map(self.context.archive.route, edited), gone, tombstone)
+            return Amendment(config=config, result=None, documents=documents, facts=act(server, "removed"))
 
         await self.amend(make)
 

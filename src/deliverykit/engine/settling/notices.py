@@ -56,6 +56,10 @@ class Notices:
         """An ESP closed a door that was open."""
         self._throttled.setdefault(gate.name, (server, scope, reason))
 
+    def restored(self, server: DeliveryServer) -> tuple[Fact, ...]:
+        """The routes that have a server again."""
+        return tuple(self._routes(server.id, lambda _: (), back=True))
+
     def facts(self, state: Callable[[str], State]) -> tuple[Fact, ...]:
         """What is to be told; ``state`` gives a limit's state by name as it is now."""
         facts: list[Fact] = []

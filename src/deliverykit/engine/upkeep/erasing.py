@@ -12,6 +12,7 @@ from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import enclosures
 from deliverykit.words.addresses import Address, address
+from deliverykit.words.facts import PersonErased
 
 __all__ = ["Erased", "erase"]
 
@@ -103,13 +104,16 @@ async def erase(context: Context, ports: Ports, account: str, who: str | Address
         lines += count
         if not at:
             break
-    return Erased(
+    erased = Erased(
         removed=tuple(removed),
         changed=tuple(plan.row.uid for plan in plans if plan.letters and plan.concerned and not plan.flies),
         in_flight=tuple(plan.row.uid for plan in plans if plan.concerned and plan.flies),
         mentioned=tuple(plan.row.uid for plan in plans if plan.letters and plan.mentions),
         log=lines,
     )
+    fact = PersonErased(account=account, removed=len(erased.removed), changed=len(erased.changed), lines=lines)
+    context.teller.tell([fact])
+    return erased
 
 
 def _planned(person: _Person, row: MailRow, letter: bytes) -> _Plan | None:
