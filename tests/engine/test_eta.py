@@ -107,6 +107,11 @@ def furnished(mailer: Mailer, servers: list[dict[str, Any]], word: str, mails: l
     [{"quota": CalendarQuota(hour=5), "pause": timedelta(seconds=2)}, {"quota": None, "pause": None}], "failover", [plain(8)]
 )
 @example([{"quota": CalendarQuota(hour=6), "pause": None}], "queue", [plain(3, cost=2), plain(2, wait=30_000)])
+@example(
+    [{"quota": CalendarQuota(hour=3), "pause": None}],
+    "queue",  # a lane of scheduled mail alone has its turn before that which was made after it
+    [plain(1, stream="bulk"), plain(2, route="o"), plain(3, stream="bulk", route="o", wait=100), plain(1)],
+)
 @given(SERVERS, st.sampled_from(["queue", "failover"]), MAILS)
 @settings(deadline=None, max_examples=25)
 def test_it_is_when_a_worker_has_emptied_the_outbox(
@@ -259,3 +264,18 @@ def test_rows_are_in_the_order_of_claims(plain):
     assert len({row.lane for row in rows}) == 1
     later = [(instant(NOON + HOUR), 1, 2), (instant(NOON + DAY), 1, 1)]
     assert [(row.due, row.cost, row.count) for row in rows] == [(0, 1, 3), (0, 2, 3), *later]
+
+
+def test_whoever_got_something_last_is_the_last_in_turn() -> None:
+    clock = ManualClock(NOON)
+    taker = Taker(clock)
+    with Mailer("memory://", clock=clock, transport=taker) as mailer:
+        furnished(mailer, [{"quota": CalendarQuota(hour=1), "pause": None}], "queue", [plain(1)])
+        mailer.worker().drain()
+        mailer.enqueue([message(subject="r")], route="r")
+        mailer.enqueue([message(subject="o")], route="o")
+        etas = {route: mailer.outbox.eta(route=route).at for route in "ro"}
+        taker.came.clear()
+        emptied(mailer, clock)
+        assert [way for _, way in taker.came] == ["o", "r"]
+        assert etas["r"] - etas["o"] == HOUR

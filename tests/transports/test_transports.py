@@ -510,3 +510,20 @@ def test_tls_is_verified_by_default() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     transport.close()
+
+
+def test_a_program_that_left_our_metadata_behind_sends_all_the_same() -> None:
+    """As one that was frozen into one file does: no version is no reason to refuse every mail."""
+    script = (
+        "import importlib.metadata as metadata, sys\n"
+        "found = metadata.MetadataPathFinder.find_distributions\n"
+        "metadata.MetadataPathFinder.find_distributions = staticmethod(\n"
+        "    lambda context=None, **given: iter(()) if context and context.name == 'deliverykit' else found(context, **given))\n"
+        "from deliverykit.transports import HttpTransport\nfrom deliverykit.words.wire import HttpRequest\n"
+        "transport = HttpTransport()\n"
+        "print(transport.send(HttpRequest(method='POST', url=sys.argv[1], headers={}, body=b'{}')).status)\n"
+        "transport.close()\n"
+    )
+    with servers.serving(servers.answer(servers.ok())) as server:
+        ran = subprocess.run([sys.executable, "-c", script, server.url], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "202\n"), ran.stderr

@@ -301,6 +301,8 @@ class Row:
     """When they come due; 0: they are ready."""
     cost: int
     count: int
+    turn: int = field(default=0, eq=False)
+    """The place of their lane among the account's: that of which no mail was leased for longest is the first."""
 
 
 RESENDS = 2

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache, lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -360,7 +360,10 @@ def _parsed(module: Any, url: str) -> Any:
 
 @cache
 def _version() -> str:
-    return version("deliverykit")
+    try:
+        return version("deliverykit")
+    except PackageNotFoundError:  # a program frozen into one file leaves our metadata behind: no reason not to send
+        return "0"
 
 
 def _headers(request: HttpRequest) -> Mapping[str, str]:

@@ -116,7 +116,7 @@ class Forecast:
         self._waits: Counter[str] = Counter()
         """How long ours wait for what, in ms."""
         self._questions = self._mails = 0
-        keys = list(dict.fromkeys(row.lane for row in rows))
+        keys = list(dict.fromkeys(row.lane for row in sorted(rows, key=lambda row: row.turn)))
         waiting = sum(row.count for row in rows)
         self._block = max(1, waiting * len(keys) // _BLOCKS)
         self._places = max(_PLACES, waiting // _BLOCKS)

@@ -125,8 +125,9 @@ def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:
 def rows(db: Connection, account: str) -> tuple[Row, ...]:
     """What waits, by its cost. The index gives the order, and only where the cost changes a row of it leaves the database."""
     keys = {id_: LaneKey(account, *key) for id_, *key in db.rows(
-        "select id, route, stream, key from dk_lane where account=? and ready+scheduled>0 order by id", (account,)
+        "select id, route, stream, key from dk_lane where account=? and ready+scheduled>0 order by served_at, id", (account,)
     )}  # fmt: skip
+    turns = {id_: turn for turn, id_ in enumerate(keys)}
     found: list[Row] = []
     for id_, key in keys.items():
         ((count,),) = db.rows("select count(*) from dk_mail where lane=? and state=0", (id_,))
@@ -136,13 +137,13 @@ def rows(db: Connection, account: str) -> tuple[Row, ...]:
             (id_,),
         )
         ends = [*(place for place, _ in begins[1:]), count + 1]
-        found += [Row(key, 0, cost, end - place) for (place, cost), end in zip(begins, ends, strict=False)]
+        found += [Row(key, 0, cost, end - place, turns[id_]) for (place, cost), end in zip(begins, ends, strict=False)]
     later = db.rows(
         "select lane, due, cost, count(*) from dk_mail where state=4 and lane in (select value from json_each(?))"
         " group by due, lane, cost order by due, lane",
         (json.dumps(list(keys)),),
     )
-    return (*found, *(Row(keys[lane], due, cost, count) for lane, due, cost, count in later))
+    return (*found, *(Row(keys[lane], due, cost, count, turns[lane]) for lane, due, cost, count in later))
 
 
 def by_route(db: Connection, account: str) -> Mapping[tuple[str, MailState], int]:
