@@ -60,7 +60,7 @@ class _LastWord:
         return evolve(step, changes=changes, strict=True)
 
 
-async def last_word(context: Context, ports: Ports, landing: Landing) -> None:
+async def last_word(context: Context, ports: Ports, landing: Landing, *, quiet: bool = False) -> None:
     """Settle what was being settled when it was cut short, and tell of it; nothing where that became true all the same.
 
     To be said once all that was cut has ended. It counts towards no brake, which would take other mails along.
@@ -71,4 +71,6 @@ async def last_word(context: Context, ports: Ports, landing: Landing) -> None:
         return _LastWord(Settle(config, (single,), context.archive))
 
     with suppress(Overtaken):
-        settled(context, *await context.decided_both(ports, landing.lane.account, make))
+        done, late = await context.decided_both(ports, landing.lane.account, make)
+        if not quiet:
+            settled(context, done, late)

@@ -20,6 +20,7 @@ from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.settling.settle import Landing
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import enclosures, unpack
@@ -158,18 +159,36 @@ class Stream:
         context = self._context
         self._claims += 1
         token = context.new_id()
-        leased, decide, issued = await self._leased(lane, want, token)
-        # From here to the launch nothing raises: what is leased and does not fly would wait for its lease to end, and count
-        # as lost with its worker.
-        self._held = token
-        files, unread = await self._files(leased)
+        asked: list[ClaimHeads] = []
+        try:
+            leased, decide, issued = await self._leased(lane, want, token, asked)
+            # From here to the launch nothing raises: what is leased and does not fly would wait for its lease to end, and
+            # count as lost with its worker.
+            self._held = token
+            files, unread = await self._files(leased)
+        except asyncio.CancelledError:
+            if asked:
+                await self._ports.to_the_end(self._handed_back(lane, token, asked[-1]))
+            raise
         for one in leased:
             self._launch(one, files, decide, lane, token, issued, unread.get(one.head.id))
         self._held = ""
         await self._tell(lane, decide)
         return len(leased)
 
-    async def _leased(self, lane: Lane, want: int, token: str) -> tuple[tuple[Leased, ...], ClaimHeads, float]:
+    async def _handed_back(self, lane: Lane, token: str, claim: ClaimHeads) -> None:
+        """What was claimed while the loop was being ended, if it was: as it stood before, its units given back."""
+        verdict = Verdict(next=Next.AGAIN, outcome=NotSent("cancelled"), refund=True, started=False)
+        for row, grant in claim.grants.items():
+            landing = Landing(
+                uid="", row=row, token=token, lane=lane.key, ticket=claim.ticket, server=claim.config.server(grant.server),
+                grant=grant, verdict=verdict,
+            )  # fmt: skip
+            await last_word(self._context, self._ports, landing, quiet=True)
+
+    async def _leased(
+        self, lane: Lane, want: int, token: str, asked: list[ClaimHeads]
+    ) -> tuple[tuple[Leased, ...], ClaimHeads, float]:
         """Claim on the configuration as it stands; the monotonic time before asking comes along."""
         context = self._context
         config = await self._ports.store(context.catalog.known, lane.key.account)
@@ -177,6 +196,7 @@ class Stream:
             issued = context.clock.monotonic()
             ticket = Ticket.decode(lane.key.key)
             decide = ClaimHeads(config, _route(config, lane), ticket, lane.key, context.again_after)
+            asked.append(decide)
             try:
                 leased = await self._ports.store(
                     context.storage.claim, lane, want, config.keys, decide, token=token, lease=context.lease
