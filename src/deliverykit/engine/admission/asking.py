@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from deliverykit.contracts.books import Change, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.limit import Record
@@ -109,6 +109,8 @@ class Place(Asking[Placed]):
     lease: int
     keep: bool = True
     """Whether a refused mail is queued; a test and a ``reject`` route's mail are not."""
+    decided: list[Placed] = field(factory=list, eq=False, init=False)
+    """Filled for the engine: what was decided last, which its caller may be kept from learning."""
 
     @property
     def stream(self) -> str:
@@ -124,6 +126,7 @@ class Place(Asking[Placed]):
         """Its row, as ``sending``."""
         row = evolve(self.mail, state=MailState.SENDING, server=grant.server, lease_until=now + self.lease)
         placed = Placed(grant=grant, state=MailState.SENDING, now=now)
+        self.decided[:] = [placed]
         return Step(result=placed, records=tuple(records), inserts=(row,))
 
     def refused(self, refusal: Refusal, now: int) -> Step[Placed]:
@@ -131,7 +134,8 @@ class Place(Asking[Placed]):
         if (refusal.paces and refusal.at - now <= self.patience) or not self.keep:
             return Step(result=Placed(refusal=refusal, now=now))
         row = evolve(self.mail, state=MailState.READY, token="")
-        return Step(result=Placed(refusal=refusal, state=MailState.READY, now=now), inserts=(row,))
+        self.decided[:] = [Placed(refusal=refusal, state=MailState.READY, now=now)]
+        return Step(result=self.decided[0], inserts=(row,))
 
 
 @frozen(kw_only=True)
@@ -151,6 +155,8 @@ class Readmit(Asking[Placed]):
     wait: float
     """Seconds of back-off, where only servers without quota are left in this round."""
     keep: bool = True
+    decided: list[Placed] = field(factory=list, eq=False, init=False)
+    """As for :class:`Place`."""
 
     @property
     def stream(self) -> str:
@@ -161,6 +167,7 @@ class Readmit(Asking[Placed]):
         """Its row, as ``sending``."""
         change = Change(uid=self.uid, token=self.token, state=MailState.SENDING, server=grant.server, lease=self.lease)
         placed = Placed(grant=grant, state=MailState.SENDING, now=now)
+        self.decided[:] = [placed]
         return Step(result=placed, records=tuple(records), changes=(change,))
 
     def refused(self, refusal: Refusal, now: int) -> Step[Placed]:
@@ -176,7 +183,8 @@ class Readmit(Asking[Placed]):
         # A row that goes tells why; one that waits is there to be asked.
         end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
         log = () if self.keep else (end,)
-        return Step(result=Placed(refusal=refusal, state=state, now=now), changes=(change,), log=log)
+        self.decided[:] = [Placed(refusal=refusal, state=change.state, now=now)]
+        return Step(result=self.decided[0], changes=(change,), log=log)
 
 
 def waits_for(placed: Placed) -> int:

@@ -117,6 +117,8 @@ class Sending:
     """The last flight, while its row is held; ``charged`` until its unit has come back, or is spent for good."""
     landing: Landing | None = field(default=None, init=False)
     """A verdict on its way into the books."""
+    asked: list[Place | Readmit] = field(factory=list, init=False)
+    """The question for leave whose answer is not known yet."""
     charged: bool = field(default=False, init=False)
     waits: MailState | None = field(default=None, init=False)
     """Where its row waits for a worker."""
@@ -180,7 +182,7 @@ class Sending:
         """Ask for leave; wait for a pace as long as patience lasts, never for quota."""
         while True:
             issued = self.context.clock.monotonic()
-            asked: list[Place | Readmit] = []
+            asked = self.asked = []
 
             def make(config: Config) -> Place | Readmit:
                 asked[:] = [self._question(config, first=first)]  # noqa: B023  asked is this round's
@@ -192,6 +194,7 @@ class Sending:
                 self.ours = self._flight(found, issued, asked[0].config) if found.grant is not None else None  # noqa: B023
                 self.charged = found.grant is not None
                 self.waits = found.state if found.grant is None else None
+                self.asked = []
                 return found
 
             placed = await self.ports.to_the_end(ask())
@@ -260,10 +263,16 @@ class Sending:
         if self.landing is not None:  # cut off in the middle: the loop itself is being ended, say
             await last_word(self.context, self.ports, self.landing)
             self._down(self.landing.verdict)
+        nothing = Verdict(next=Next.DEAD, outcome=NotSent(_CANCELLED), refund=True, started=False)
+        for question in self.asked:
+            for placed in question.decided:  # and that may have become true
+                self.waits = placed.state if placed.grant is None else None
+                if placed.grant is not None:
+                    left = self._flight(placed, 0.0, question.config).landed(nothing, held=True)
+                    await last_word(self.context, self.ports, evolve(left, undone=True), quiet=True)
         if self.ours is not None:
-            nothing = Verdict(next=Next.DEAD, outcome=NotSent(_CANCELLED), refund=self.charged, started=False)
-            await self._settle(evolve(self.ours.landed(nothing), undone=True))
-        elif self.waits is not None:
+            await self._settle(evolve(self.ours.landed(evolve(nothing, refund=self.charged)), undone=True))
+        if self.waits is not None:
             gone = Change(uid=self.mail.uid, token="", was=self.waits, state=None, unbind=True)
             await self.ports.store(self.context.storage.transact, self.account, (), _Gone(gone))
 
