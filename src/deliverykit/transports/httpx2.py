@@ -5,8 +5,8 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -105,24 +105,17 @@ class _Settings(Generic[C]):
                 extensions=extensions,
             )
 
-    def _ours(self, to: Address, request: HttpRequest, trace: object) -> "httpcore2.Request":
-        """The request as our own connections take it: exactly the bytes that go over the wire."""
+    def _ours(self, request: HttpRequest, trace: object) -> tuple[Address, "httpcore2.Request"]:
+        """Where it goes, and the request as our own connections take it: exactly the bytes that go over the wire."""
         import httpcore2
 
-        headers = [(b"Host", to.host), *((name.encode(), value.encode()) for name, value in _headers(request).items())]
-        if request.body or request.method in _WITH_BODY:
-            headers.append((b"Content-Length", b"%d" % len(request.body)))
-        extensions = {"trace": trace, "timeout": self._times.steps(request)}
-        return httpcore2.Request(request.method, to.url, headers=headers, content=request.body, extensions=extensions)
-
-    @contextmanager
-    def _judged(self, watch: Watch) -> Iterator[None]:
-        try:
-            yield
-        except TransportError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            raise failure(error, watch) from None
+        with _sendable():
+            to = address(request.url)
+            headers = [(b"Host", to.host), *[(name.encode(), value.encode()) for name, value in _headers(request).items()]]
+            if request.body or request.method in _WITH_BODY:
+                headers.append((b"Content-Length", b"%d" % len(request.body)))
+            extensions = {"trace": trace, "timeout": self._times.steps(request)}
+            return to, httpcore2.Request(request.method, to.url, headers=headers, content=request.body, extensions=extensions)
 
     def _checked(self, size: int) -> None:
         if size > self._max_response:
@@ -181,36 +174,39 @@ class HttpTransport(_Settings["httpx2.Client"]):
             return self._by_host(self._host, request, ends)
         # Our own connections tell every step, so silence means that the call still waits for one.
         watch = Watch(Stage.POOL)
-        with _sendable():
-            to = address(request.url)
-            built = self._ours(to, request, watch)
+        to, built = self._ours(request, watch)
+        lines = self._lines()
+        line = lines.take(to, min(self._times.connect, self._times.all(request)))
         self._deadline.at = ends
         try:
-            with self._judged(watch), self._lines().line(to, min(self._times.connect, self._times.all(request))) as line:
-                response = line.handle_request(built)
-                watch.answered(response.stream)
-                try:
-                    pieces = self._pieces(response.iter_stream(), ends)
-                finally:
-                    response.close()
-                return self._answer(response.status, response.headers, pieces)
+            response = line.handle_request(built)
+            watch.answered(response.stream)
+            try:
+                pieces = self._pieces(response.iter_stream(), ends)
+            finally:
+                response.close()
+            return self._answer(response.status, response.headers, pieces)
+        except Exception as error:  # noqa: BLE001
+            raise failure(error, watch) from None
         finally:
             self._deadline.at = None
+            lines.give(to, line)
 
     def _by_host(self, client: "httpx2.Client", request: HttpRequest, ends: float) -> HttpResponse:
         watch = Watch()
         built = self._hosts(client, request, watch)
-        with self._judged(watch):
-            try:
-                response = client.send(built, stream=True, auth=None, follow_redirects=False)
-            except _module(client).HTTPStatusError as error:
-                return _despite(error)
+        try:
+            response = client.send(built, stream=True, auth=None, follow_redirects=False)
             watch.answered(getattr(response, "stream", None))
             try:
                 pieces = self._pieces(response.iter_bytes(), ends)
             finally:
                 response.close()
-            return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+        except _module(client).HTTPStatusError as error:
+            return _despite(error)
+        except Exception as error:  # noqa: BLE001
+            raise failure(error, watch) from None
+        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
 
     def _pieces(self, stream: Iterable[bytes], ends: float) -> list[bytes]:
         pieces, size = [], 0
@@ -256,48 +252,52 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
         if self._host is not None:
-            return await self._by_host(self._host, request)
+            seen = Watch()
+            asked = self._hosts(self._host, request, seen.awaited)
+            return await self._timed(self._by_host(self._host, asked, seen), seen, self._times.all(request))
         # Our own connections tell every step, so silence means that the call still waits for one.
         watch = Watch(Stage.POOL)
-        with _sendable():
-            to = address(request.url)
-            built = self._ours(to, request, watch.awaited)
+        to, built = self._ours(request, watch.awaited)
         whole = self._times.all(request)
-        async with self._lines().line(to, min(self._times.connect, whole)) as line, self._timed(watch, whole):
-            response = await line.handle_async_request(built)
-            watch.answered(response.stream)
-            try:
-                pieces = await self._pieces(response.aiter_stream())
-            finally:
-                await response.aclose()
-            return self._answer(response.status, response.headers, pieces)
+        lines = self._lines()
+        line = await lines.take(to, min(self._times.connect, whole))
+        try:
+            return await self._timed(self._by_line(line, built, watch), watch, whole)
+        finally:
+            await lines.give(to, line)
 
-    async def _by_host(self, client: "httpx2.AsyncClient", request: HttpRequest) -> HttpResponse:
-        watch = Watch()
-        built = self._hosts(client, request, watch.awaited)
-        async with self._timed(watch, self._times.all(request)):
-            try:
-                response = await client.send(built, stream=True, auth=None, follow_redirects=False)
-            except _module(client).HTTPStatusError as error:
-                return _despite(error)
-            watch.answered(getattr(response, "stream", None))
-            try:
-                pieces = await self._pieces(response.aiter_bytes())
-            finally:
-                await response.aclose()
-            return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+    async def _by_line(
+        self, line: "httpcore2.AsyncConnectionInterface", built: "httpcore2.Request", watch: Watch
+    ) -> HttpResponse:
+        response = await line.handle_async_request(built)
+        watch.answered(response.stream)
+        try:
+            pieces = await self._pieces(response.aiter_stream())
+        finally:
+            await response.aclose()
+        return self._answer(response.status, response.headers, pieces)
 
-    @asynccontextmanager
-    async def _timed(self, watch: Watch, whole: float) -> AsyncIterator[None]:
-        with self._judged(watch):
-            timer = asyncio.timeout(whole)
-            try:
-                async with timer:
-                    yield
-            except TimeoutError:
-                if not timer.expired():
-                    raise
+    async def _by_host(self, client: "httpx2.AsyncClient", built: "httpx2.Request", watch: Watch) -> HttpResponse:
+        try:
+            response = await client.send(built, stream=True, auth=None, follow_redirects=False)
+        except _module(client).HTTPStatusError as error:
+            return _despite(error)
+        watch.answered(getattr(response, "stream", None))
+        try:
+            pieces = await self._pieces(response.aiter_bytes())
+        finally:
+            await response.aclose()
+        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+
+    async def _timed(self, call: Awaitable[HttpResponse], watch: Watch, whole: float) -> HttpResponse:
+        timer = asyncio.timeout(whole)
+        try:
+            async with timer:
+                return await call
+        except Exception as error:  # noqa: BLE001
+            if isinstance(error, TimeoutError) and timer.expired():
                 raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
+            raise failure(error, watch) from None
 
     async def _pieces(self, stream: AsyncIterable[bytes]) -> list[bytes]:
         pieces, size = [], 0

@@ -2,8 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from deliverykit.transports.deadline import Deadline, backend
@@ -38,18 +36,22 @@ class Lines:
         self._idle: Idle[httpcore2.ConnectionInterface] = Idle(self._opening.connection, _KEPT)
         self._places = threading.Semaphore(connections)
 
-    @contextmanager
-    def line(self, to: Address, wait: float) -> "Iterator[httpcore2.ConnectionInterface]":
-        """A connection that nobody else uses meanwhile, open to ``to`` if there is one."""
+    def take(self, to: Address, wait: float) -> "httpcore2.ConnectionInterface":
+        """A connection that nobody else uses until it is given back, open to ``to`` if there is one."""
         if not self._places.acquire(timeout=wait):
             raise _none_free(wait)
+        line, old = self._idle.take(to)
         try:
-            line, old = self._idle.take(to)
             _close(old)
-            try:
-                yield line
-            finally:
-                _close(self._idle.give(to, line))
+        except BaseException:
+            self.give(to, line)
+            raise
+        return line
+
+    def give(self, to: Address, line: "httpcore2.ConnectionInterface") -> None:
+        """It is used no more."""
+        try:
+            _close(self._idle.give(to, line))
         finally:
             self._places.release()
 
@@ -73,20 +75,24 @@ class AsyncLines:
         self._idle: Idle[httpcore2.AsyncConnectionInterface] = Idle(self._opening.connection, _KEPT)
         self._places = asyncio.Semaphore(connections)
 
-    @asynccontextmanager
-    async def line(self, to: Address, wait: float) -> "AsyncIterator[httpcore2.AsyncConnectionInterface]":
-        """A connection that nobody else uses meanwhile, open to ``to`` if there is one."""
+    async def take(self, to: Address, wait: float) -> "httpcore2.AsyncConnectionInterface":
+        """A connection that nobody else uses until it is given back, open to ``to`` if there is one."""
         if self._places.locked():
             await self._place(wait)
         else:
             await self._places.acquire()
+        line, old = self._idle.take(to)
         try:
-            line, old = self._idle.take(to)
             await _aclose(old)
-            try:
-                yield line
-            finally:
-                await _aclose(self._idle.give(to, line))
+        except BaseException:
+            await self.give(to, line)
+            raise
+        return line
+
+    async def give(self, to: Address, line: "httpcore2.AsyncConnectionInterface") -> None:
+        """It is used no more."""
+        try:
+            await _aclose(self._idle.give(to, line))
         finally:
             self._places.release()
 

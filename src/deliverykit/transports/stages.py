@@ -89,13 +89,15 @@ def _leave(stream: object) -> None:
 
 
 def failure(error: Exception, watch: Watch) -> TransportError:
-    """What a client raised, as a :class:`~deliverykit.words.errors.TransportError`.
+    """What a client raised, as a :class:`~deliverykit.words.errors.TransportError`; what is one already stays as it is.
 
     The stage is the later one of what the exception says and what was watched; an exception that no
     client declares counts as the last stage, because nobody knows what went before it. The reason
     holds the exception's own words only where those cannot hold a header's value (h11 prints an
     illegal one, and that may be the API key).
     """
+    if isinstance(error, TransportError):
+        return error
     family = _family(error)
     name = next((base for base in family if base in _RAISED), "")
     seen = watch.stage

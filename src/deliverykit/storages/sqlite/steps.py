@@ -66,7 +66,8 @@ def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step:
     db.keep(states, seen.now, alone=not more)
     if not more:
         return frozenset()
-    insert_mails(db, step.inserts, seen.now)
+    if step.inserts:
+        insert_mails(db, step.inserts, seen.now)
     late = _changed(db, step.changes, seen.now) if step.changes else frozenset()
     if late and step.strict:
         raise Overtaken
