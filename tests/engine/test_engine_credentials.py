@@ -107,6 +107,7 @@ def test_a_callable_that_fails_has_sent_nothing(world, by):
     counts = mailer.outbox.counts()
     assert (counts["in_doubt"], counts["sending"], counts["leased"]) == (0, 0, 0)
     assert counts["ready"] + counts["scheduled"] == 1
+    assert [mail.reason for mail in mailer.outbox.list()] == ["the credentials cannot be had: ConnectionError"]
     assert world.sandbox.count() == 0
 
 

@@ -138,7 +138,7 @@ class Stream:
         aloft = Counter(flight.lane.account for flight in self._flying.values())
         for lane, share in self._turns.shares(look.lanes, firsts, free, aloft):
             if not self._stopping:
-                got = await self._ports.to_the_end(self._claim(lane, share))
+                got = await self._claim(lane, share)
                 self._turns.took(lane, got, first=lane.id in firsts)
                 claimed += got
         return evolve(look, lanes=tuple(lane for lane in look.lanes if lane.id not in self._illegible)), claimed
