@@ -122,7 +122,7 @@ class Settle:
     def _reopen(self, landing: Landing, books: "_Books") -> None:
         """An accepted mail ends a closing that named no time, and a run of rejections."""
         for gate, _ in landing.grant.charges:
-            if books.get(gate) and isinstance(gate.limit, Closed):
+            if isinstance(gate.limit, Closed) and books.get(gate):
                 opened = gate.limit.opened(books.get(gate), books.now)
                 if opened != books.get(gate):
                     books.put(gate, opened)
@@ -137,7 +137,7 @@ class Settle:
         was = books.get(gate)
         if verdict.fault:
             now = CIRCUIT.failed(was, books.now, granted)
-        elif isinstance(verdict.outcome, Accepted):
+        elif was and isinstance(verdict.outcome, Accepted):
             now = CIRCUIT.accepted(was, granted)
         else:
             return

@@ -149,10 +149,11 @@ class SQLiteStorage:
             recovery.expire(db, seen.now, claim.expired)
             recovery.bury(db, seen.now, claim.late, "late")
             keeping.served(db, seen.now, lane.id, claim)
-            db.run_many(
-                "update dk_mail set state=1, lease_until=?, token=?, server=? where id=?",
-                [(seen.now + lease, token, server, id_) for id_, server in claim.leases.items()],
-            )
+            for server in set(claim.leases.values()):
+                db.run(
+                    "update dk_mail set state=1, lease_until=?, token=?, server=? where id in (select value from json_each(?))",
+                    (seen.now + lease, token, server, json.dumps([id_ for id_, its in claim.leases.items() if its == server])),
+                )
             ids = list(claim.leases)
             letters: dict[int, bytes] = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(ids)})", ids))
         return tuple(
