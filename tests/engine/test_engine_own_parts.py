@@ -4,11 +4,15 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from attrs import frozen
 from engine_kit import KEY, OWN_PARTS, Backwards, Breather, CompanySendGrid, Ever, eventually, message, messages, running
 
 from deliverykit import Budget, CalendarQuota, ConfigurationError, SendStatus, Status
+from deliverykit.contracts.limit import QuotaPolicy, State
+from deliverykit.routers import RoundRobin
 
 HERE = Path(__file__).parent
 
@@ -149,8 +153,23 @@ def test_what_cannot_be_registered(world):
     class Unfinished(CalendarQuota):
         name = "calendar"
 
-    for wrong in (dict, Unfinished):
-        with pytest.raises(ConfigurationError, match="register"):
+    @frozen
+    class Abstract(QuotaPolicy):
+        name: ClassVar[str] = "abstract"
+
+    @frozen
+    class Nameless(RoundRobin):
+        name: ClassVar[str] = ""
+
+    @frozen
+    class Twin(RoundRobin):
+        pass
+
+    for wrong, because in (
+        (dict, "is not an attrs class"), (Unfinished, "both named 'calendar'"), (Abstract, "Abstract does not define give, "),
+        (Nameless, "Nameless has no name"), (Twin, "both named 'round_robin'"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigurationError, match=f"register: .*{because}"):
             world.mailer(register=[wrong])
 
 
@@ -161,3 +180,35 @@ def test_a_worker_that_lacks_a_part_leaves_the_lane_open(live):
     with running(live.mailer()), running(mailer):
         mailer.enqueue(messages(2), route="only")
         assert eventually(lambda: live.sandbox.count() == 2)
+
+
+@frozen(kw_only=True)
+class Grudging(Ever):
+    """Takes, and raises where it is to give back."""
+
+    name: ClassVar[str] = "grudging"
+
+    def give(self, state: State, mark: int, n: int) -> State:
+        raise RuntimeError("nothing is given back")
+
+
+def test_a_limit_that_raises_while_mail_is_settled_hurts_that_mail_alone(world, caplog):
+    mailer = world.mailer(register=[Grudging])
+    world.server(mailer, "std")
+    world.server(mailer, "own", "mailgun", quota=Grudging(most=9))
+    for server in ("std", "own"):
+        mailer.routes.add(server, [server])
+    world.sandbox.fault("mailgun", "server_error", times=2, status=503)  # surely not sent: the unit is to be given back
+    ids = mailer.enqueue(messages(2), route="own")
+    mailer.enqueue([message(number) for number in range(2, 7)], route="std")
+    mailer.worker().drain(timedelta(seconds=30))
+    assert world.carriers() == ["std"] * 5
+    assert [mail.state for mail in mailer.outbox.list()] == ["sending"] * 2
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert sorted(line.partition(":")[0] for line in told) == sorted(
+        f"mail {id_} cannot be settled; its lease will end" for id_ in ids
+    )
+    world.clock.advance(timedelta(minutes=2))
+    mailer.worker().drain()
+    assert {mail.id for mail in mailer.outbox.in_doubt()} == set(ids)
+    assert world.sandbox.count("mailgun") == 0

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from engine_kit import THREE_A_DAY, World, message, messages
 
-from deliverykit import ConfigurationError, SendStatus, Weighted
+from deliverykit import ConfigurationError, NotFound, SendStatus, Weighted
 
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -168,3 +168,42 @@ def test_a_route_with_waiting_mail_is_not_lost(world):
     assert mailer.outbox.counts() == {**dict.fromkeys(mailer.outbox.counts(), 0), "dead": 1}
     assert mailer.outbox.list()[0].reason == "cancelled"
     assert mailer.log.get(ids[0]).lines[-1].outcome == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("given", "because"),
+    [
+        ({"name": " "}, "name: ' '; give the route a name of 1 to 64 characters"),
+        ({"name": "x" * 65}, "give the route a name"),
+        ({"servers": []}, "servers: a route needs at least one delivery server"),
+        ({"servers": ["a", "none"]}, "servers: .*'none'"),
+        ({"strategy": "fastest"}, "strategy: 'fastest' is none of"),
+        ({"strategy": 5}, "strategy: expected a name or a Router, got int"),
+        ({"when_exhausted": "drop"}, "when_exhausted: 'drop' is none of"),
+        ({"in_doubt": "ask"}, "in_doubt"),
+        ({"first": [3]}, r"first: \[3\]; give the names of streams"),
+        ({"max_lateness": timedelta(0)}, "max_lateness: .*give a timedelta"),
+    ],
+)
+def test_a_route_that_cannot_be_is_refused_by_name(world, given, because):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    with pytest.raises((ConfigurationError, NotFound), match=because):
+        mailer.routes.add(**{"name": "r", "servers": ["a"], **given})
+    assert mailer.routes.list() == ()
+
+
+def test_what_a_route_that_is_removed_leaves(world):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    with pytest.raises(ConfigurationError, match="is made up of the ACTIVE servers"):
+        mailer.routes.remove("default")
+    mailer.routes.add("r", mailer.servers.get("a"))
+    with pytest.raises(ConfigurationError, match="move_to: 'r' is the route that is being removed"):
+        mailer.routes.remove("r", move_to="r")
+    mailer.enqueue([message()], route="r")
+    with pytest.raises(ConfigurationError, match="mail waits on route 'r'"):
+        mailer.routes.remove("r")
+    mailer.routes.remove("r", cancel=True)
+    assert mailer.routes.list() == ()
+    assert [(mail.state, mail.reason) for mail in mailer.outbox.list()] == [("dead", "cancelled")]

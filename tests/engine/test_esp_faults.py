@@ -117,7 +117,8 @@ def test_a_fault_under_load(plain: World, esp: str, name: str) -> None:
     case = CASES[name]
     word = "failover" if sorted(CASES).index(name) % 2 else "queue"
     pair(plain, plain.mailer(), esp, word)
-    mailer = plain.mailer(transport=plain.hasty())
+    # Who waits 0.3 s gives up on answers that a busy machine is slow with; only where none comes is that meant.
+    mailer = plain.mailer(**({"transport": plain.hasty()} if case.kind in {"hang", "drip"} else {}))
     ids = mailer.enqueue(messages(MAILS), route="r")
     plain.sandbox.fault(esp, case.kind, times=STRUCK, **case.options)
     mailer.worker(concurrency=8).drain()
