@@ -93,9 +93,9 @@ class World:
         self.opened.append(mailer)
         return mailer
 
-    def hasty(self) -> HttpTransport:
+    def hasty(self, read: float = 0.3) -> HttpTransport:
         """A transport that does not wait long for an answer."""
-        self.transports.append(HttpTransport(read=0.3, whole=0.6))
+        self.transports.append(HttpTransport(read=read, whole=read * 2))
         return self.transports[-1]
 
     def close(self) -> None:

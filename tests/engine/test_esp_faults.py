@@ -35,8 +35,8 @@ class Case:
 
 
 CASES = {
-    "hang after the body": Case("hang", {"seconds": 2}, taken=True),
-    "hang, and not taken": Case("hang", {"seconds": 2, "accepted": False}),
+    "hang after the body": Case("hang", {"seconds": 4}, taken=True),
+    "hang, and not taken": Case("hang", {"seconds": 4, "accepted": False}),
     "reset after the body": Case("reset", taken=True),
     "reset before the body": Case("reset", {"when": "before"}, "either"),
     "500": Case("server_error", {"status": 500}),
@@ -117,8 +117,8 @@ def test_a_fault_under_load(plain: World, esp: str, name: str) -> None:
     case = CASES[name]
     word = "failover" if sorted(CASES).index(name) % 2 else "queue"
     pair(plain, plain.mailer(), esp, word)
-    # Who waits 0.3 s gives up on answers that a busy machine is slow with; only where none comes is that meant.
-    mailer = plain.mailer(**({"transport": plain.hasty()} if case.kind in {"hang", "drip"} else {}))
+    # Who does not wait gives up on answers that a busy machine is slow with; only where none comes is that meant.
+    mailer = plain.mailer(**({"transport": plain.hasty(1.0)} if case.kind in {"hang", "drip"} else {}))
     ids = mailer.enqueue(messages(MAILS), route="r")
     plain.sandbox.fault(esp, case.kind, times=STRUCK, **case.options)
     mailer.worker(concurrency=8).drain()
