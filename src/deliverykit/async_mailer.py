@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self, Unpack
 from weakref import WeakSet
 
@@ -116,6 +117,11 @@ class AsyncAccountMailer:
         return await examined(self._context, self._ports, self._account)
 
 
+def _face(context: Context, ports: Ports, workers: "WeakSet[Any]", account: str) -> AsyncAccountMailer:
+    """Not a method: a Mailer that holds itself would not go with its last user."""
+    return AsyncAccountMailer(context, ports, account, workers)
+
+
 class AsyncMailer(AsyncAccountMailer):
     """The library's face for asyncio. It belongs to one loop; building it does no I/O.
 
@@ -128,7 +134,8 @@ class AsyncMailer(AsyncAccountMailer):
         self._owns_storage = isinstance(storage, str)
         self._awaiting = AwaitingPorts(context.clock, options.get("transport"))
         super().__init__(context, self._awaiting, DEFAULT_ACCOUNT, WeakSet())
-        self.accounts: Accounts = Accounts(context, self._ports, DEFAULT_ACCOUNT)
+        face = partial(_face, context, self._ports, self._workers)
+        self.accounts: Accounts[AsyncAccountMailer] = Accounts(context, self._ports, DEFAULT_ACCOUNT, face)
 
     def __repr__(self) -> str:
         return "AsyncMailer(…)"
@@ -143,7 +150,7 @@ class AsyncMailer(AsyncAccountMailer):
     async def account(self, id: str) -> AsyncAccountMailer:
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
         await self.accounts.get(id)
-        return AsyncAccountMailer(self._context, self._ports, id, self._workers)
+        return self.accounts.face(id)
 
     async def accept_clock(self) -> ClockAccepted:
         """Take the machine's clock as it is now, after a :class:`~deliverykit.ClockError` said that it lies behind.

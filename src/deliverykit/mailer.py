@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Self, Unpack
 from weakref import WeakSet
 
@@ -85,22 +86,6 @@ class RoutesFace(Face[Routes]):
 
     @twin(Routes.remove)
     def remove(self) -> None: ...
-
-
-class AccountsFace(Face[Accounts]):
-    """``mailer.accounts``: many tenants, none seeing another's servers."""
-
-    @twin(Accounts.add)
-    def add(self) -> None: ...
-
-    @twin(Accounts.get)
-    def get(self) -> None: ...
-
-    @twin(Accounts.list)
-    def list(self) -> None: ...
-
-    @twin(Accounts.update)
-    def update(self) -> None: ...
 
 
 class BudgetsFace(Face[Budgets]):
@@ -196,6 +181,26 @@ class AccountMailer(Face[AsyncAccountMailer]):
     def doctor(self) -> None: ...
 
 
+def _face(context: Context, ports: BlockingPorts, workers: "WeakSet[Worker]", account: str) -> AccountMailer:
+    return AccountMailer(AsyncAccountMailer(context, ports, account, workers))
+
+
+class AccountsFace(Face[Accounts[AccountMailer]]):
+    """``mailer.accounts``: many tenants, none seeing another's servers."""
+
+    @twin(Accounts[AccountMailer].add)
+    def add(self) -> None: ...
+
+    @twin(Accounts[AccountMailer].get)
+    def get(self) -> None: ...
+
+    @twin(Accounts[AccountMailer].list)
+    def list(self) -> None: ...
+
+    @twin(Accounts[AccountMailer].update)
+    def update(self) -> None: ...
+
+
 class Mailer(AccountMailer):
     """The library's face for blocking programs. Threads share one; building it does no I/O.
 
@@ -211,7 +216,8 @@ class Mailer(AccountMailer):
         self._ports = BlockingPorts(context.clock, self._transport)
         self._workers: WeakSet[Worker] = WeakSet()
         super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers))
-        self.accounts: AccountsFace = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT))
+        self._face = partial(_face, context, self._ports, self._workers)
+        self.accounts: AccountsFace = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT, self._face))
 
     def __repr__(self) -> str:
         return "Mailer(…)"
@@ -226,7 +232,7 @@ class Mailer(AccountMailer):
     def account(self, id: str) -> AccountMailer:
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
         self.accounts.get(id)
-        return AccountMailer(AsyncAccountMailer(self._context, self._ports, id, self._workers))
+        return self._face(id)
 
     def accept_clock(self) -> ClockAccepted:
         return blocking(accept_clock(self._context, self._ports))

@@ -259,7 +259,6 @@ def test_each_collection_looks_once_and_a_mailer_that_is_gone_is_not_read(scope,
 def test_every_account_is_observed(scope, clock):
     with Mailer("memory://", clock=clock) as mailer:
         acme = mailer.accounts.add("acme", timezone="Asia/Tokyo")
-        acme = mailer.account("acme")
         acme.servers.add(id="x", name="X", provider=SendGrid(api_key="SG.x"), quota=CalendarQuota(day=7))
         scope.telemetry.observe(mailer)
         assert scope.metrics()["deliverykit.quota.left"] == {("x", "X", "day"): 7}

@@ -104,7 +104,10 @@ def test_each_in_its_own_zone(world):
 def test_an_account_is_repeatable_and_found(world, restarted):
     mailer, *_ = two(world)
     assert [one.id for one in mailer.accounts.list()] == ["default", "acme", "bolt"]
-    assert mailer.accounts.add("acme", timezone="Asia/Tokyo") == mailer.accounts.get("acme")
+    acme = mailer.accounts.add("acme", timezone="Asia/Tokyo")
+    world.server(acme, "its")
+    assert [one.id for one in mailer.account("acme").servers.list()] == ["its"], "what is returned is bound to the account"
+    assert mailer.servers.list() == ()
     with pytest.raises(AlreadyExists) as told:
         mailer.accounts.add("acme", timezone="Asia/Seoul")
     assert told.value.fields == ("timezone",)

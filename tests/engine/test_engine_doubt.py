@@ -261,8 +261,7 @@ def test_what_is_in_doubt_is_listed_with_what_is_known(world, troubled):
     assert [one.id for one in mailer.outbox.in_doubt(older_than=timedelta(minutes=30), server="b")] == []
     with pytest.raises(ConfigurationError, match="older_than"):
         mailer.outbox.in_doubt(older_than=60)
-    acme = mailer.accounts.add("acme", timezone="UTC")
-    other = mailer.account(acme.id)
+    other = mailer.accounts.add("acme", timezone="UTC")
     assert other.outbox.in_doubt() == ()
     assert other.outbox.resolve(ids=early, as_sent=True) == 0
 

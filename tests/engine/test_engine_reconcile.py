@@ -110,7 +110,7 @@ def test_a_stamp_that_we_did_not_make_changes_nothing(world):
     ):
         assert not mailer.outbox.heard(forged)
     assert [one.id for one in mailer.outbox.in_doubt()] == [uid]
-    acme = mailer.account(mailer.accounts.add("acme", timezone="UTC").id)
+    acme = mailer.accounts.add("acme", timezone="UTC")
     assert not acme.outbox.heard(stamp)
     assert mailer.outbox.heard(stamp)
 

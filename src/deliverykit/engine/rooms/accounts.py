@@ -1,10 +1,11 @@
 """Accounts: many tenants, none seeing another's servers; and the budgets inside one."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Generic, TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.engine.admission.catalog import Config
@@ -22,11 +23,21 @@ Quota = Limit | Sequence[Limit] | None
 Pausing = timedelta | RateLimiter | None
 
 
-class Accounts(Room):
+F = TypeVar("F")
+
+
+@frozen
+class Accounts(Room, Generic[F]):
     """The accounts of this storage. ``default`` exists by itself."""
 
-    async def add(self, id: str, *, timezone: str, quota: Quota = None, pause: Pausing = None) -> Account:
-        """Add an account with its IANA time zone and limits over all its servers. Repeatable with the same values."""
+    face: Callable[[str], F]
+    """Makes the face of one account."""
+
+    async def add(self, id: str, *, timezone: str, quota: Quota = None, pause: Pausing = None) -> F:
+        """Add an account with its IANA time zone and limits over all its servers, and return the face that is bound to it.
+
+        Repeatable with the same values.
+        """
         if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
             raise ConfigurationError(f"id: {id!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
         zone(timezone)
@@ -34,17 +45,17 @@ class Accounts(Room):
 
         def make(config: Config) -> Amendment:
             if config.version == 0:
-                return Amendment(config=config, result=account, documents=(self.context.archive.account(account),))
+                return Amendment(config=config, result=None, documents=(self.context.archive.account(account),))
             differing = [one for one in ("timezone", "limits") if getattr(config.account, one) != getattr(account, one)]
             if differing:
                 raise AlreadyExists(
                     f"account {id!r} exists with other values in {', '.join(differing)}; use accounts.update()", differing
                 )
-            return Amendment(config=config, result=config.account)
+            return Amendment(config=config, result=None)
 
         await self.ports.store(self.context.catalog.fresh, id)
-        added: Account = await self.context.decided(self.ports, id, make)
-        return added
+        await self.context.decided(self.ports, id, make)
+        return self.face(id)
 
     async def get(self, id: str) -> Account:
         """An account. Raises :class:`~deliverykit.NotFound`."""
