@@ -144,8 +144,6 @@ class Connection:
         try:
             _in_wal_mode(db)
             db.execute(f"pragma synchronous={self._synchronous}")
-            # Mail comes and goes: what is written in one place again and again is carried into the file once in 16 MB, not 4.
-            db.execute("pragma wal_autocheckpoint=4000")
             (version,) = db.execute("pragma user_version").fetchone()
             if version > SCHEMA:
                 raise StorageError(
