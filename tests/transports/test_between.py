@@ -157,3 +157,14 @@ def test_an_address_without_a_place_is_none(url: str) -> None:
     with sender("sync") as send, pytest.raises(TransportError) as caught:
         send(request(url))
     assert caught.value.stage is Stage.POOL
+
+
+def test_a_proxy_that_is_none_is_said_each_time_and_holds_no_place(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been dialled, so no mail is in doubt by it."""
+    monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:none")
+    with sender(kind, connections=1) as send:
+        for _ in range(3):
+            with pytest.raises(TransportError, match="environment's proxies") as caught:
+                send(request("http://api.example.org/send"))
+            assert caught.value.stage is Stage.POOL
+            assert "secret" not in str(caught.value)

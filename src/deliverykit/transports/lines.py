@@ -5,7 +5,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from deliverykit.transports.deadline import Deadline, backend
-from deliverykit.transports.origins import Address, Idle, Opening
+from deliverykit.transports.origins import Address, Idle, L, Opening
 from deliverykit.words.errors import Stage, TransportError
 
 if TYPE_CHECKING:
@@ -26,6 +26,16 @@ def _none_free(wait: float) -> TransportError:
     return TransportError(Stage.POOL, f"no connection was free within {wait:g} s")
 
 
+def _taken(idle: Idle[L], places: threading.Semaphore | asyncio.Semaphore, to: Address) -> tuple[L, list[L]]:
+    """A connection, and those to be closed. Where none can be made its place is free again; nothing has been dialled."""
+    try:
+        return idle.take(to)
+    except Exception as error:  # noqa: BLE001  its words may hold a proxy's password
+        places.release()
+        words = f"no connection can be made ({type(error).__name__}); look at the environment's proxies"
+        raise TransportError(Stage.POOL, words) from None
+
+
 class Lines:
     """Blocking; at most ``connections`` at a time, shared by threads. What they do ends with the caller's ``deadline``."""
 
@@ -40,7 +50,7 @@ class Lines:
         """A connection that nobody else uses until it is given back, open to ``to`` if there is one."""
         if not self._places.acquire(timeout=wait):
             raise _none_free(wait)
-        line, old = self._idle.take(to)
+        line, old = _taken(self._idle, self._places, to)
         try:
             _close(old)
         except BaseException:
@@ -81,7 +91,7 @@ class AsyncLines:
             await self._place(wait)
         else:
             await self._places.acquire()
-        line, old = self._idle.take(to)
+        line, old = _taken(self._idle, self._places, to)
         try:
             await _aclose(old)
         except BaseException:

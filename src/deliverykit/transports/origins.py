@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import httpcore2
 
-__all__ = ["Address", "Idle", "Opening", "address"]
+__all__ = ["Address", "Idle", "L", "Opening", "address"]
 
 
 @frozen
