@@ -238,3 +238,11 @@ def test_a_server_that_was_out_of_quota_does_not_take_all_the_mail_when_it_is_ba
     picks = [grant.server for grant in again.grants]
     assert picks[0] == later
     assert picks.count("a") == picks.count("b") == 3
+
+
+def test_a_routers_memory_without_a_name_is_not_kept() -> None:
+    quota = CalendarQuota(day=9, timezone="UTC")
+    gates = {name: (Gate(0, f"s:{name}/calendar", quota, name),) for name in ("a", "b")}
+    (record,) = admit(Candidates(gates=gates, router=RoundRobin(), when_exhausted=WhenExhausted.QUEUE), [1], [{}], NOON).records
+    assert record is not None
+    assert set(record) == {"s:a/calendar"}

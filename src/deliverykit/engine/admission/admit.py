@@ -98,7 +98,7 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
         refusal = _refusal(candidates, ledger, memory, costs[len(picks)])
     if not grants:
         return Admission((), refusal, (None,) * len(records))
-    if memory != before and len(grants) == len(picks):
+    if candidates.memory and memory != before and len(grants) == len(picks):
         ledger.put(0, candidates.memory, (candidates.edition, *memory))
     return Admission(tuple(grants), refusal, ledger.records)
 
