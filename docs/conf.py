@@ -1,10 +1,15 @@
 """Sphinx: furo, MyST, autodoc. Built with -W -n: a reference that leads nowhere is an error."""
 
 import pkgutil
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import deliverykit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from checkout import INNER
 
 project = "deliverykit"
 author = "the deliverykit authors"
@@ -27,23 +32,6 @@ copybutton_prompt_text = r"\$ "
 
 # No intersphinx: the build needs no network. What is not ours, and type variables, are shown as text.
 nitpick_ignore_regex = [(r"py:.*", r"(?!deliverykit\b).*"), (r"py:.*", r"deliverykit\..*\.[A-Z](_co|_contra)?")]
-
-
-# As in tests/checkout.py: what of these is for hosts is exported by `deliverykit` itself.
-INNER = {
-    "words",
-    "records",
-    "engine",
-    "beating",
-    "clocks",
-    "coalescing",
-    "colours",
-    "furnishing",
-    "mailer",
-    "async_mailer",
-    "cli",
-    "demo",
-}
 
 
 def _public_names() -> dict[str, str]:

@@ -98,19 +98,34 @@ def _after(records: Sequence[Record], changed: Sequence[Record | None]) -> tuple
 
 
 @frozen(kw_only=True)
-class Place(Asking[Placed]):
-    """``send()``: admit one new mail and write it down as ``sending`` in the same step, or as the route says."""
+class _OfSend(Asking[Placed]):
+    """What both questions of a ``send()`` have."""
 
     config: Config
     route: Route
     ticket: Ticket
-    mail: NewMail
     patience: int
     lease: int
+    """In ms: each attempt has a whole one, however long those before it took."""
     keep: bool = True
     """Whether a refused mail is queued; a test and a ``reject`` route's mail are not."""
     decided: list[Placed] = field(factory=list, eq=False, init=False)
     """Filled for the engine: what was decided last, which its caller may be kept from learning."""
+
+    def _awaited(self, refusal: Refusal, now: int) -> bool:
+        """Whether the caller waits for what refuses it."""
+        return refusal.paces and refusal.at - now <= self.patience
+
+    def _decided(self, placed: Placed) -> Placed:
+        self.decided[:] = [placed]
+        return placed
+
+
+@frozen(kw_only=True)
+class Place(_OfSend):
+    """``send()``: admit one new mail and write it down as ``sending`` in the same step, or as the route says."""
+
+    mail: NewMail
 
     @property
     def stream(self) -> str:
@@ -125,38 +140,27 @@ class Place(Asking[Placed]):
     def granted(self, grant: Grant, now: int, records: Sequence[Record | None]) -> Step[Placed]:
         """Its row, as ``sending``."""
         row = evolve(self.mail, state=MailState.SENDING, server=grant.server, lease_until=now + self.lease)
-        placed = Placed(grant=grant, state=MailState.SENDING, now=now)
-        self.decided[:] = [placed]
+        placed = self._decided(Placed(grant=grant, state=MailState.SENDING, now=now))
         return Step(result=placed, records=tuple(records), inserts=(row,))
 
     def refused(self, refusal: Refusal, now: int) -> Step[Placed]:
         """Its row, as ready, where it is kept and not waited for."""
-        if (refusal.paces and refusal.at - now <= self.patience) or not self.keep:
+        if self._awaited(refusal, now) or not self.keep:
             return Step(result=Placed(refusal=refusal, now=now))
         row = evolve(self.mail, state=MailState.READY, token="")
-        self.decided[:] = [Placed(refusal=refusal, state=MailState.READY, now=now)]
-        return Step(result=self.decided[0], inserts=(row,))
+        return Step(result=self._decided(Placed(refusal=refusal, state=MailState.READY, now=now)), inserts=(row,))
 
 
 @frozen(kw_only=True)
-class Readmit(Asking[Placed]):
+class Readmit(_OfSend):
     """``send()``, after a server surely did not send it: the next one, at once, for the row it holds."""
 
-    config: Config
-    route: Route
-    ticket: Ticket
     lane: LaneKey
     uid: str
     token: str
     cost: int
-    patience: int
-    lease: int
-    """In ms: each attempt has a whole one, however long those before it took."""
     wait: float
     """Seconds of back-off, where only servers without quota are left in this round."""
-    keep: bool = True
-    decided: list[Placed] = field(factory=list, eq=False, init=False)
-    """As for :class:`Place`."""
 
     @property
     def stream(self) -> str:
@@ -166,13 +170,12 @@ class Readmit(Asking[Placed]):
     def granted(self, grant: Grant, now: int, records: Sequence[Record | None]) -> Step[Placed]:
         """Its row, as ``sending``."""
         change = Change(uid=self.uid, token=self.token, state=MailState.SENDING, server=grant.server, lease=self.lease)
-        placed = Placed(grant=grant, state=MailState.SENDING, now=now)
-        self.decided[:] = [placed]
+        placed = self._decided(Placed(grant=grant, state=MailState.SENDING, now=now))
         return Step(result=placed, records=tuple(records), changes=(change,))
 
     def refused(self, refusal: Refusal, now: int) -> Step[Placed]:
         """Its row, waiting, or gone where it is not kept; untouched where it is waited for."""
-        if refusal.paces and refusal.at - now <= self.patience:
+        if self._awaited(refusal, now):
             return Step(result=Placed(refusal=refusal, now=now))
         state = MailState.READY if self.keep else None
         change = Change(uid=self.uid, token=self.token, state=state, lane=self.lane, reason=refusal.by)
@@ -183,8 +186,7 @@ class Readmit(Asking[Placed]):
         # A row that goes tells why; one that waits is there to be asked.
         end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
         log = () if self.keep else (end,)
-        self.decided[:] = [Placed(refusal=refusal, state=change.state, now=now)]
-        return Step(result=self.decided[0], changes=(change,), log=log)
+        return Step(result=self._decided(Placed(refusal=refusal, state=change.state, now=now)), changes=(change,), log=log)
 
 
 def waits_for(placed: Placed) -> int:

@@ -34,13 +34,13 @@ class _SettleAndStart:
 
 
 async def landed_in(
-    context: Context, ports: Ports, account: str, landings: Sequence[Landing], starts: Sequence[Flight] | None = None
+    context: Context, ports: Ports, account: str, landings: Sequence[Landing], starts: Sequence[Flight] = ()
 ) -> tuple[Settled, Late]:
     """Settle these, and mark what ``starts`` next, in one step; what it came to, and the ids that came too late."""
 
     def make(config: Config) -> Settle | _SettleAndStart:
         settle = Settle(config, tuple(landings), context.archive)
-        return settle if starts is None else _SettleAndStart(settle, tuple(starts))
+        return _SettleAndStart(settle, tuple(starts)) if starts else settle
 
     return await context.decided_both(ports, account, make)
 
