@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deliverykit import Address, AsyncMailer, CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus
+from deliverykit.engine.settling.settle import Settle
 from deliverykit.hooks import (
     FACTS,
     AttemptFinished,
@@ -251,7 +252,7 @@ def test_an_answer_that_comes_after_its_lease_tells_of_the_attempt_only(world):
     inner = storage.transact
 
     def overtaken(account, keys, decide):
-        if type(decide).__name__ == "_SettleAndStart" and decide.settle.landings:
+        if isinstance(decide, Settle) and decide.landings:
             with storage._db.writing() as db:
                 db.run("update dk_mail set token='another'")
         return inner(account, keys, decide)
