@@ -110,6 +110,10 @@ def fill(storage: Storage, prefix: str, count: int, lane: LaneKey = LANE) -> Non
         storage.enqueue(mails(f"{prefix}{first}-", min(1_000, count - first), lane))
 
 
+Claimed = tuple[Leased, Grant, str]
+"""A claimed mail, its grant, the token it is leased under."""
+
+
 class Puller:
     """Claims and settles as a worker does, without sending: what the outbox itself costs."""
 
@@ -119,32 +123,28 @@ class Puller:
         self._config = unpaced(CONFIG)
         self._turn = 0
 
-    def claim(self) -> tuple[Sequence[Leased], ClaimHeads, str]:
-        """What is leased, the decision with its grants, the token."""
+    def claim(self) -> list[Claimed]:
+        """What is leased; nothing where nothing is open."""
         self._turn += 1
         token = f"{id(self)}-{self._turn}"
         lane = next((lane for lane in self.storage.open_lanes().lanes if lane.key == LANE), None)
-        decide = ClaimHeads(self._config, ROUTE, TICKET, LANE, lambda attempts: 60.0)
         if lane is None:
-            return (), decide, token
+            return []
+        decide = ClaimHeads(self._config, ROUTE, TICKET, LANE, lambda attempts: 60.0)
         leased = self.storage.claim(lane, self.batch, self._config.keys, decide, token=token, lease=LEASE)
-        return leased, decide, token
+        return [(one, decide.grants[one.head.id], token) for one in leased]
 
-    def settle(self, leased: Sequence[Leased], decide: ClaimHeads, token: str) -> None:
+    def settle(self, claimed: Sequence[Claimed]) -> None:
         """All of it accepted."""
         verdict = Verdict(next=Next.DONE, outcome=Accepted("id"))
         landings = tuple(
             [
                 Landing(
                     uid=one.head.uid, row=one.head.id, token=token, lane=LANE, ticket=TICKET, server=SERVER,
-                    grant=decide.grants[one.head.id], verdict=verdict,
+                    grant=grant, verdict=verdict,
                 )
-                for one in leased
+                for one, grant, token in claimed
             ]
         )  # fmt: skip
         nothing: Any = None  # an archive is needed to write servers only
         self.storage.transact(ACCOUNT, self._config.keys, Settle(self._config, landings, nothing))
-
-    def start(self, leased: Sequence[Leased], token: str) -> None:
-        """Mark as ``sending``, in one transaction."""
-        self.storage.start({one.head.id: token for one in leased})
