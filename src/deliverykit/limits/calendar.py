@@ -48,6 +48,19 @@ def _timezone(_: object, __: "Attribute[str | None]", value: object) -> None:
     zone(value)
 
 
+@frozen
+class _Windows:
+    """The four windows of some instants."""
+
+    since: int
+    until: int
+    """For any instant from ``since`` on and before ``until``."""
+    spans: State
+    """Start and end of each."""
+    ends: int
+    """When the first of those that have a limit ends."""
+
+
 @frozen(kw_only=True)
 class CalendarQuota(QuotaPolicy):
     """At most so many in each hour, day, week and month of a time zone, all at once.
@@ -132,7 +145,7 @@ class CalendarQuota(QuotaPolicy):
         """Count ``n`` in all windows; good until the first of them that has a limit ends."""
         old = self._rolled(state, now)
         new = (*old[:8], old[8] + n, old[9] + n, old[10] + n, old[11] + n, *old[_CARRIED:])
-        return new, Terms(now, min([new[2 * unit + 1] for unit, _ in self._limits]))
+        return new, Terms(now, self._windows(now).ends)
 
     def give(self, state: State, mark: int, n: int) -> State:
         """Take ``n`` off each current window that holds the instant ``mark``, at which it was taken."""
@@ -169,20 +182,19 @@ class CalendarQuota(QuotaPolicy):
         return tuple((unit, limit) for unit, limit in enumerate(limits) if limit is not None)
 
     @cached_property
-    def _memo(self) -> list[tuple[int, int, State]]:
-        """One entry: the windows last asked for, and the instants for which they hold.
+    def _memo(self) -> list[_Windows]:
+        """One entry: the windows last asked for. It is replaced as a whole, so threads may share it."""
+        return [_Windows(0, 0, (), 0)]
 
-        It is replaced as a whole, so threads may share it.
-        """
-        return [(0, 0, ())]
-
-    def _spans(self, now: int) -> State:
-        """Start and end of the four windows that hold ``now``."""
-        since, until, spans = self._memo[0]
-        if not since <= now < until:
-            spans = tuple(at for unit in UNITS for at in window(unit, self._zone, now, self.anchor_day, self.anchor_hour))
-            self._memo[0] = (max(spans[::2]), min(spans[1::2]), spans)
-        return spans
+    def _windows(self, now: int) -> _Windows:
+        """The four windows that hold ``now``."""
+        known = self._memo[0]
+        if known.since <= now < known.until:
+            return known
+        spans = tuple(at for unit in UNITS for at in window(unit, self._zone, now, self.anchor_day, self.anchor_hour))
+        ends = min(spans[2 * unit + 1] for unit, _ in self._limits)
+        self._memo[0] = found = _Windows(max(spans[::2]), min(spans[1::2]), spans, ends)
+        return found
 
     @property
     def _zone(self) -> str:
@@ -192,7 +204,7 @@ class CalendarQuota(QuotaPolicy):
 
     def _rolled(self, state: State, now: int) -> State:
         """The state with the windows of ``now``; what they leave behind goes into the windows before."""
-        spans = self._spans(now)
+        spans = self._windows(now).spans
         if state[:_TAKEN] == spans:
             return state
         if not state:

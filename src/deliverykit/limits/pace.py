@@ -79,8 +79,9 @@ class _Slots(RateLimiter):
 
     def _due(self, state: State, now: int) -> tuple[int, int]:
         """When the next slot is due, and when it may go."""
-        due = state[0] + self._interval if state else now
-        return due, max(now, due - (self._burst - 1) * self._interval)
+        interval = self._interval
+        due = state[0] + interval if state else now
+        return due, max(now, due - (self._burst - 1) * interval)
 
     def _at_once(self, due: int, now: int) -> int:
         """How many the burst lets go this very instant; none or less where it is spent."""

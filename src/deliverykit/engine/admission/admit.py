@@ -7,7 +7,6 @@ next one is the first; one of which a probe may go is in it, for that one mail.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 from attrs import frozen
 
@@ -107,23 +106,30 @@ def _picked(candidates: Candidates, ledger: Ledger, memory: State, costs: Sequen
     """The servers of the first mails, as many as have room; and the router's memory after them."""
     router, standing = candidates.router, Standing(candidates.asked, ledger.left)
     picks: list[str] = []
-    for cost, alike in groupby(costs):
-        left = len(list(alike))
-        while left:
-            servers = ledger.in_order(cost)
-            order = router.ranked(servers, memory, standing)
-            server = _first_with_room(candidates, ledger, order, cost)
-            if server is None:
-                return picks, memory
-            # Where nothing moves the order, the first carries as many as it has room for.
-            times = min(left, ledger.most(server, cost)) if left > 1 and router.steady else 1
-            ledger.pick(server, cost, times)
-            # Those passed over for want of quota earn no turn by it, lest one take all the mail when its quota is back.
-            passed = order[: order.index(server)]
-            memory = router.took([one for one in servers if one not in passed], memory, server)
-            picks += [server] * times
-            left -= times
+    while len(picks) < len(costs):
+        cost = costs[len(picks)]
+        servers = ledger.in_order(cost)
+        order = router.ranked(servers, memory, standing)
+        server = _first_with_room(candidates, ledger, order, cost)
+        if server is None:
+            break
+        # Where nothing moves the order, the first carries as many as it has room for.
+        alike = _alike(costs, len(picks)) if router.steady else 1
+        times = min(alike, ledger.most(server, cost)) if alike > 1 else 1
+        ledger.pick(server, cost, times)
+        # Those passed over for want of quota earn no turn by it, lest one take all the mail when its quota is back.
+        passed = order[: order.index(server)]
+        memory = router.took([one for one in servers if one not in passed] if passed else servers, memory, server)
+        picks += [server] * times
     return picks, memory
+
+
+def _alike(costs: Sequence[int], place: int) -> int:
+    """How many in a row, from this place on, cost the same."""
+    cost, end = costs[place], place + 1
+    while end < len(costs) and costs[end] == cost:
+        end += 1
+    return end - place
 
 
 def _memory(candidates: Candidates, records: Sequence[Record]) -> State:

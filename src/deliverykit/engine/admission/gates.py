@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from deliverykit.contracts.limit import Counts, Limit, RateLimiter
 from deliverykit.limits import Circuit, Closed, Slowed
@@ -27,6 +27,25 @@ class Gate:
     limit: Limit
     owner: str
     """For people: the server's name, ``budget x``, ``account``, ``host``."""
+    # What each decision wants to know of a gate, worked out once.
+    emails: bool = field(init=False, eq=False, repr=False)
+    """Whether it counts emails, whoever they go to."""
+    firm: bool = field(init=False, eq=False, repr=False)
+    """Whether it has a say without a state too."""
+    circuit: bool = field(init=False, eq=False, repr=False)
+    """Whether it is a circuit, which takes its server out of the order."""
+
+    @emails.default
+    def _emails(self) -> bool:
+        return self.limit.counts == EMAILS
+
+    @firm.default
+    def _firm(self) -> bool:
+        return not self.limit.idle
+
+    @circuit.default
+    def _circuit(self) -> bool:
+        return isinstance(self.limit, Circuit)
 
     def within(self, account: str) -> str:
         """The name among all accounts."""
@@ -39,7 +58,7 @@ class Gate:
 
     def cost(self, recipients: int, emails: int = 1) -> int:
         """What such mail costs here."""
-        return emails if self.limit.counts == EMAILS else recipients
+        return emails if self.emails else recipients
 
     def too_small(self, recipients: int) -> bool:
         """Whether it grants one mail but never so many at once; one that grants nothing at all is closed, not too small."""

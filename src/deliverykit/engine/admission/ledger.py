@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from deliverykit.contracts.limit import QuotaPolicy, Record, State, Terms
-from deliverykit.engine.admission.gates import EMAILS, Gate
-from deliverykit.limits import Circuit
+from deliverykit.engine.admission.gates import Gate
 from deliverykit.words.clock import NEVER
 
 __all__ = ["Leave", "Ledger"]
@@ -34,7 +33,7 @@ class _Tally:
         self.state = state
         """As it was before anything was picked."""
         self.room = limit.room(state, now)
-        self.emails = limit.counts == EMAILS
+        self.emails = gate.emails
         self.picked = 0
         self.turn = 0
         """How many of the picked have their slot."""
@@ -82,18 +81,21 @@ class Ledger:
     def _state(self, gate: Gate) -> State:
         return self._records[gate.record].get(gate.name, ())
 
-    def _tally(self, gate: Gate) -> _Tally:
+    def _tally(self, gate: Gate, state: State) -> _Tally:
         tally = self._tallies.get(gate.name)
         if tally is None:
-            tally = self._tallies[gate.name] = _Tally(gate, self._state(gate), self.now)
+            tally = self._tallies[gate.name] = _Tally(gate, state, self.now)
         return tally
 
     def _of(self, server: str) -> list[_Tally]:
         """Of its gates those that have a say."""
         tallies = self._servers.get(server)
         if tallies is None:
-            asked = [gate for gate in self._gates[server] if not gate.limit.idle or self._state(gate)]
-            tallies = self._servers[server] = [self._tally(gate) for gate in asked]
+            tallies = self._servers[server] = []
+            for gate in self._gates[server]:
+                state = self._records[gate.record].get(gate.name, ())
+                if state or gate.firm:
+                    tallies.append(self._tally(gate, state))
         return tallies
 
     # -- looking ----------------------------------------------------------------------------------
@@ -105,8 +107,10 @@ class Ledger:
     def _healthy(self, server: str) -> bool:
         circuits = self._circuits.get(server)
         if circuits is None:
-            faulty = [gate for gate in self._gates[server] if self._state(gate) and isinstance(gate.limit, Circuit)]
-            circuits = self._circuits[server] = [self._tally(gate) for gate in faulty]
+            circuits = self._circuits[server] = []
+            for gate in self._gates[server]:
+                if gate.circuit and (state := self._state(gate)):
+                    circuits.append(self._tally(gate, state))
         return not circuits or all(tally.room >= 1 for tally in circuits)
 
     def fits(self, server: str, cost: int) -> bool:
@@ -122,7 +126,7 @@ class Ledger:
 
     def left(self, server: str) -> float:
         """The share of the server's own quota that is left, what is picked counted as used."""
-        own = [self._tally(gate) for gate in self._gates[server] if _own(server, gate)]
+        own = [self._tally(gate, self._state(gate)) for gate in self._gates[server] if _own(server, gate)]
         return min((_share(*window) for tally in own for window in self._windows(tally)), default=1.0)
 
     def _windows(self, tally: _Tally) -> list[list[int]]:
@@ -160,8 +164,14 @@ class Ledger:
                 state, tally.terms = gate.limit.take(tally.state, self.now, tally.picked)
                 if state is not tally.state:
                     self.put(gate.record, gate.name, state)
-        leaves = {server: _leave(tallies) for server, tallies in self._servers.items() if server in picks}
-        return [(self._start(server), leaves[server]) for server in picks]
+        leaves: dict[str, Leave] = {}
+        found: list[tuple[int, Leave]] = []
+        for server in picks:
+            leave = leaves.get(server)
+            if leave is None:
+                leave = leaves[server] = _leave(self._servers[server])
+            found.append((self._start(server), leave))
+        return found
 
     def _start(self, server: str) -> int:
         """When the next of its mails may start: the latest of the slots that its limits hand out."""
@@ -178,12 +188,14 @@ class Ledger:
 
 
 def _leave(tallies: Sequence[_Tally]) -> Leave:
-    granted = [(tally.gate, tally.terms) for tally in tallies if tally.terms is not None]
-    return Leave(
-        min([terms.until for _, terms in granted], default=NEVER),
-        tuple([(gate, terms.mark) for gate, terms in granted]),
-        tuple([(gate, terms.gap) for gate, terms in granted if terms.gap]),
-    )
+    until, charges, gaps = NEVER, [], []
+    for tally in tallies:
+        if (terms := tally.terms) is not None:
+            until = min(until, terms.until)
+            charges.append((tally.gate, terms.mark))
+            if terms.gap:
+                gaps.append((tally.gate, terms.gap))
+    return Leave(until, tuple(charges), tuple(gaps))
 
 
 def _own(server: str, gate: Gate) -> bool:
