@@ -79,27 +79,9 @@ class Needs:
     @classmethod
     def of(cls, message: Message) -> Self:
         """The needs of a message."""
-        files = message.attachments
-        used: list[tuple[Feature, object]] = [
-            (Feature.CC, message.cc),
-            (Feature.BCC, message.bcc),
-            (Feature.REPLY_TO, message.reply_to),
-            (Feature.HEADERS, message.headers),
-            (Feature.TAGS, message.tags),
-            (Feature.METADATA, message.metadata),
-            (Feature.TRACK_OPENS, message.track_opens is not None),
-            (Feature.TRACK_CLICKS, message.track_clicks is not None),
-            (Feature.UNSUBSCRIBE, message.unsubscribe),
-            (Feature.RAW, message.raw is not None),
-            (Feature.INTERNATIONAL, any(one.international for one in _people(message))),
-            (Feature.EMPTY_SUBJECT, message.raw is None and not message.subject),
-            (Feature.FREE_TAGS, message.tags and not all(map(_PLAIN_TAG.fullmatch, message.tags))),
-            (Feature.LONG_HEADERS, message.headers and _long(message.headers)),
-            *(_asked_by(files) if files else ()),
-        ]
         mebibytes = -(-_encoded_size(message) // (1 << 20))
         return cls(
-            features=frozenset([feature for feature, present in used if present]),
+            features=frozenset(_used(message)),
             recipients=len(message.recipients),
             reply_to=len(message.reply_to),
             tags=len(message.tags),
@@ -113,12 +95,41 @@ class Needs:
 _PLAIN_TAG = re.compile(r"[A-Za-z0-9_-]{1,250}")
 
 
-def _asked_by(files: Iterable[Attachment]) -> Iterable[tuple[Feature, bool]]:
-    yield Feature.ATTACHMENTS, any(not one.inline for one in files)
-    yield Feature.INLINE, any(one.inline for one in files)
-    yield Feature.EMPTY_FILES, any(not one.content for one in files)
-    long = any(len(one.filename) > 255 or len(one.content_type) > 78 or len(one.content_id) > 78 for one in files)
-    yield Feature.LONG_FILE_FIELDS, long
+_PLAINLY = tuple(
+    (feature, feature.value)
+    for feature in (
+        Feature.CC, Feature.BCC, Feature.REPLY_TO, Feature.HEADERS, Feature.TAGS, Feature.METADATA, Feature.UNSUBSCRIBE
+    )
+)  # fmt: skip
+"""Features that a message uses where its field of the same name holds anything."""
+
+
+def _used(message: Message) -> list[Feature]:
+    used = [feature for feature, name in _PLAINLY if getattr(message, name)]
+    if message.tags and not all(map(_PLAIN_TAG.fullmatch, message.tags)):
+        used.append(Feature.FREE_TAGS)
+    if message.headers and _long(message.headers):
+        used.append(Feature.LONG_HEADERS)
+    if message.track_opens is not None:
+        used.append(Feature.TRACK_OPENS)
+    if message.track_clicks is not None:
+        used.append(Feature.TRACK_CLICKS)
+    if message.raw is not None:
+        used.append(Feature.RAW)
+    elif not message.subject:
+        used.append(Feature.EMPTY_SUBJECT)
+    if any([one.international for one in _people(message)]):
+        used.append(Feature.INTERNATIONAL)
+    return used + _asked_by(message.attachments) if message.attachments else used
+
+
+def _asked_by(files: Iterable[Attachment]) -> list[Feature]:
+    asked = {Feature.INLINE if one.inline else Feature.ATTACHMENTS for one in files}
+    if any(not one.content for one in files):
+        asked.add(Feature.EMPTY_FILES)
+    if any(len(one.filename) > 255 or len(one.content_type) > 78 or len(one.content_id) > 78 for one in files):
+        asked.add(Feature.LONG_FILE_FIELDS)
+    return list(asked)
 
 
 def _long(headers: Mapping[str, str]) -> bool:

@@ -37,8 +37,8 @@ def pack(message: Message, hashed: Callable[[bytes], str] = hashed) -> tuple[byt
         value = getattr(message, name)
         if name == "idempotency_key":
             continue  # for the way in alone, and it may name a person
-        if value is None or value in ((), {}, ""):
-            continue
+        if not value and not isinstance(value, int):
+            continue  # a 0 and a False say something
         if name in _PEOPLE:
             data[name] = [_mailbox(one) for one in value]
         elif name == "sender":
@@ -76,7 +76,8 @@ def unpack(letter: bytes, files: Mapping[str, bytes]) -> Message:
     """The message again."""
     data = json.loads(letter)
     for name in _PEOPLE:
-        data[name] = [Address(*one) for one in data.get(name, ())]
+        if name in data:
+            data[name] = [Address(*one) for one in data[name]]
     if "sender" in data:
         data["sender"] = Address(*data["sender"])
     data["attachments"] = [

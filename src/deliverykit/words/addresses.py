@@ -90,7 +90,8 @@ class Address:
             encoded = ascii_domain(domain)
         except ValueError as error:
             raise MessageError(f"address {self.email!r}: {domain!r} is not a domain name ({error})") from None
-        if len(local.encode()) > 64 or len(local.encode()) + len(encoded) > 253:
+        length = len(local) if local.isascii() else len(local.encode())
+        if length > 64 or length + len(encoded) > 253:
             raise MessageError(f"address {self.email!r}: longer than an address may be (64 before the @, 254 in all)")
         object.__setattr__(self, "domain", encoded)
         object.__setattr__(self, "key", f"{_same(local)}@{encoded}")
@@ -108,7 +109,7 @@ class Address:
     @property
     def international(self) -> bool:
         """Whether the local part is not ASCII (RFC 6531), which needs the ESP's support."""
-        return not self.local.isascii()
+        return not self.email.isascii() and not self.local.isascii()
 
     @property
     def routable(self) -> bool:
@@ -222,7 +223,7 @@ def addresses(value: object, what: str) -> tuple[Address, ...]:
     """Addresses from one or from an iterable of them, each kept once."""
     if value is None:
         return ()
-    if isinstance(value, str | Address):
+    if isinstance(value, str) or isinstance(value, Address):  # noqa: SIM101  a union is made anew at each call
         return (address(value, what),)
     try:
         items = list(value)  # type: ignore[call-overload]

@@ -14,6 +14,8 @@ from deliverykit.words.outcomes import OnDoubt, on_doubt
 
 Mailboxes = str | Address | Iterable[str | Address] | None
 
+_MAPPINGS = (dict, Mapping)
+"""An ordinary dictionary is known without asking the abstract class."""
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
 
 
@@ -28,7 +30,7 @@ def unsubscribe(value: "str | Unsubscribe | None") -> Unsubscribe | None:
 def _mapping(value: object, what: str) -> Mapping[Any, Any]:
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, _MAPPINGS):
         raise MessageError(f"{what}: expected a mapping of names to values, got {type(value).__name__}")
     return value
 

@@ -88,6 +88,8 @@ class Message:
             self._check_raw()
 
     def _keep_recipients_once(self) -> None:
+        if not self.cc and not self.bcc:
+            return  # each field by itself holds nobody twice
         seen: set[str] = set()
         for name in ("to", "cc", "bcc"):
             kept = tuple(one for one in getattr(self, name) if one.key not in seen)
