@@ -118,7 +118,7 @@ def _used(message: Message) -> list[Feature]:
         used.append(Feature.RAW)
     elif not message.subject:
         used.append(Feature.EMPTY_SUBJECT)
-    if any([one.international for one in _people(message)]):
+    if any(one.international for one in _people(message)):
         used.append(Feature.INTERNATIONAL)
     return used + _asked_by(message.attachments) if message.attachments else used
 

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
-from deliverykit.transports.deadline import Deadline
+from deliverykit.transports.line import Line
 from deliverykit.transports.lines import AsyncLines, Lines
 from deliverykit.transports.origins import Address, address
-from deliverykit.transports.stages import Watch, failure
+from deliverykit.transports.stages import Watch, failure, leave
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -105,7 +105,7 @@ class _Settings(Generic[C]):
                 extensions=extensions,
             )
 
-    def _ours(self, request: HttpRequest, trace: object) -> tuple[Address, "httpcore2.Request"]:
+    def _ours(self, request: HttpRequest) -> tuple[Address, "httpcore2.Request"]:
         """Where it goes, and the request as our own connections take it: exactly the bytes that go over the wire."""
         import httpcore2
 
@@ -114,7 +114,7 @@ class _Settings(Generic[C]):
             headers = [(b"Host", to.host), *[(name.encode(), value.encode()) for name, value in _headers(request).items()]]
             if request.body or request.method in _WITH_BODY:
                 headers.append((b"Content-Length", b"%d" % len(request.body)))
-            extensions = {"trace": trace, "timeout": self._times.steps(request)}
+            extensions = {"timeout": self._times.steps(request)}
             return to, httpcore2.Request(request.method, to.url, headers=headers, content=request.body, extensions=extensions)
 
     def _checked(self, size: int) -> None:
@@ -164,7 +164,6 @@ class HttpTransport(_Settings["httpx2.Client"]):
     """
 
     def _begin(self) -> None:
-        self._deadline = Deadline()
         self._own: dict[int, Lines] = {}
 
     def send(self, request: HttpRequest) -> HttpResponse:
@@ -172,24 +171,21 @@ class HttpTransport(_Settings["httpx2.Client"]):
         ends = time.monotonic() + self._times.all(request)
         if self._host is not None:
             return self._by_host(self._host, request, ends)
-        # Our own connections tell every step, so silence means that the call still waits for one.
-        watch = Watch(Stage.POOL)
-        to, built = self._ours(request, watch)
+        to, built = self._ours(request)
         lines = self._lines()
         line = lines.take(to, min(self._times.connect, self._times.all(request)))
-        self._deadline.at = ends
+        line.call(request.method, ends)
         try:
-            response = line.handle_request(built)
-            watch.answered(response.stream)
+            response = line.connection.handle_request(built)
             try:
                 pieces = self._pieces(response.iter_stream(), ends)
             finally:
+                leave(response.stream)
                 response.close()
             return self._answer(response.status, response.headers, pieces)
         except Exception as error:  # noqa: BLE001
-            raise failure(error, watch) from None
+            raise failure(error, line.stage) from None
         finally:
-            self._deadline.at = None
             lines.give(to, line)
 
     def _by_host(self, client: "httpx2.Client", request: HttpRequest, ends: float) -> HttpResponse:
@@ -205,7 +201,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
         except _module(client).HTTPStatusError as error:
             return _despite(error)
         except Exception as error:  # noqa: BLE001
-            raise failure(error, watch) from None
+            raise failure(error, watch.stage) from None
         return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
 
     def _pieces(self, stream: Iterable[bytes], ends: float) -> list[bytes]:
@@ -227,7 +223,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
         """Our connections: made at first use, and anew after a fork (the parent's sockets are the parent's)."""
         pid = os.getpid()
         # No lock: a fork may have copied it held. The parent's lines stay here unused and unclosed.
-        return self._own.get(pid) or self._own.setdefault(pid, Lines(self._connections, self._tls, self._deadline))
+        return self._own.get(pid) or self._own.setdefault(pid, Lines(self._connections, self._tls))
 
     def close(self) -> None:
         """Close our own connections; the host's client is left alone. A later ``send`` opens new ones."""
@@ -255,25 +251,22 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
             seen = Watch()
             asked = self._hosts(self._host, request, seen.awaited)
             return await self._timed(self._by_host(self._host, asked, seen), seen, self._times.all(request))
-        # Our own connections tell every step, so silence means that the call still waits for one.
-        watch = Watch(Stage.POOL)
-        to, built = self._ours(request, watch.awaited)
+        to, built = self._ours(request)
         whole = self._times.all(request)
         lines = self._lines()
         line = await lines.take(to, min(self._times.connect, whole))
+        line.call(request.method)
         try:
-            return await self._timed(self._by_line(line, built, watch), watch, whole)
+            return await self._timed(self._by_line(line, built), line, whole)
         finally:
             await lines.give(to, line)
 
-    async def _by_line(
-        self, line: "httpcore2.AsyncConnectionInterface", built: "httpcore2.Request", watch: Watch
-    ) -> HttpResponse:
-        response = await line.handle_async_request(built)
-        watch.answered(response.stream)
+    async def _by_line(self, line: "Line[httpcore2.AsyncConnectionInterface]", built: "httpcore2.Request") -> HttpResponse:
+        response = await line.connection.handle_async_request(built)
         try:
             pieces = await self._pieces(response.aiter_stream())
         finally:
+            leave(response.stream)
             await response.aclose()
         return self._answer(response.status, response.headers, pieces)
 
@@ -289,15 +282,15 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
             await response.aclose()
         return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
 
-    async def _timed(self, call: Awaitable[HttpResponse], watch: Watch, whole: float) -> HttpResponse:
+    async def _timed(self, call: Awaitable[HttpResponse], seen: "Watch | Line[Any]", whole: float) -> HttpResponse:
         timer = asyncio.timeout(whole)
         try:
             async with timer:
                 return await call
         except Exception as error:  # noqa: BLE001
             if isinstance(error, TimeoutError) and timer.expired():
-                raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
-            raise failure(error, watch) from None
+                raise TransportError(seen.stage or Stage.READ, f"not done within {whole:g} s") from None
+            raise failure(error, seen.stage) from None
 
     async def _pieces(self, stream: AsyncIterable[bytes]) -> list[bytes]:
         pieces, size = [], 0

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-from deliverykit.transports.deadline import Deadline, backend
-from deliverykit.transports.origins import Address, Idle, L, Opening
+from deliverykit.transports.line import C, Line
+from deliverykit.transports.origins import Address, Idle, Opening
 from deliverykit.words.errors import Stage, TransportError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _none_free(wait: float) -> TransportError:
     return TransportError(Stage.POOL, f"no connection was free within {wait:g} s")
 
 
-def _taken(idle: Idle[L], places: threading.Semaphore | asyncio.Semaphore, to: Address) -> tuple[L, list[L]]:
+def _taken(idle: Idle[C], places: threading.Semaphore | asyncio.Semaphore, to: Address) -> tuple[Line[C], list[Line[C]]]:
     """A connection, and those to be closed. Where none can be made its place is free again; nothing has been dialled."""
     try:
         return idle.take(to)
@@ -37,16 +37,18 @@ def _taken(idle: Idle[L], places: threading.Semaphore | asyncio.Semaphore, to: A
 
 
 class Lines:
-    """Blocking; at most ``connections`` at a time, shared by threads. What they do ends with the caller's ``deadline``."""
+    """Blocking; at most ``connections`` at a time, shared by threads."""
 
-    def __init__(self, connections: int, tls: "ssl.SSLContext | None", deadline: Deadline) -> None:
+    def __init__(self, connections: int, tls: "ssl.SSLContext | None") -> None:
         import httpcore2
 
-        self._opening = Opening(httpcore2.ConnectionPool, backend(deadline), _KEPT, tls)
-        self._idle: Idle[httpcore2.ConnectionInterface] = Idle(self._opening.connection, _KEPT)
+        from deliverykit.transports.streams import BlockingBackend
+
+        self._opening = Opening(httpcore2.ConnectionPool, BlockingBackend, _KEPT, tls)
+        self._idle: Idle[httpcore2.ConnectionInterface] = Idle(self._opening.line, _KEPT)
         self._places = threading.Semaphore(connections)
 
-    def take(self, to: Address, wait: float) -> "httpcore2.ConnectionInterface":
+    def take(self, to: Address, wait: float) -> "Line[httpcore2.ConnectionInterface]":
         """A connection that nobody else uses until it is given back, open to ``to`` if there is one."""
         if not self._places.acquire(timeout=wait):
             raise _none_free(wait)
@@ -58,7 +60,7 @@ class Lines:
             raise
         return line
 
-    def give(self, to: Address, line: "httpcore2.ConnectionInterface") -> None:
+    def give(self, to: Address, line: "Line[httpcore2.ConnectionInterface]") -> None:
         """It is used no more."""
         try:
             _close(self._idle.give(to, line))
@@ -70,9 +72,9 @@ class Lines:
         _close(self._idle.clear())
 
 
-def _close(lines: "list[httpcore2.ConnectionInterface]") -> None:
+def _close(lines: "list[Line[httpcore2.ConnectionInterface]]") -> None:
     for line in lines:
-        line.close()
+        line.connection.close()
 
 
 class AsyncLines:
@@ -81,11 +83,13 @@ class AsyncLines:
     def __init__(self, connections: int, tls: "ssl.SSLContext | None") -> None:
         import httpcore2
 
-        self._opening = Opening(httpcore2.AsyncConnectionPool, httpcore2.AnyIOBackend(), _KEPT, tls)
-        self._idle: Idle[httpcore2.AsyncConnectionInterface] = Idle(self._opening.connection, _KEPT)
+        from deliverykit.transports.streams import AwaitingBackend
+
+        self._opening = Opening(httpcore2.AsyncConnectionPool, AwaitingBackend, _KEPT, tls)
+        self._idle: Idle[httpcore2.AsyncConnectionInterface] = Idle(self._opening.line, _KEPT)
         self._places = asyncio.Semaphore(connections)
 
-    async def take(self, to: Address, wait: float) -> "httpcore2.AsyncConnectionInterface":
+    async def take(self, to: Address, wait: float) -> "Line[httpcore2.AsyncConnectionInterface]":
         """A connection that nobody else uses until it is given back, open to ``to`` if there is one."""
         if self._places.locked():
             await self._place(wait)
@@ -99,7 +103,7 @@ class AsyncLines:
             raise
         return line
 
-    async def give(self, to: Address, line: "httpcore2.AsyncConnectionInterface") -> None:
+    async def give(self, to: Address, line: "Line[httpcore2.AsyncConnectionInterface]") -> None:
         """It is used no more."""
         try:
             await _aclose(self._idle.give(to, line))
@@ -118,6 +122,6 @@ class AsyncLines:
         await _aclose(self._idle.clear())
 
 
-async def _aclose(lines: "list[httpcore2.AsyncConnectionInterface]") -> None:
+async def _aclose(lines: "list[Line[httpcore2.AsyncConnectionInterface]]") -> None:
     for line in lines:
-        await line.aclose()
+        await line.connection.aclose()

@@ -6,16 +6,18 @@ import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from attrs import frozen
+
+from deliverykit.transports.line import C, Line
 
 if TYPE_CHECKING:
     import ssl
 
     import httpcore2
 
-__all__ = ["Address", "Idle", "L", "Opening", "address"]
+__all__ = ["Address", "Idle", "Opening", "address"]
 
 
 @frozen
@@ -42,26 +44,29 @@ def address(url: str) -> Address:
     return Address(core, parsed.netloc, (origin.scheme, origin.host, origin.port))
 
 
-class Opening:
+class Opening(Generic[C]):
     """Makes the connections of one transport, each to its origin or through the environment's proxy for that."""
 
-    def __init__(self, pool: "type[httpcore2.ConnectionPool | httpcore2.AsyncConnectionPool]", backend: object, kept: float,
-                 tls: "ssl.SSLContext | None") -> None:  # fmt: skip
+    def __init__(self, pool: "type[httpcore2.ConnectionPool | httpcore2.AsyncConnectionPool]",
+                 backend: Callable[[Line[C]], Any], kept: float, tls: "ssl.SSLContext | None") -> None:  # fmt: skip
         import httpcore2
 
         self._pool = pool
+        self._backend = backend
         self._tls = tls or httpcore2.default_ssl_context()  # reading the system's authorities takes 20 ms: once for all
         self._settings: dict[str, Any] = {
-            "ssl_context": self._tls, "keepalive_expiry": kept, "network_backend": backend, "http2": False, "retries": 0,
+            "ssl_context": self._tls, "keepalive_expiry": kept, "http2": False, "retries": 0,
         }  # fmt: skip
-        self._pools: dict[tuple[bytes, bytes, int], Any] = {}
+        self._proxies: dict[tuple[bytes, bytes, int], httpcore2.Proxy | None] = {}
 
-    def connection(self, to: Address) -> Any:
+    def line(self, to: Address) -> Line[C]:
         """A new one; it connects at its first request. Of httpcore2's pools only this is used, never their keeping."""
-        pool = self._pools.get(to.origin)
-        if pool is None:
-            pool = self._pools[to.origin] = self._pool(**self._settings, proxy=_proxy(to, self._tls))
-        return pool.create_connection(to.url.origin)
+        if to.origin not in self._proxies:
+            self._proxies[to.origin] = _proxy(to, self._tls)
+        line: Line[C] = Line()
+        pool: Any = self._pool(**self._settings, proxy=self._proxies[to.origin], network_backend=self._backend(line))
+        line.connection = pool.create_connection(to.url.origin)
+        return line
 
 
 def _proxy(to: Address, tls: "ssl.SSLContext") -> "httpcore2.Proxy | None":
@@ -81,18 +86,7 @@ def _proxy(to: Address, tls: "ssl.SSLContext") -> "httpcore2.Proxy | None":
     return httpcore2.Proxy(url, auth=named, ssl_context=tls if parts.scheme == "https" else None)
 
 
-class Line(Protocol):
-    """What both colours of httpcore2's connections can tell."""
-
-    def is_available(self) -> bool: ...
-
-    def has_expired(self) -> bool: ...
-
-
-L = TypeVar("L", bound=Line)
-
-
-class Idle(Generic[L]):
+class Idle(Generic[C]):
     """Connections that nobody uses, by origin; the one used last at the right, so that what is not needed gets old at the left.
 
     httpcore2's own pool looks at every idle connection for each request, and asks the system of each whether it is still
@@ -100,28 +94,28 @@ class Idle(Generic[L]):
     is looked at.
     """
 
-    def __init__(self, make: Callable[[Address], L], kept: float) -> None:
+    def __init__(self, make: Callable[[Address], Line[C]], kept: float) -> None:
         self._make = make
         self._kept = kept
-        self._by_origin: defaultdict[tuple[bytes, bytes, int], deque[tuple[float, L]]] = defaultdict(deque)
+        self._by_origin: defaultdict[tuple[bytes, bytes, int], deque[tuple[float, Line[C]]]] = defaultdict(deque)
 
-    def take(self, to: Address) -> tuple[L, list[L]]:
+    def take(self, to: Address) -> tuple[Line[C], list[Line[C]]]:
         """An open one, else a new one; and those that are to be closed, for the other side did, or for their age."""
         lines = self._by_origin[to.origin]
-        old: list[L] = []
+        old: list[Line[C]] = []
         while lines:
             try:
                 _, line = lines.pop()
             except IndexError:  # another thread was quicker
                 break
-            if line.is_available() and not line.has_expired():
+            if line.connection.is_available() and not line.connection.has_expired():
                 return line, old
             old.append(line)
         return self._make(to), old
 
-    def give(self, to: Address, line: L) -> list[L]:
+    def give(self, to: Address, line: Line[C]) -> list[Line[C]]:
         """Take one back after its use; those that are to be closed."""
-        if not line.is_available():
+        if not line.connection.is_available():
             return [line]
         self._by_origin[to.origin].append((time.monotonic(), line))
         before = time.monotonic() - self._kept
@@ -131,7 +125,7 @@ class Idle(Generic[L]):
                 old.append(lines.popleft()[1])
         return old
 
-    def clear(self) -> list[L]:
+    def clear(self) -> list[Line[C]]:
         """All of them, to be closed."""
         kept, self._by_origin = self._by_origin, defaultdict(deque)
         return [line for lines in kept.values() for _, line in lines]

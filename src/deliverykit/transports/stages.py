@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from deliverykit.words.errors import Stage, TransportError
 
-__all__ = ["Watch", "failure"]
+__all__ = ["Watch", "failure", "leave"]
 
 _ORDER: Final = (Stage.POOL, Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.WRITE, Stage.READ)
 
@@ -41,16 +41,17 @@ _DECLARED: Final = frozenset({"RequestError", "TimeoutException", "NetworkError"
 
 
 class Watch:
-    """Follows one call by httpcore's ``trace`` extension. ``stage`` is the furthest it came, ``None`` where nobody told."""
+    """Follows one call of a host's client by httpcore's ``trace`` extension."""
 
     __slots__ = ("_answer", "stage")
 
-    def __init__(self, stage: Stage | None = None) -> None:
-        self.stage = stage
+    def __init__(self) -> None:
+        self.stage: Stage | None = None
+        """The furthest it came; ``None`` where nobody told."""
         self._answer: object = None
 
     def answered(self, stream: object) -> None:
-        """The head of the answer is there. What still follows its end belongs to no request: see :func:`_leave`."""
+        """The head of the answer is there. What still follows its end belongs to no request: see :func:`leave`."""
         self._answer = stream
 
     def __call__(self, event: str, info: Mapping[str, object]) -> None:
@@ -59,7 +60,7 @@ class Watch:
             return
         step = event.split(".")[-2]
         if step == "response_closed":
-            _leave(self._answer)
+            leave(self._answer)
         stage = _STEPS.get(step)
         if stage is None:
             return
@@ -73,7 +74,7 @@ class Watch:
         self(event, info)
 
 
-def _leave(stream: object) -> None:
+def leave(stream: object) -> None:
     """Let a connection that has read beyond the end of its answer be closed, not used again.
 
     What lies there would be taken for the answer to the next request: another mail would be called accepted. httpcore
@@ -88,10 +89,10 @@ def _leave(stream: object) -> None:
         line.send_failed()
 
 
-def failure(error: Exception, watch: Watch) -> TransportError:
+def failure(error: Exception, seen: Stage | None) -> TransportError:
     """What a client raised, as a :class:`~deliverykit.words.errors.TransportError`; what is one already stays as it is.
 
-    The stage is the later one of what the exception says and what was watched; an exception that no
+    The stage is the later one of what the exception says and what was ``seen``; an exception that no
     client declares counts as the last stage, because nobody knows what went before it. The reason
     holds the exception's own words only where those cannot hold a header's value (h11 prints an
     illegal one, and that may be the API key).
@@ -100,7 +101,6 @@ def failure(error: Exception, watch: Watch) -> TransportError:
         return error
     family = _family(error)
     name = next((base for base in family if base in _RAISED), "")
-    seen = watch.stage
     if name:
         stage = _RAISED[name]
         if seen is not None and _later(seen, stage):

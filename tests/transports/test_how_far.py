@@ -1,0 +1,124 @@
+"""How far a request came, by our own connections: surely not sent exactly where no byte of it was handed over."""
+
+import contextlib
+import socket
+import ssl
+import struct
+from pathlib import Path
+
+import pytest
+import wire_servers as servers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_transports import request, sender, stage_of
+
+from deliverykit.transports.line import Line
+from deliverykit.words.errors import Stage
+from deliverykit.words.wire import HttpRequest
+
+KINDS = ["sync", "async"]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def cut(after: int, answered: int, *, hang: bool) -> servers.Behaviour:
+    """Answers so many requests of a connection; of the next it reads so many bytes, then resets or falls silent."""
+
+    def behave(server: servers.Server, connection: socket.socket) -> None:
+        for _ in range(answered):
+            server.request(connection)
+            connection.sendall(servers.ok())
+        read = 0
+        while read < after and (piece := connection.recv(after - read)):
+            read += len(piece)
+        if hang:
+            server.done.wait(10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return behave
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=12, deadline=None)
+@given(
+    after=st.integers(1, 200) | st.integers(200, 90_000), answered=st.integers(0, 2), size=st.sampled_from([2, 70_000, 200_000]),
+    hang=st.booleans(),
+)  # fmt: skip
+def test_what_an_esp_read_a_byte_of_never_counts_as_not_sent(
+    kind: str, after: int, answered: int, size: int, hang: bool
+) -> None:
+    with servers.serving(cut(min(after, size), answered, hang=hang)) as server, sender(kind, read=0.1) as send:
+        for _ in range(answered):
+            assert send(request(server.url)).status == 202
+        assert stage_of(send, request(server.url, b"a" * size)) in {Stage.WRITE, Stage.READ}
+
+
+def test_a_proxy_that_says_nothing_has_not_been_given_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.serving(servers.hang) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        for times in ({}, {"read": 5.0, "whole": 0.3}):
+            with sender(kind, **times) as send:
+                assert stage_of(send, request("https://api.example.org/send")) is Stage.CONNECT
+        assert [head.split()[0] for head in proxy.seen] == [b"CONNECT", b"CONNECT"]
+
+
+def test_a_tunnel_that_breaks_before_the_esp_was_met_has_not_sent_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(server: servers.Server, connection: socket.socket) -> None:
+        server.request(connection)
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        connection.recv(1)
+
+    _, trusting = servers.self_signed(tmp_path)
+    with servers.serving(breaks) as proxy, sender(kind, tls=trusting) as send:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        assert stage_of(send, request("https://api.example.org/send")) is Stage.TLS
+
+
+def test_under_tls_it_is_the_request_that_counts_and_not_the_greeting(kind: str, tmp_path: Path) -> None:
+    def hangs(server: servers.Server, connection: socket.socket) -> None:
+        with contextlib.suppress(ssl.SSLError):
+            servers.hang(server, connection)
+
+    ours, theirs = servers.self_signed(tmp_path)
+    with servers.serving(hangs, ours) as server, sender(kind, tls=theirs) as send:
+        assert stage_of(send, request(server.url)) is Stage.READ
+        assert server.requests == 1
+
+
+def test_a_request_that_cannot_be_written_is_surely_not_sent(kind: str) -> None:
+    """Whether the connection is new or another call's request went over it before."""
+    with servers.serving(servers.answer(servers.ok())) as server, sender(kind) as send:
+        unwritable = HttpRequest(method="PO ST", url=server.url)
+        assert stage_of(send, unwritable) is Stage.CONNECT
+        assert send(request(server.url)).status == 202
+        assert stage_of(send, unwritable) is Stage.POOL
+        assert send(request(server.url)).status == 202
+        assert server.requests == 2
+
+
+@given(st.binary().filter(lambda data: not data.startswith(b"POST ")), st.sampled_from([Stage.CONNECT, Stage.TLS]))
+def test_what_is_said_to_a_proxy_is_not_the_request(said: bytes, stage: Stage) -> None:
+    """SOCKS's greeting and password among it, which no library here speaks."""
+    line: Line[object] = Line()  # type: ignore[type-var]
+    line.call("POST")
+    line.stage = stage
+    for _ in range(2):
+        line.writes(said)
+        line.reads()
+        assert line.stage is stage
+    line.writes(b"POST ")
+    assert line.stage is Stage.WRITE
+    line.reads()
+    assert line.stage is Stage.READ
