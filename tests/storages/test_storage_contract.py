@@ -27,7 +27,7 @@ from storage_kit import (
     uids,
 )  # fmt: skip
 
-from deliverykit.contracts.books import Change, MailState, Wanted
+from deliverykit.contracts.books import Change, MailState, Told, Wanted
 from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.testing import ManualClock
 from deliverykit.words.errors import ClockError
@@ -543,19 +543,37 @@ def test_of_two_changes_of_one_mail_the_second_finds_what_the_first_has_left(sto
     assert (state(storage, "a"), state(storage, "b")) == (None, SCHEDULED)
 
 
+@pytest.mark.parametrize("lost", ["", "b"])
+def test_of_a_batch_that_is_done_with_what_is_no_longer_ours_stays(storage: Storage, lost: str) -> None:
+    storage.enqueue([mail(uid, files={uid: b"x"}) for uid in "abc"])
+    rows = {one.head.uid: one.head.id for one in claimed(storage)}
+    step(storage, changes=[Change(id=rows[uid], token="t", state=READY) for uid in lost])
+    late = step(storage, changes=[Change(id=row, token="t", state=None) for row in rows.values()])
+    assert late == {rows[uid] for uid in lost}
+    assert {uid for uid in "abc" if state(storage, uid) is not None} == set(lost)
+    assert set(storage.files(list("abc"))) == set(lost)
+
+
+def test_every_line_of_a_batch_is_in_the_log_in_its_order(storage: Storage) -> None:
+    lines = tuple(line(f"m{number % 9}", f"outcome {number}") for number in range(47))
+    step(storage, log=lines)
+    told = [one for _, one in reversed(storage.told(ACCOUNT, Told(), 100))]
+    assert tuple(told) == lines
+
+
 def test_each_of_a_batch_of_changes_is_fenced_by_its_own_token_and_does_its_own(storage: Storage) -> None:
-    storage.enqueue([mail(uid, files={uid: b"x", "shared": b"y"}) for uid in "abcdef"])
-    rows = {one.head.uid: one.head.id for one in claimed(storage, want=6)}
+    storage.enqueue([mail(uid, files={uid: b"x", "shared": b"y"}) for uid in "abcdefg"])
+    rows = {one.head.uid: one.head.id for one in claimed(storage, want=7)}
 
     def change(uid: str, token: str = "t", **fields: Any) -> Change:
         return Change(id=rows[uid], token=token, **{"state": None, **fields})
 
     late = step(storage, changes=(
         change("a"), change("b", "other"), change("c"), change("d", state=READY), change("e", state=DEAD, reason="x"),
-        change("f", state=READY, was=SENDING),
+        change("f", state=READY, was=SENDING), change("g", "other", state=READY),
     ))  # fmt: skip
-    assert late == {rows["b"], rows["f"]}
-    assert [state(storage, uid) for uid in "abcdef"] == [None, LEASED, None, READY, DEAD, LEASED]
+    assert late == {rows["b"], rows["f"], rows["g"]}
+    assert [state(storage, uid) for uid in "abcdefg"] == [None, LEASED, None, READY, DEAD, LEASED, LEASED]
     assert sorted(storage.files(["a", "b", "c", "d", "e", "shared"])) == ["b", "d", "e", "shared"]
 
 

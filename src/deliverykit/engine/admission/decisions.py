@@ -46,10 +46,10 @@ class ClaimHeads:
     def _decided(self, view: View) -> Step[Claim]:
         self.config.current(view)
         self.grants.clear()
-        expired = tuple(head.id for head in view.heads if head.expires <= view.now)
-        late = tuple(head.id for head in view.heads if head.expires > view.now and self._late(head))
+        expired = tuple([head.id for head in view.heads if head.expires <= view.now])
+        late = tuple([head.id for head in view.heads if head.expires > view.now and self._late(head)])
         gone = Claim(expired=expired, late=late)
-        heads = [head for head in view.heads if head.id not in (*expired, *late)]
+        heads = [head for head in view.heads if head.id not in expired and head.id not in late]
         if not heads:
             return Step(result=gone)
         admission = asked(self, [head.cost for head in heads], view)

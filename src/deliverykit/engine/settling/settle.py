@@ -108,9 +108,8 @@ class Settle:
             books.put(gate, _closed(gate).close(books.get(gate), books.now, until))
             if verdict.slow:
                 _slow(landing, books, opens=books.get(gate)[0])
-        if isinstance(verdict.outcome, Accepted):
-            self._reopen(landing, books)
-        self._circuit(landing, books)
+        if verdict.fault or (isinstance(verdict.outcome, Accepted) and not books.calm(landing)):
+            self._health(landing, books)
         if verdict.pause:
             books.pause(landing.server, verdict.pause)
         braked = verdict.brake and self._brake(landing, books)
@@ -118,6 +117,12 @@ class Settle:
         books.changes.append(_change(landing, books.now, braked=braked and landing.keep))
         if verdict.started:
             books.log.append(_line(landing))
+
+    def _health(self, landing: Landing, books: "_Books") -> None:
+        """What this answer says of the server."""
+        if isinstance(landing.verdict.outcome, Accepted):
+            self._reopen(landing, books)
+        self._circuit(landing, books)
 
     def _reopen(self, landing: Landing, books: "_Books") -> None:
         """An accepted mail ends a closing that named no time, and a run of rejections."""
@@ -192,6 +197,7 @@ class _Books:
         self.notices = notices
         self._states: list[dict[str, State]] = [dict(record) for record in view.records]
         self._touched: set[int] = set()
+        self._calm: dict[tuple[str, int], bool] = {}
         self.changes: list[Change] = []
         self.log: list[LogLine] = []
         self.paused: dict[str, tuple[int, str]] = {}
@@ -204,6 +210,7 @@ class _Books:
         if state != self.get(gate):
             self._states[gate.record][gate.name] = state
             self._touched.add(gate.record)
+            self._calm.clear()
 
     def own(self, name: str) -> State:
         return self._states[ACCOUNT].get(name, ())
@@ -211,6 +218,19 @@ class _Books:
     def put_own(self, name: str, state: State) -> None:
         self._states[ACCOUNT][name] = state
         self._touched.add(ACCOUNT)
+        self._calm.clear()
+
+    def calm(self, landing: Landing) -> bool:
+        """Whether an accepted mail changes nothing of its server: no fault, no run of rejections, no closed door to open.
+
+        It is asked for nearly every mail, and a batch's mails by one server have one answer: they share their charges.
+        """
+        server, charges = landing.server, landing.grant.charges
+        its = (server.id, id(charges))
+        if its not in self._calm:
+            closed = any(isinstance(gate.limit, Closed) and self.get(gate) for gate, _ in charges)
+            self._calm[its] = not (closed or self.get(circuit(server)) or self.own(brake_name(server.id)))
+        return self._calm[its]
 
     def pause(self, server: DeliveryServer, reason: str) -> None:
         """Of several words on it the first on its latest version counts: what was said of an older one is out of date."""
@@ -242,8 +262,7 @@ def _slow(landing: Landing, books: _Books, opens: int) -> None:
             books.put(gate, gate.limit.slower(books.get(gate), books.now, landing.grant.now, opens))
 
 
-_STATES = {
-    Next.DONE: None,
+_STATES: dict[Next, MailState | None] = {
     Next.AGAIN: MailState.READY,
     Next.LATER: MailState.SCHEDULED,
     Next.DEAD: MailState.DEAD,
@@ -255,6 +274,8 @@ def _change(landing: Landing, now: int, *, braked: bool) -> Change:
     if landing.undone:
         return Change(uid=landing.uid, token=landing.token, state=None, unbind=True)
     verdict = landing.verdict
+    if verdict.next is Next.DONE:
+        return Change(id=landing.row, uid="" if landing.row else landing.uid, token=landing.token, state=None)
     state = MailState.READY if braked else _STATES[verdict.next]
     if landing.held and state is MailState.READY:
         state = MailState.LEASED

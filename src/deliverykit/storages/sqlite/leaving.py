@@ -17,12 +17,12 @@ def note(db: Connection, now: int, ids: Sequence[int], outcome: str, detail: str
     )
 
 
-def forget(db: Connection, ids: Sequence[int], *, files: bool = True) -> None:
+def forget(db: Connection, ids: Sequence[int | str], *, files: bool = True) -> None:
     """Drop the letters of these mails, and the files that no other mail encloses. Not ``files`` where they enclose none."""
-    db.run_many("delete from dk_letter where mail=?", [(id_,) for id_ in ids])
+    rows = (json.dumps(ids),)
+    db.run("delete from dk_letter where mail in (select value from json_each(?))", rows)
     if not files:
         return
-    rows = (json.dumps(ids),)
     enclosed = set(db.rows("delete from dk_enclosed where mail in (select value from json_each(?)) returning hash", rows))
     for (digest,) in enclosed:
         db.run("delete from dk_file where hash=? and not exists (select 1 from dk_enclosed where hash=?)", (digest, digest))
