@@ -31,10 +31,12 @@ from deliverykit.words.facts import (
     MailReturned,
     MailsCancelled,
     MailScheduled,
+    MailsPruned,
     MailsRequeued,
     MailsResolved,
     PartFailed,
     PersonErased,
+    RecordChanged,
     RouteDegraded,
     RouteRestored,
     ServerChanged,
@@ -65,10 +67,12 @@ __all__ = [
     "MailReturned",
     "MailScheduled",
     "MailsCancelled",
+    "MailsPruned",
     "MailsRequeued",
     "MailsResolved",
     "PartFailed",
     "PersonErased",
+    "RecordChanged",
     "RouteDegraded",
     "RouteRestored",
     "ServerChanged",
@@ -152,6 +156,9 @@ class Hooks:
     def server_changed(self, fact: ServerChanged) -> None:
         """See :class:`ServerChanged`."""
 
+    def record_changed(self, fact: RecordChanged) -> None:
+        """See :class:`RecordChanged`."""
+
     def account_paused(self, fact: AccountPaused) -> None:
         """See :class:`AccountPaused`."""
 
@@ -169,6 +176,9 @@ class Hooks:
 
     def mail_resolved(self, fact: MailResolved) -> None:
         """See :class:`MailResolved`."""
+
+    def mails_pruned(self, fact: MailsPruned) -> None:
+        """See :class:`MailsPruned`."""
 
     def person_erased(self, fact: PersonErased) -> None:
         """See :class:`PersonErased`."""

@@ -13,7 +13,7 @@ from engine_kit import LEASE, NOON, CompanySendGrid, World, claimed, message, me
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deliverykit import Address, AsyncMailer, CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus
+from deliverykit import Address, AsyncMailer, Budget, CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus
 from deliverykit.engine.settling.settle import Settle
 from deliverykit.hooks import (
     FACTS,
@@ -23,6 +23,7 @@ from deliverykit.hooks import (
     MailAccepted,
     MailDead,
     MailQueued,
+    RecordChanged,
     RouteDegraded,
     RouteRestored,
     ServerPaused,
@@ -237,7 +238,7 @@ def test_what_a_claim_finds_late_is_told(world):
     mailer.routes.update("r", max_lateness=timedelta(minutes=1))
     due = moment(world.clock.now() + 5_000)
     (uid,) = mailer.enqueue([message(send_at=due)], route="r")
-    assert ears.heard[0].goes_at == due
+    assert ears.of(MailQueued)[0].goes_at == due
     world.clock.advance(600)
     mailer.worker().drain()
     assert ears.events(uid) == ["mail.queued", "mail.dead"]
@@ -347,6 +348,48 @@ def test_what_the_host_does_is_told_once_it_is_true(world):
         ("account.paused", None), ("account.resumed", None), ("mails.cancelled", 3), ("mails.requeued", 3), ("person.erased", None),
     ]  # fmt: skip
     assert (facts[0].reason, facts[-1].removed) == ("an incident", 1)
+
+
+def test_changes_of_other_records_are_told_once_they_are_true(world):
+    mailer, ears = told(world, "a")
+    mailer.accounts.add("acme", timezone="Asia/Kolkata")
+    mailer.accounts.add("acme", timezone="Asia/Kolkata")  # repeatable, and then no news
+    mailer.accounts.update("acme", timezone="Europe/Berlin", quota=CalendarQuota(day=9))
+    mailer.servers.add(
+        id="b", name="b", provider=SendGrid(api_key="SG.b"), budgets=[Budget(name="pool", limits=[CalendarQuota(day=9)])]
+    )
+    mailer.budgets.update("pool", CalendarQuota(day=10))
+    mailer.budgets.update("pool", CalendarQuota(day=10))
+    mailer.routes.add("n", ["a"])
+    mailer.routes.add("n", ["a"])
+    mailer.routes.update("n", servers=["a", "b"], when_exhausted="queue")
+    mailer.routes.update("n", when_exhausted="queue")
+    with pytest.raises(ConfigurationError, match="at least one"):
+        mailer.routes.update("n", servers=[])
+    mailer.routes.remove("n")
+    facts = [fact for fact in ears.heard if isinstance(fact, RecordChanged)]
+    assert [(fact.account, fact.kind, fact.name, fact.act, fact.changed) for fact in facts] == [
+        ("acme", "account", "acme", "added", ()),
+        ("acme", "account", "acme", "updated", ("timezone", "limits")),
+        ("default", "budget", "pool", "added", ()),
+        ("default", "budget", "pool", "updated", ("limits",)),
+        ("default", "route", "n", "added", ()),
+        ("default", "route", "n", "updated", ("servers", "when_exhausted")),
+        ("default", "route", "n", "removed", ()),
+    ]
+    assert str(facts[5]) == "route 'n': updated (servers, when_exhausted) by the host"
+    assert len(ears.heard) == len(facts) + 1  # the server
+
+
+def test_what_is_pruned_is_told(world):
+    mailer, ears = told(world, "a")
+    mailer.enqueue(messages(3))
+    assert mailer.outbox.cancel(route="default") == 3
+    world.clock.advance(3600)
+    ears.heard.clear()
+    for _ in range(2):  # the second time there is nothing left to drop
+        mailer.outbox.prune(older_than=timedelta(minutes=1))
+    assert [(fact.event, fact.count) for fact in ears.heard] == [("deliverykit.mails.pruned", 3)]
 
 
 def test_what_becomes_of_doubt_is_told(world):

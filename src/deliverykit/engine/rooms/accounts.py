@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of
 from deliverykit.limits.zones import zone
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
@@ -45,7 +46,8 @@ class Accounts(Room, Generic[F]):
 
         def make(config: Config) -> Amendment:
             if config.version == 0:
-                return Amendment(config=config, result=None, documents=(self.context.archive.account(account),))
+                told = recorded(id, "added", account)
+                return Amendment(config=config, result=None, documents=(self.context.archive.account(account),), facts=told)
             differing = [one for one in ("timezone", "limits") if getattr(config.account, one) != getattr(account, one)]
             if differing:
                 raise AlreadyExists(
@@ -53,8 +55,7 @@ class Accounts(Room, Generic[F]):
                 )
             return Amendment(config=config, result=None)
 
-        await self.ports.store(self.context.catalog.fresh, id)
-        await self.context.decided(self.ports, id, make)
+        await evolve(self, account=id).amend(make)
         return self.face(id)
 
     async def get(self, id: str) -> Account:
@@ -94,9 +95,10 @@ class Accounts(Room, Generic[F]):
             if old.broken and (isinstance(quota, Unset) or isinstance(pause, Unset)):
                 raise ConfigurationError(f"account {id!r}: {old.broken}; or give quota= and pause= anew")
             new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_kept(old.limits, quota, pause), broken="")
-            return Amendment(config=config, result=new, documents=(self.context.archive.account(new),))
+            told = recorded(id, "updated", new, old)
+            return Amendment(config=config, result=new, documents=(self.context.archive.account(new),), facts=told)
 
-        changed: Account = await self.context.decided(self.ports, id, make)
+        changed: Account = await evolve(self, account=id).amend(make)
         return changed
 
 
@@ -141,8 +143,10 @@ class Budgets(Room):
         """Other limits for a budget; its counts are kept."""
 
         def make(config: Config) -> Amendment:
-            new = evolve(_budget(config, name), limits=limits_of(limits, None, new=False), broken="")
-            return Amendment(config=config, result=new, documents=(self.context.archive.budget(new),))
+            old = _budget(config, name)
+            new = evolve(old, limits=limits_of(limits, None, new=False), broken="")
+            told = recorded(self.account, "updated", new, old)
+            return Amendment(config=config, result=new, documents=(self.context.archive.budget(new),), facts=told)
 
         changed: Budget = await self.amend(make)
         return changed

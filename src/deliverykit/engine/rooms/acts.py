@@ -1,14 +1,18 @@
-"""What is told of a host's own acts on a server."""
+"""What is told of a host's own acts on servers and other records."""
 
-from attrs import evolve
+from attrs import evolve, fields
 
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.settling.notices import Notices
-from deliverykit.records.server import VALUES, DeliveryServer, Status
-from deliverykit.words.facts import Fact, ServerChanged
+from deliverykit.records.account import Account
+from deliverykit.records.route import Route
+from deliverykit.records.server import VALUES, Budget, DeliveryServer, Status
+from deliverykit.words.facts import Fact, RecordChanged, ServerChanged
 from deliverykit.words.privacy import scrubbed
 
-__all__ = ["act", "activated", "updated"]
+__all__ = ["act", "activated", "recorded", "updated"]
+
+Record = Route | Budget | Account
 
 
 def act(server: DeliveryServer, what: str, changed: tuple[str, ...] = (), reason: str = "") -> tuple[Fact, ...]:
@@ -19,6 +23,21 @@ def act(server: DeliveryServer, what: str, changed: tuple[str, ...] = (), reason
             act=what, changed=changed, reason=scrubbed(reason),
         ),
     )  # fmt: skip
+
+
+def recorded(account: str, what: str, record: Record, old: Record | None = None) -> tuple[Fact, ...]:
+    """That somebody did this to a route, budget or account; nothing where an update changed nothing."""
+    changed: tuple[str, ...] = ()
+    if old is not None:
+        changed = tuple(
+            one.name
+            for one in fields(type(record))
+            if one.name != "version" and getattr(record, one.name) != getattr(old, one.name)
+        )
+        if not changed:
+            return ()
+    name = record.id if isinstance(record, Account) else record.name
+    return (RecordChanged(account=account, kind=type(record).__name__.lower(), name=name, act=what, changed=changed),)
 
 
 def updated(config: Config, old: DeliveryServer, new: DeliveryServer) -> tuple[Fact, ...]:

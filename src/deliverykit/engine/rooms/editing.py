@@ -9,10 +9,13 @@ from attrs import evolve, fields, frozen
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.rooms.room import UNSET, Unset, chosen, limits_kept, names
+from deliverykit.engine.rooms.acts import recorded
+from deliverykit.engine.rooms.room import UNSET, Amendment, Unset, chosen, limits_kept, names
+from deliverykit.records.documents import Archive
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address, address, ascii_domain
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, MessageError
+from deliverykit.words.facts import Fact
 
 __all__ = [
     "Edit",
@@ -23,6 +26,7 @@ __all__ = [
     "new_id",
     "provider_of",
     "same",
+    "saved",
     "sender_of",
     "senders_of",
 ]
@@ -65,6 +69,15 @@ class Edit:
         if old.status is Status.BROKEN and not isinstance(self.provider, Unset):
             new = evolve(new, status=Status.PAUSED, reason="", proven=False, unread=())
         return new, fresh
+
+
+def saved(
+    archive: Archive, config: Config, server: DeliveryServer, fresh: Sequence[Budget], facts: Iterable[Fact]
+) -> Amendment:
+    """A server as it is from now on, with the budgets that are new with it."""
+    added = [fact for budget in fresh for fact in recorded(server.account, "added", budget)]
+    documents = (*(archive.budget(budget) for budget in fresh), archive.server(server))
+    return Amendment(config=config, result=server, documents=documents, facts=(*added, *facts))
 
 
 def _asked(old: DeliveryServer) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, NotFound
-from deliverykit.words.facts import MailResolved, MailsCancelled, MailsRequeued, MailsResolved
+from deliverykit.words.facts import MailResolved, MailsCancelled, MailsPruned, MailsRequeued, MailsResolved
 from deliverykit.words.privacy import scrubbed
 
 __all__ = ["Outbox", "cancelled"]
@@ -180,6 +180,8 @@ class Outbox(Room):
                 break
         while after := await store(storage.sweep, 10 * _PAGE, after):
             pass
+        if dead or log:
+            self.context.teller.tell([MailsPruned(account=self.account, count=dead, lines=log)])
         return Pruned(dead=dead, log=log)
 
     async def counts(self, *, route: str | Route | None = None) -> Mapping[str, int]:

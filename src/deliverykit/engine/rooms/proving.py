@@ -10,7 +10,7 @@ from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.delivery.send import Sending
 from deliverykit.engine.rooms.acts import updated
-from deliverykit.engine.rooms.editing import Edit
+from deliverykit.engine.rooms.editing import Edit, saved
 from deliverykit.engine.rooms.room import Amendment, Room
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
@@ -113,8 +113,7 @@ async def swapped(room: Room, id_: str, edit: Edit, to: str | Address, sender: s
         new = evolve(new, proven=True)
         if before.active and old.status is Status.PAUSED and old.paused_by == "engine":
             new = evolve(new, status=Status.ACTIVE, paused_by="", reason="")
-        documents = (*(room.context.archive.budget(budget) for budget in fresh), room.context.archive.server(new))
-        return Amendment(config=config, result=new, documents=documents, facts=updated(config, old, new))
+        return saved(room.context.archive, config, new, fresh, updated(config, old, new))
 
     changed: DeliveryServer = await room.amend(make)
     return changed

@@ -8,6 +8,7 @@ from attrs import evolve
 from deliverykit.contracts.books import Document, Wanted
 from deliverykit.contracts.router import Router
 from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.outbox import cancelled
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
 from deliverykit.records.route import Route, WhenExhausted
@@ -64,7 +65,8 @@ class Routes(Room):
             _agree(route)
             known = config.routes.get(name)
             if known is None:
-                return Amendment(config=config, result=route, documents=(self.context.archive.route(route),))
+                told = recorded(self.account, "added", route)
+                return Amendment(config=config, result=route, documents=(self.context.archive.route(route),), facts=told)
             differing = [one for one in _FIELDS if getattr(known, one) != getattr(route, one)]
             if differing:
                 raise AlreadyExists(
@@ -114,7 +116,8 @@ class Routes(Room):
                 broken=old.broken if isinstance(strategy, Unset) else "",
             )
             _agree(new)
-            return Amendment(config=config, result=new, documents=(self.context.archive.route(new),))
+            told = recorded(self.account, "updated", new, old)
+            return Amendment(config=config, result=new, documents=(self.context.archive.route(new),), facts=told)
 
         changed: Route = await self.amend(make)
         return changed
@@ -139,9 +142,9 @@ class Routes(Room):
             )
 
         def make(config: Config) -> Amendment:
-            return Amendment(
-                config=config, result=None, documents=(Document(kind="route", id=config.route(name).name, data=None),)
-            )
+            route = config.route(name)
+            gone, told = Document(kind="route", id=route.name, data=None), recorded(self.account, "removed", route)
+            return Amendment(config=config, result=None, documents=(gone,), facts=told)
 
         await self.amend(make)
 

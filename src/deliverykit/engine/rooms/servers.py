@@ -22,6 +22,7 @@ from deliverykit.engine.rooms.editing import (
     new_id,
     provider_of,
     same,
+    saved,
     sender_of,
     senders_of,
 )
@@ -100,8 +101,7 @@ class Servers(Room):
             known = config.servers.get(full.id)
             if known is not None:
                 return Amendment(config=config, result=same(known, full))
-            documents = (*(self.context.archive.budget(budget) for budget in fresh), self.context.archive.server(full))
-            return Amendment(config=config, result=full, documents=documents, facts=act(full, "added"))
+            return saved(self.context.archive, config, full, fresh, act(full, "added"))
 
         added: DeliveryServer = await self.amend(make)
         return added
@@ -169,8 +169,7 @@ class Servers(Room):
                     "reason": "changed; send a test email and activate it again",
                 }
                 new = evolve(new, proven=False, **(paused if new.active else {}))  # type: ignore[arg-type]
-            documents = (*(self.context.archive.budget(budget) for budget in fresh), self.context.archive.server(new))
-            return Amendment(config=config, result=new, documents=documents, facts=updated(config, old, new))
+            return saved(self.context.archive, config, new, fresh, updated(config, old, new))
 
         changed: DeliveryServer = await self.amend(make)
         return changed

@@ -12,9 +12,11 @@ __all__ = [
     "AccountResumed",
     "MailResolved",
     "MailsCancelled",
+    "MailsPruned",
     "MailsRequeued",
     "MailsResolved",
     "PersonErased",
+    "RecordChanged",
     "ServerChanged",
 ]
 
@@ -35,6 +37,27 @@ class ServerChanged(OfServer):
     def __str__(self) -> str:
         what = f" ({', '.join(self.changed)})" if self.changed else ""
         return f"server {self.server_name!r}: {self.act}{what} by the host{because(self.reason)}"
+
+
+@frozen(kw_only=True)
+class RecordChanged(Fact):
+    """A route, budget or account was added, changed or removed by this Mailer's host."""
+
+    event: ClassVar[str] = "deliverykit.record.changed"
+    level: ClassVar[int] = INFO
+
+    kind: str
+    """``route``, ``budget`` or ``account``."""
+    name: str
+    """The route's or budget's name, the account's id."""
+    act: str
+    """``added``, ``updated`` or ``removed``."""
+    changed: tuple[str, ...] = ()
+    """By an update: the names of the values that are others now."""
+
+    def __str__(self) -> str:
+        what = f" ({', '.join(self.changed)})" if self.changed else ""
+        return f"{self.kind} {self.name!r}: {self.act}{what} by the host"
 
 
 @frozen(kw_only=True)
@@ -115,6 +138,22 @@ class MailResolved(OfMail):
 
     def __str__(self) -> str:
         return f"mail {self.mail}: {self.server or 'its ESP'} had it, for it told that it was {self.heard}"
+
+
+@frozen(kw_only=True)
+class MailsPruned(Fact):
+    """The host dropped old dead mail and old lines of the delivery log. One fact for each call that dropped anything."""
+
+    event: ClassVar[str] = "deliverykit.mails.pruned"
+    level: ClassVar[int] = INFO
+
+    count: int
+    """How many dead mails are gone."""
+    lines: int
+    """How many lines of the delivery log are gone."""
+
+    def __str__(self) -> str:
+        return f"{self.count} dead mails and {self.lines} lines of the delivery log were dropped"
 
 
 @frozen(kw_only=True)
