@@ -112,7 +112,7 @@ def test_a_request_that_cannot_be_written_is_surely_not_sent(kind: str) -> None:
 def test_what_is_said_to_a_proxy_is_not_the_request(said: bytes, stage: Stage) -> None:
     """SOCKS's greeting and password among it, which no library here speaks."""
     line: Line[object] = Line()  # type: ignore[type-var]
-    line.call("POST")
+    line.call("POST", 0.0)
     line.stage = stage
     for _ in range(2):
         line.writes(said)

@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
-from deliverykit.transports.line import Line
 from deliverykit.transports.lines import AsyncLines, Lines
 from deliverykit.transports.origins import Address, address
 from deliverykit.transports.stages import Watch, failure, leave
@@ -247,30 +246,30 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
-        if self._host is not None:
-            seen = Watch()
-            asked = self._hosts(self._host, request, seen.awaited)
-            return await self._timed(self._by_host(self._host, asked, seen), seen, self._times.all(request))
-        to, built = self._ours(request)
         whole = self._times.all(request)
+        if self._host is not None:
+            watch = Watch()
+            return await self._timed(self._by_host(self._host, request, watch), watch, whole)
+        ends = time.monotonic() + whole
+        to, built = self._ours(request)
         lines = self._lines()
         line = await lines.take(to, min(self._times.connect, whole))
-        line.call(request.method)
+        line.call(request.method, ends)
         try:
-            return await self._timed(self._by_line(line, built), line, whole)
+            response = await line.connection.handle_async_request(built)
+            try:
+                pieces = await self._pieces(response.aiter_stream())
+            finally:
+                leave(response.stream)
+                await response.aclose()
+            return self._answer(response.status, response.headers, pieces)
+        except Exception as error:  # noqa: BLE001
+            raise failure(error, line.stage) from None
         finally:
             await lines.give(to, line)
 
-    async def _by_line(self, line: "Line[httpcore2.AsyncConnectionInterface]", built: "httpcore2.Request") -> HttpResponse:
-        response = await line.connection.handle_async_request(built)
-        try:
-            pieces = await self._pieces(response.aiter_stream())
-        finally:
-            leave(response.stream)
-            await response.aclose()
-        return self._answer(response.status, response.headers, pieces)
-
-    async def _by_host(self, client: "httpx2.AsyncClient", built: "httpx2.Request", watch: Watch) -> HttpResponse:
+    async def _by_host(self, client: "httpx2.AsyncClient", request: HttpRequest, watch: Watch) -> HttpResponse:
+        built = self._hosts(client, request, watch.awaited)
         try:
             response = await client.send(built, stream=True, auth=None, follow_redirects=False)
         except _module(client).HTTPStatusError as error:
@@ -282,15 +281,15 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
             await response.aclose()
         return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
 
-    async def _timed(self, call: Awaitable[HttpResponse], seen: "Watch | Line[Any]", whole: float) -> HttpResponse:
+    async def _timed(self, call: Awaitable[HttpResponse], watch: Watch, whole: float) -> HttpResponse:
         timer = asyncio.timeout(whole)
         try:
             async with timer:
                 return await call
         except Exception as error:  # noqa: BLE001
             if isinstance(error, TimeoutError) and timer.expired():
-                raise TransportError(seen.stage or Stage.READ, f"not done within {whole:g} s") from None
-            raise failure(error, seen.stage) from None
+                raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
+            raise failure(error, watch.stage) from None
 
     async def _pieces(self, stream: AsyncIterable[bytes]) -> list[bytes]:
         pieces, size = [], 0
@@ -352,18 +351,18 @@ def _parsed(module: Any, url: str) -> Any:
 
 
 @cache
-def _version() -> str:
+def _own_headers() -> Mapping[str, str]:
     try:
-        return version("deliverykit")
+        ours = version("deliverykit")
     except PackageNotFoundError:  # a program frozen into one file leaves our metadata behind: no reason not to send
-        return "0"
+        ours = "0"
+    return {"User-Agent": f"deliverykit/{ours}", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 
 def _headers(request: HttpRequest) -> Mapping[str, str]:
     """The request's headers; who we are, and no compression, where it does not say (an answer is small, and then bounded)."""
     given = {name.lower() for name in request.headers}
-    ours = {"User-Agent": f"deliverykit/{_version()}", "Accept": "*/*", "Accept-Encoding": "identity"}
-    return {**{name: value for name, value in ours.items() if name.lower() not in given}, **request.headers}
+    return {**{name: value for name, value in _own_headers().items() if name.lower() not in given}, **request.headers}
 
 
 def _despite(error: Any) -> HttpResponse:

@@ -16,8 +16,8 @@ C = TypeVar("C", bound="httpcore2.ConnectionInterface | httpcore2.AsyncConnectio
 class Line(Generic[C]):
     """A connection that one call at a time uses. Its own streams tell it what they do.
 
-    A connection's times are per read and per write, and a server that drips one byte every 20 s would hold a thread for hours.
-    So a blocking stream asks before each of them how much of the call's time is left.
+    A connection's times are per read and per write, and a server that drips one byte every 20 s would hold a place for hours.
+    So a stream asks before each of them how much of the call's time is left.
     """
 
     __slots__ = ("_begins", "connection", "ends", "stage")
@@ -27,11 +27,11 @@ class Line(Generic[C]):
     def __init__(self) -> None:
         self.stage = Stage.POOL
         """How far the call came: once the first byte of its request is handed to the system, it is ``WRITE`` or later."""
-        self.ends: float | None = None
+        self.ends = 0.0
         """When the call must have ended, on ``time.monotonic()``."""
         self._begins = b""
 
-    def call(self, method: str, ends: float | None = None) -> None:
+    def call(self, method: str, ends: float) -> None:
         """A request of this method is next."""
         self.stage, self.ends, self._begins = Stage.POOL, ends, f"{method} ".encode()
 
@@ -47,12 +47,10 @@ class Line(Generic[C]):
 
     def left(self, timeout: float | None) -> float | None:
         """The smaller of a step's time and what is left of the call's; a millisecond where nothing is."""
-        if self.ends is None:
-            return timeout
         left = max(0.001, self.ends - time.monotonic())
         return left if timeout is None else min(timeout, left)
 
     @property
     def late(self) -> bool:
         """Whether the call is out of time."""
-        return self.ends is not None and time.monotonic() >= self.ends
+        return time.monotonic() >= self.ends

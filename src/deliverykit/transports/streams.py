@@ -89,7 +89,7 @@ class BlockingBackend(httpcore2.NetworkBackend):
 
 
 class _Awaited(httpcore2.AsyncNetworkStream):
-    """The same, awaited. The call's deadline is its caller's, who cancels it."""
+    """The same, awaited. A large body is timed as one write."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream, line: Line[Any]) -> None:
         self._stream = stream
@@ -101,7 +101,9 @@ class _Awaited(httpcore2.AsyncNetworkStream):
             with suppress(httpcore2.WriteError):  # as above
                 await self._flush(timeout)
         self._line.reads()
-        return await self._stream.read(max_bytes, timeout)
+        if self._line.late:
+            raise httpcore2.ReadTimeout("out of time")
+        return await self._stream.read(max_bytes, self._line.left(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if len(buffer) <= _PIECE:
@@ -116,7 +118,7 @@ class _Awaited(httpcore2.AsyncNetworkStream):
 
     async def _hand_over(self, data: bytes, timeout: float | None) -> None:
         self._line.writes(data)
-        await self._stream.write(data, timeout)
+        await self._stream.write(data, self._line.left(timeout))
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -125,7 +127,7 @@ class _Awaited(httpcore2.AsyncNetworkStream):
         self, ssl_context: "ssl.SSLContext", server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
         self._line.stage = Stage.TLS
-        return _Awaited(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._line)
+        return _Awaited(await self._stream.start_tls(ssl_context, server_hostname, self._line.left(timeout)), self._line)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -147,6 +149,6 @@ class AwaitingBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Connect."""
         self._line.stage = Stage.CONNECT
-        return _Awaited(
-            await httpcore2.AnyIOBackend().connect_tcp(host, port, timeout, local_address, socket_options), self._line
-        )
+        backend = httpcore2.AnyIOBackend()
+        stream = await backend.connect_tcp(host, port, self._line.left(timeout), local_address, socket_options)
+        return _Awaited(stream, self._line)
