@@ -1,11 +1,14 @@
 """How far a request came, by our own connections: surely not sent exactly where no byte of it was handed over."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
 import struct
+import time
 from pathlib import Path
 
+import httpcore2
 import pytest
 import wire_servers as servers
 from hypothesis import given, settings
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from test_transports import request, sender, stage_of
 
 from deliverykit.transports.line import Line
+from deliverykit.transports.stages import failure
+from deliverykit.transports.streams import _Awaited, _Blocking
 from deliverykit.words.errors import Stage
 from deliverykit.words.wire import HttpRequest
 
@@ -106,6 +111,31 @@ def test_a_request_that_cannot_be_written_is_surely_not_sent(kind: str) -> None:
         assert stage_of(send, unwritable) is Stage.POOL
         assert send(request(server.url)).status == 202
         assert server.requests == 2
+
+
+class Untouched(httpcore2.NetworkStream, httpcore2.AsyncNetworkStream):  # type: ignore[misc]
+    """Raises at whatever is handed to it."""
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_request_whose_time_is_over_before_its_first_byte_is_surely_not_sent(kind: str, size: int) -> None:
+    def blocking() -> None:
+        stream = _Blocking(Untouched(), line)
+        stream.write(b"POST / HTTP/1.1")
+        stream.write(b"a" * size)
+        stream.read(9)
+
+    async def awaited() -> None:
+        stream = _Awaited(Untouched(), line)
+        await stream.write(b"POST / HTTP/1.1")
+        await stream.write(b"a" * size)
+        await stream.read(9)
+
+    line: Line[object] = Line()  # type: ignore[type-var]
+    line.call("POST", time.monotonic() - 1)
+    with pytest.raises(httpcore2.TimeoutException) as late:
+        blocking() if kind == "sync" else asyncio.run(awaited())
+    assert failure(late.value, line.stage).stage is Stage.POOL
 
 
 @given(st.binary().filter(lambda data: not data.startswith(b"POST ")), st.sampled_from([Stage.CONNECT, Stage.TLS]))

@@ -19,6 +19,11 @@ __all__ = ["AwaitingBackend", "BlockingBackend"]
 _PIECE = 64 * 1024
 
 
+def _in_time(line: Line[Any]) -> None:
+    if line.late:
+        raise httpcore2.TimeoutException("out of time")  # how far it came, the line says
+
+
 class _Blocking(httpcore2.NetworkStream):
     """The head of a request waits for its body, or for the reading of its answer; reads and writes end with the call."""
 
@@ -31,9 +36,8 @@ class _Blocking(httpcore2.NetworkStream):
         if self._held:
             with suppress(httpcore2.WriteError):  # the other side may have answered before it went
                 self._flush(timeout)
+        _in_time(self._line)
         self._line.reads()
-        if self._line.late:
-            raise httpcore2.ReadTimeout("out of time")
         return self._stream.read(max_bytes, self._line.left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -48,11 +52,11 @@ class _Blocking(httpcore2.NetworkStream):
         self._hand_over(held, timeout)
 
     def _hand_over(self, data: bytes, timeout: float | None) -> None:
-        self._line.writes(data)
         whole = memoryview(data)
         for start in range(0, len(data), _PIECE):
-            if self._line.late:
-                raise httpcore2.WriteTimeout("out of time")
+            _in_time(self._line)
+            if not start:
+                self._line.writes(data)
             self._stream.write(whole[start : start + _PIECE], self._line.left(timeout))  # type: ignore[arg-type]
 
     def close(self) -> None:
@@ -100,9 +104,8 @@ class _Awaited(httpcore2.AsyncNetworkStream):
         if self._held:
             with suppress(httpcore2.WriteError):  # as above
                 await self._flush(timeout)
+        _in_time(self._line)
         self._line.reads()
-        if self._line.late:
-            raise httpcore2.ReadTimeout("out of time")
         return await self._stream.read(max_bytes, self._line.left(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -117,6 +120,7 @@ class _Awaited(httpcore2.AsyncNetworkStream):
         await self._hand_over(held, timeout)
 
     async def _hand_over(self, data: bytes, timeout: float | None) -> None:
+        _in_time(self._line)
         self._line.writes(data)
         await self._stream.write(data, self._line.left(timeout))
 
