@@ -2,7 +2,9 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from storage_kit import (
     uids,
 )  # fmt: skip
 
-from deliverykit.contracts.books import Change, MailState, Told, Wanted
+from deliverykit.contracts.books import Change, Gone, MailState, Told, Wanted
 from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.testing import ManualClock
 from deliverykit.words.errors import ClockError
@@ -544,14 +546,27 @@ def test_of_two_changes_of_one_mail_the_second_finds_what_the_first_has_left(sto
 
 
 @pytest.mark.parametrize("lost", ["", "b"])
-def test_of_a_batch_that_is_done_with_what_is_no_longer_ours_stays(storage: Storage, lost: str) -> None:
+@pytest.mark.parametrize("gone", [Gone, partial(Change, state=None)], ids=["gone", "change"])
+def test_of_a_batch_that_is_done_with_what_is_no_longer_ours_stays(
+    storage: Storage, gone: Callable[..., Any], lost: str
+) -> None:
     storage.enqueue([mail(uid, files={uid: b"x"}) for uid in "abc"])
     rows = {one.head.uid: one.head.id for one in claimed(storage)}
-    step(storage, changes=[Change(id=rows[uid], token="t", state=READY) for uid in lost])
-    late = step(storage, changes=[Change(id=row, token="t", state=None) for row in rows.values()])
+    step(storage, changes=tuple(Change(id=rows[uid], token="t", state=READY) for uid in lost))
+    late = step(storage, changes=tuple(gone(id=row, token="t") for row in rows.values()))
     assert late == {rows[uid] for uid in lost}
     assert {uid for uid in "abc" if state(storage, uid) is not None} == set(lost)
     assert set(storage.files(list("abc"))) == set(lost)
+
+
+def test_what_is_gone_went_from_where_it_was_said_to_be_by_the_name_it_was_given(storage: Storage) -> None:
+    storage.enqueue([mail(uid) for uid in "abcd"])
+    rows = {one.head.uid: one.head.id for one in claimed(storage)}
+    gone = (
+        Gone(rows["a"], token="t", was=SENDING), Gone(rows["b"], token="t"), Gone(0, "c", "t", LEASED), Gone(0, "d", "other")
+    )  # fmt: skip
+    assert step(storage, changes=gone) == {rows["a"], "d"}
+    assert [state(storage, uid) for uid in "abcd"] == [LEASED, None, None, LEASED]
 
 
 def test_every_line_of_a_batch_is_in_the_log_in_its_order(storage: Storage) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -13,6 +14,7 @@ __all__ = [
     "Condition",
     "Document",
     "Fate",
+    "Gone",
     "Head",
     "Lane",
     "LaneKey",
@@ -147,6 +149,24 @@ class Change:
     cost: int = 0
     lease: int = 0
     """Where the mail stays held: for how many ms from now; 0: as long as it was."""
+
+    @property
+    def name(self) -> int | str:
+        """The row as the change names it: by its id, or its uid."""
+        return self.id or self.uid
+
+
+@frozen
+class Gone:
+    """What most mail ends with, in as few words as it takes: done with, as a :class:`Change` without a state is."""
+
+    id: int
+    uid: str = ""
+    token: str | None = None
+    was: MailState | None = None
+    state: ClassVar[None] = None
+    reason: ClassVar[str] = ""
+    unbind: ClassVar[bool] = False
 
     @property
     def name(self) -> int | str:

@@ -15,6 +15,7 @@ from deliverykit.contracts.books import (
     Condition,
     Document,
     Fate,
+    Gone,
     Head,
     Lane,
     LaneRow,
@@ -84,7 +85,7 @@ class Step(Generic[R_co]):
     records: tuple[Record | None, ...] = ()
     """The new limit states, ``None`` where unchanged."""
     inserts: tuple[NewMail, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[Change | Gone, ...] = ()
     log: tuple[LogLine, ...] = ()
     documents: tuple[Document, ...] = ()
     wake: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
-from deliverykit.contracts.books import Change, Fate, LaneKey, MailRow, MailState, NewMail
+from deliverykit.contracts.books import Change, Fate, Gone, LaneKey, MailRow, MailState, NewMail
 from deliverykit.contracts.storage import Late
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.asking import Placed, waits_for
@@ -85,7 +85,7 @@ def _attempt(landing: Landing) -> AttemptFinished:
     )  # fmt: skip
 
 
-def _fate(landing: Landing, change: Change) -> Fact | None:
+def _fate(landing: Landing, change: Change | Gone) -> Fact | None:
     """What became of a mail by its attempt; ``None`` where ``send`` goes on with it."""
     verdict, server = landing.verdict, landing.server.id
     match change.state:

@@ -5,7 +5,7 @@ from zlib import crc32
 
 from attrs import evolve, frozen
 
-from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState
+from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine, MailState
 from deliverykit.contracts.limit import Record, State
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.admit import Grant
@@ -62,7 +62,7 @@ class Landing:
 class Settled:
     """What a batch came to: what is told of it once it is true."""
 
-    landed: tuple[tuple[Landing, Change], ...]
+    landed: tuple[tuple[Landing, Change | Gone], ...]
     """Each landing, and what became of its mail, unless that change came too late."""
     servers: tuple[Fact, ...]
 
@@ -198,7 +198,7 @@ class _Books:
         self._states: list[dict[str, State]] = [dict(record) for record in view.records]
         self._touched: set[int] = set()
         self._calm: dict[tuple[str, int], bool] = {}
-        self.changes: list[Change] = []
+        self.changes: list[Change | Gone] = []
         self.log: list[LogLine] = []
         self.paused: dict[str, tuple[int, str]] = {}
         self.wake = False
@@ -270,12 +270,12 @@ _STATES: dict[Next, MailState | None] = {
 }
 
 
-def _change(landing: Landing, now: int, *, braked: bool) -> Change:
+def _change(landing: Landing, now: int, *, braked: bool) -> Change | Gone:
     if landing.undone:
         return Change(uid=landing.uid, token=landing.token, state=None, unbind=True)
     verdict = landing.verdict
     if verdict.next is Next.DONE:
-        return Change(id=landing.row, uid="" if landing.row else landing.uid, token=landing.token, state=None)
+        return Gone(landing.row, "" if landing.row else landing.uid, landing.token)
     state = MailState.READY if braked else _STATES[verdict.next]
     if landing.held and state is MailState.READY:
         state = MailState.LEASED

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import fields
 
-from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail
+from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Late, Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
@@ -170,9 +170,9 @@ def lane_id(db: Connection, key: LaneKey) -> int:
     return int(found[0])
 
 
-def _changed(db: Connection, changes: Sequence[Change], now: int) -> Late:
+def _changed(db: Connection, changes: Sequence[Change | Gone], now: int) -> Late:
     """Make changes true; which came too late. Those of a batch are mostly alike, and alike they are one statement."""
-    alike: dict[object, tuple[Change, list[int | str]]] = {}
+    alike: dict[object, tuple[Change | Gone, list[int | str]]] = {}
     for change in changes:
         # Of what is done with, little matters; it is most of what is settled.
         one = (change.token, change.was, change.unbind, not change.id) if change.state is None else _but_its_id(change)
@@ -183,7 +183,7 @@ def _changed(db: Connection, changes: Sequence[Change], now: int) -> Late:
     return frozenset(names.difference(*[_done(db, change, some, now) for change, some in alike.values()]))
 
 
-def _done(db: Connection, change: Change, names: list[int | str], now: int) -> list[int | str]:
+def _done(db: Connection, change: Change | Gone, names: list[int | str], now: int) -> list[int | str]:
     """The same change for rows of these names; those that were not too late for it."""
     column = "uid" if change.uid else "id"
     where: str = f"{column}=?"

@@ -149,17 +149,22 @@ class SQLiteStorage:
             recovery.expire(db, seen.now, claim.expired)
             recovery.bury(db, seen.now, claim.late, "late")
             keeping.served(db, seen.now, lane.id, claim)
-            for server in set(claim.leases.values()):
+            its: dict[str, list[int]] = {}
+            for id_, server in claim.leases.items():
+                its.setdefault(server, []).append(id_)
+            for server, ids in its.items():
                 db.run(
                     "update dk_mail set state=1, lease_until=?, token=?, server=? where id in (select value from json_each(?))",
-                    (seen.now + lease, token, server, json.dumps([id_ for id_, its in claim.leases.items() if its == server])),
+                    (seen.now + lease, token, server, json.dumps(ids)),
                 )
-            ids = list(claim.leases)
-            letters: dict[int, bytes] = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(ids)})", ids))
+            every = list(claim.leases)
+            letters: dict[int, bytes] = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(every)})", every))
         return tuple(
-            Leased(head=head, server=claim.leases[head.id], letter=letters[head.id])
-            for head in heads
-            if head.id in claim.leases
+            [
+                Leased(head=head, server=claim.leases[head.id], letter=letters[head.id])
+                for head in heads
+                if head.id in claim.leases
+            ]
         )
 
     # -- the outbox ---------------------------------------------------------------------------------
@@ -372,4 +377,4 @@ def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     suspect = next((place for place, row in enumerate(rows) if row[8] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple(Head(*row[:8]) for row in rows)
+    return tuple([Head(*row[:8]) for row in rows])
