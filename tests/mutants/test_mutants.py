@@ -12,9 +12,13 @@ The copy is made of the package under test, whether it is a checkout or an insta
 runs derandomised there, so a mutant that dies today dies tomorrow; what else is left to luck has two tries.
 """
 
+import compileall
+import os
+import py_compile
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,17 +91,42 @@ def _run(copy: Path, *tests: str, seconds: float = SECONDS) -> tuple[int, str]:
     return status, "\n".join(said.splitlines()[-30:])
 
 
-def _copy(to: Path) -> Path:
-    shutil.copytree(PACKAGE, to / "src" / "deliverykit", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+@pytest.fixture(scope="session")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The package as it is, compiled once: a run compiles what its fault changes, and no more."""
+    to = tmp_path_factory.mktemp("unchanged")
+    package = to / "src" / "deliverykit"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     if not (PACKAGE / "examples").is_dir():  # in a checkout they stand beside the package, not in it
         shutil.copytree(ROOT / "examples", to / "examples")
-    return to
+    # Without times: an unchanged source is this bytecode's, whenever and wherever it was written.
+    compileall.compile_dir(package, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    for path in to.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)  # all copies are links to it
+    yield to
+    files = [path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    changed = [str(path) for path in files if (PACKAGE / path).read_bytes() != (package / path).read_bytes()]
+    assert not changed, f"a test has written into the package, through all its copies: {changed}"
+
+
+@pytest.fixture
+def copy(unchanged: Path, tmp_path: Path) -> Path:
+    """A tree of its own, of links to the files that stay as they are."""
+    return shutil.copytree(unchanged, tmp_path / "copy", copy_function=os.link)
+
+
+def _put(path: Path, fault: str) -> None:
+    """A new file in place of the link, and no bytecode of the old one."""
+    path.unlink()
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+        compiled.unlink()
+    path.write_text(fault, "utf-8")
 
 
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=name) for name, mutant in MUTANTS])
-def test_a_mutant_is_found(mutant: dict[str, str], tmp_path: Path) -> None:
+def test_a_mutant_is_found(mutant: dict[str, str], copy: Path) -> None:
     assert set(mutant) == KEYS, f"a mutant has the keys {sorted(KEYS)}, not {sorted(mutant)}"
-    copy = _copy(tmp_path)
     path = copy / mutant["file"]
     assert path.is_file(), f"there is no {mutant['file']}"
     source = path.read_text("utf-8")
@@ -107,7 +136,7 @@ def test_a_mutant_is_found(mutant: dict[str, str], tmp_path: Path) -> None:
     mutated = source.replace(mutant["old"], mutant["new"])
     if path.suffix == ".py":
         compile(mutated, mutant["file"], "exec")
-    path.write_text(mutated, "utf-8")
+    _put(path, mutated)
     status, said = _run(copy, mutant["test"])
     if status == 0:  # with threads, processes and drawn ids in play, a machine that does all this at once has its own luck
         status, said = _run(copy, mutant["test"])
@@ -117,10 +146,10 @@ def test_a_mutant_is_found(mutant: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.timeout(15 * 60)
 @pytest.mark.parametrize("tests", [pytest.param(tests, id=name) for name, tests in TESTS.items()])
-def test_without_a_mutant_they_pass(tests: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_mutant_they_pass(tests: list[str], copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They run here at all; that they pass with all their examples, the suite itself tells."""
     monkeypatch.setenv("DELIVERYKIT_EXAMPLES", "5")
-    status, said = _run(_copy(tmp_path), *tests, seconds=14 * 60)
+    status, said = _run(copy, *tests, seconds=14 * 60)
     assert status == 0, f"not all pass unchanged (exit {status}):\n{said}"
 
 
