@@ -37,11 +37,11 @@ class Terminal:
         """All that was shown, without colours and moves."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
 
-    def until(self, words: str, seconds: float = 40) -> None:
-        """Wait until they are shown, after what was waited for before."""
+    def until(self, words: str, seconds: float = 40, unless: str = "\0") -> None:
+        """Wait until they are shown, after what was waited for before; ``unless`` is what may not be shown instead."""
         end = time.monotonic() + seconds
         while (at := self.text.find(words, self._read)) < 0:
-            if not self._more(end - time.monotonic()):
+            if unless in self.text[self._read :] or not self._more(end - time.monotonic()):
                 raise AssertionError(f"{words!r} is not shown; the screen:\n{self.text}")
         self._read = at + len(words)
 

@@ -94,7 +94,9 @@ def test_the_form_of_ses_asks_for_the_name_only_where_no_key_is_given(desk: Desk
         form.type("")
         if not key:
             form.answer("Name of AWS credentials", "mumbai")
-        form.answer("Configuration set")
+        form.until("Configuration set", unless="Name of AWS credentials")
+        form.until(": ")
+        form.type("")
         form.answer("API address")
         form.answer("Name, for people")
         form.answer("Sender")

@@ -6,11 +6,13 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.fernet import Fernet
 
 from deliverykit import Mailer, Message
+from deliverykit.cli.demo import worker as process_worker
 from deliverykit.cli.demo.clock import SharedClock
 from deliverykit.cli.demo.process import WorkerProcess
 from deliverykit.providers import SendGrid
@@ -116,6 +118,14 @@ def _ended(worker: WorkerProcess) -> int:
         raise
 
 
+def test_it_stops_when_nobody_is_left_to_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    pieces = iter([b"more", b"", b"never asked for"])
+    monkeypatch.setattr(process_worker.os, "read", lambda fd, most: next(pieces))
+    process_worker._stop_at_the_end(SimpleNamespace(stop=lambda: told.append("stop")))  # type: ignore[arg-type]
+    assert (told, next(pieces)) == (["stop"], b"never asked for")
+
+
 def test_what_ended_it_is_told(orders: dict[str, object], tmp_path: Path) -> None:
     orders["key"] = "no key"
     worker = WorkerProcess(orders, tmp_path / "log")
@@ -129,7 +139,11 @@ def test_a_lease_is_the_hosts(orders: dict[str, object], tmp_path: Path) -> None
     """A worker's orders reach its Mailer: what no Mailer takes ends it."""
     orders["lease"] = timedelta(milliseconds=5).total_seconds()
     worker = WorkerProcess(orders, tmp_path / "log")
-    _ended(worker)
+    while not (worked := (tmp_path / "mail.db").exists()) and worker._process.poll() is None:
+        time.sleep(0.02)
+    if worked:
+        worker.kill()
+    assert not worked, "it has begun"
     with pytest.raises(DeliveryError, match="lease"):
         worker.check()
     worker.stop()

@@ -78,6 +78,16 @@ else:
             max_examples=int(os.environ.get("DELIVERYKIT_EXAMPLES", settings.default.max_examples)),
         )
         settings.load_profile("mutants")
+
+    def pytest_collection_modifyitems(items):
+        # What a test or a machine asks for itself would stand above the profile.
+        most = int(os.environ.get("DELIVERYKIT_EXAMPLES", 0))
+        for item in items if most else ():
+            test = getattr(item, "obj", None)
+            for owner, name in ((item.getparent(pytest.Class), "settings"), (test, "_hypothesis_internal_use_settings")):
+                owner = getattr(owner, "obj", owner)
+                if isinstance(own := getattr(owner, name, None), settings):
+                    setattr(owner, name, settings(own, max_examples=min(most, own.max_examples)))
 """
 
 

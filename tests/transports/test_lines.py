@@ -1,6 +1,7 @@
 """The asynchronous transport's connections: used again, never more than allowed, closed when nobody needs them."""
 
 import asyncio
+import contextlib
 import time
 
 import wire_servers as servers
@@ -48,15 +49,14 @@ def test_what_is_idle_for_long_is_closed_and_what_is_in_use_is_not(monkeypatch) 
 
     async def main(url: str) -> None:
         nonlocal now
-        transport = AsyncHttpTransport()
-        await asyncio.gather(*(transport.send(post(url)) for _ in range(4)))
-        (held,) = transport._own.values()
-        assert [len(idle) for idle in held._idle._by_origin.values()] == [4]
-        for _ in range(6):  # one after the other: the one that was used last is used again
-            now += 10
-            await transport.send(post(url))
-        assert [len(idle) for idle in held._idle._by_origin.values()] == [1]
-        await transport.aclose()
+        async with contextlib.aclosing(AsyncHttpTransport()) as transport:
+            await asyncio.gather(*(transport.send(post(url)) for _ in range(4)))
+            (held,) = transport._own.values()
+            assert [len(idle) for idle in held._idle._by_origin.values()] == [4]
+            for _ in range(6):  # one after the other: the one that was used last is used again
+                now += 10
+                await transport.send(post(url))
+            assert [len(idle) for idle in held._idle._by_origin.values()] == [1]
 
     with servers.serving(servers.slow_ok) as server:
         asyncio.run(main(server.url))

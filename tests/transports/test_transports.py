@@ -16,6 +16,7 @@ import httpx
 import httpx2
 import pytest
 import wire_servers as servers
+from attrs import evolve
 
 from deliverykit.transports import AsyncHttpTransport, HttpTransport, async_transport_of, transport_of
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
@@ -185,6 +186,14 @@ def test_a_head_that_drips(kind: str) -> None:
         started = time.monotonic()
         assert stage_of(send, request(server.url)) is Stage.READ
         assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "httpx2 async"])
+def test_a_request_may_have_less_time_than_the_whole(kind: str) -> None:
+    with servers.serving(servers.drip_body) as server, sender(kind) as send:
+        started = time.monotonic()
+        assert stage_of(send, evolve(request(server.url), within=0.2)) is Stage.READ
+        assert time.monotonic() - started < 2  # the whole is 3
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
