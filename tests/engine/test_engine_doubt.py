@@ -15,7 +15,7 @@ from deliverykit import (
     MessageError,
     SendStatus,
 )
-from deliverykit.contracts.books import Change
+from deliverykit.contracts.books import Gone
 from deliverykit.contracts.storage import Step
 
 REST = 60
@@ -379,7 +379,7 @@ def test_a_late_answer_settles_its_own_attempt_until_another_has_the_mail(world)
         world.clock.advance(REST)
         if not settles:
             claimed(mailer, "other")
-        late = Change(id=row, token=token, state=None)
+        late = Gone(id=row, token=token)
         _, too_late = storage.transact("default", (), lambda _view, late=late: Step(result=None, changes=(late,)))
         assert (not too_late) == settles
     assert [mail.state for mail in mailer.outbox.list()] == ["leased"]

@@ -10,7 +10,7 @@ from engine_kit import LEASE, NOON, World, claimed, eventually, message, message
 
 from deliverykit import Attachment, CalendarQuota, ConfigurationError, SendStatus, StorageError
 from deliverykit.beating import BlockingBeat
-from deliverykit.contracts.books import Change, MailState
+from deliverykit.contracts.books import Gone, MailState
 from deliverykit.contracts.storage import Step
 from deliverykit.engine.delivery.journey import HORIZON
 from deliverykit.engine.ports import blocking
@@ -58,7 +58,7 @@ def test_an_expired_sending_is_in_doubt(world_with_mail):
     for token, late in (("other", 1), ("gone", 0)):
 
         def settle(view, token=token):
-            return Step(result=None, changes=(Change(id=leased.head.id, token=token, state=None),))
+            return Step(result=None, changes=(Gone(id=leased.head.id, token=token),))
 
         _, came_late = storage.transact("default", (), settle)
         assert len(came_late) == late

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from deliverykit import AsyncMailer, CalendarQuota, Mailer, Message
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
-from deliverykit.contracts.books import Change, Document, LaneKey, LogLine, MailState, NewMail, Once
+from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine, MailState, NewMail, Once
 from deliverykit.contracts.storage import Step, Storage, View
 from deliverykit.engine.admission.asking import Place
 from deliverykit.engine.admission.catalog import Config
@@ -61,8 +61,8 @@ class Ask:
             "inserts": {"inserts": (mail,)},
             "once": {"inserts": (NewMail(uid=self.uid, lane=LANE, cost=1, letter=b"", once=Once("k", "p")),)},
             "settles": {"changes": (Change(uid="old", token="old", state=MailState.DEAD, spend=True),), "log": (line,)},
-            "is late": {"changes": (Change(uid="older", token="other", state=None),)},
-            "strict": {"changes": (Change(uid="older", token="other", state=None),), "strict": True},
+            "is late": {"changes": (Gone(uid="older", token="other"),)},
+            "strict": {"changes": (Gone(uid="older", token="other"),), "strict": True},
             "documents": {"documents": (Document(kind="server", id=self.uid, data="{}"),)},
             "wakes": {"wake": True},
             "no mail": {"inserts": (mail, mail)},

@@ -9,7 +9,19 @@ from typing import Any
 
 from attrs import evolve
 
-from deliverykit.contracts.books import Change, Document, Lane, LaneKey, Leased, LogLine, MailRow, MailState, NewMail, Wanted
+from deliverykit.contracts.books import (
+    Change,
+    Document,
+    Gone,
+    Lane,
+    LaneKey,
+    Leased,
+    LogLine,
+    MailRow,
+    MailState,
+    NewMail,
+    Wanted,
+)
 from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.storages import open_storage
 from deliverykit.words.clock import NEVER, Clock
@@ -68,7 +80,8 @@ def uids(leased: Iterable[Leased]) -> list[str]:
 
 def settled(storage: Storage, one: Leased, token: str = "t", state: MailState | None = None, **fields: Any) -> bool:
     """Write a verdict down; whether it was in time."""
-    return not step(storage, changes=(Change(id=one.head.id, token=token, state=state, **fields),))
+    made = Gone(one.head.id, token=token) if state is None else Change(id=one.head.id, token=token, state=state, **fields)
+    return not step(storage, changes=(made,))
 
 
 def state(storage: Storage, uid: str) -> MailState | None:

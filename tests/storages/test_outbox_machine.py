@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from storage_kit import ACCOUNT, KEY, NEVER, OPENERS, doubtful, key, mail, resolve, step
 
-from deliverykit.contracts.books import Change, MailState, Wanted, rest_of
+from deliverykit.contracts.books import Change, Gone, MailState, Wanted, rest_of
 from deliverykit.contracts.storage import Claim, Step, Storage, View
 from deliverykit.testing import ManualClock
 
@@ -149,7 +149,7 @@ class Outbox(RuleBasedStateMachine):
         row = self.rows.get(flight.uid)
         ours = row is not None and row.token == flight.token
         due = self.clock.now() + 700 if to is SCHEDULED else 0
-        change = Change(
+        change = Gone(flight.id, token=flight.token) if to is None else Change(
             id=flight.id, token=flight.token, state=to, due=due, spend=True, lane=None if lane is None else key(lane),
             resends=0 if to is IN_DOUBT else None,
         )  # fmt: skip

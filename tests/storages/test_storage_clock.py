@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from storage_kit import DURABLE, NEVER, OPENERS, claimed, key, lane_of, line, looked, mail, settled, state, step, uids
 
-from deliverykit.contracts.books import Change, MailState, Once
+from deliverykit.contracts.books import Gone, MailState, Once
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.storage import Storage, Taken
 from deliverykit.testing import ManualClock
@@ -163,7 +163,7 @@ def test_the_log_and_the_counts_stay(storage: Storage, clock: ManualClock) -> No
     clock.advance(YEAR / 1000)
     storage.enqueue([mail("a")])
     (one,) = claimed(storage)
-    step(storage, changes=(Change(id=one.head.id, token="t", state=None),), log=(line("a"),))
+    step(storage, changes=(Gone(id=one.head.id, token="t"),), log=(line("a"),))
     clock.set(now)
     storage.accept_clock(kept)
     assert [at for at, _ in storage.log("a")] == [now + YEAR]

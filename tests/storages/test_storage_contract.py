@@ -2,9 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -539,21 +537,19 @@ def test_everything_outlives_a_restart(kind: str, tmp_path: Path, clock: ManualC
 def test_of_two_changes_of_one_mail_the_second_finds_what_the_first_has_left(storage: Storage) -> None:
     storage.enqueue([mail("a"), mail("b")])
     first, second = claimed(storage)
-    changes = [Change(id=first.head.id, token="t", state=None), Change(id=second.head.id, token="t", state=SCHEDULED, due=5)]
+    changes = [Gone(id=first.head.id, token="t"), Change(id=second.head.id, token="t", state=SCHEDULED, due=5)]
     late = step(storage, changes=(*changes, changes[0]))
     assert late == {first.head.id}
     assert (state(storage, "a"), state(storage, "b")) == (None, SCHEDULED)
 
 
 @pytest.mark.parametrize("lost", ["", "b"])
-@pytest.mark.parametrize("gone", [Gone, partial(Change, state=None)], ids=["gone", "change"])
-def test_of_a_batch_that_is_done_with_what_is_no_longer_ours_stays(
-    storage: Storage, gone: Callable[..., Any], lost: str
-) -> None:
+@pytest.mark.parametrize("unbind", [False, True], ids=["bound", "unbound"])
+def test_of_a_batch_that_is_done_with_what_is_no_longer_ours_stays(storage: Storage, unbind: bool, lost: str) -> None:
     storage.enqueue([mail(uid, files={uid: b"x"}) for uid in "abc"])
     rows = {one.head.uid: one.head.id for one in claimed(storage)}
     step(storage, changes=tuple(Change(id=rows[uid], token="t", state=READY) for uid in lost))
-    late = step(storage, changes=tuple(gone(id=row, token="t") for row in rows.values()))
+    late = step(storage, changes=tuple(Gone(id=row, token="t", unbind=unbind) for row in rows.values()))
     assert late == {rows[uid] for uid in lost}
     assert {uid for uid in "abc" if state(storage, uid) is not None} == set(lost)
     assert set(storage.files(list("abc"))) == set(lost)
@@ -580,11 +576,14 @@ def test_each_of_a_batch_of_changes_is_fenced_by_its_own_token_and_does_its_own(
     storage.enqueue([mail(uid, files={uid: b"x", "shared": b"y"}) for uid in "abcdefg"])
     rows = {one.head.uid: one.head.id for one in claimed(storage, want=7)}
 
+    def gone(uid: str, token: str = "t") -> Gone:
+        return Gone(rows[uid], token=token)
+
     def change(uid: str, token: str = "t", **fields: Any) -> Change:
-        return Change(id=rows[uid], token=token, **{"state": None, **fields})
+        return Change(id=rows[uid], token=token, **fields)
 
     late = step(storage, changes=(
-        change("a"), change("b", "other"), change("c"), change("d", state=READY), change("e", state=DEAD, reason="x"),
+        gone("a"), gone("b", "other"), gone("c"), change("d", state=READY), change("e", state=DEAD, reason="x"),
         change("f", state=READY, was=SENDING), change("g", "other", state=READY),
     ))  # fmt: skip
     assert late == {rows["b"], rows["f"], rows["g"]}
@@ -604,5 +603,5 @@ def test_every_way_of_a_mail_is_counted(storage: Storage) -> None:
             lanes = {one.key.key: one.counts for one in storage.lanes(ACCOUNT)}
             assert lanes == {name: Counter(row.state for row in rows if row.key == name) for name in {row.key for row in rows}}
     for row in storage.mails(ACCOUNT, Wanted(), 1_000):
-        step(storage, changes=(Change(id=row.id, state=None),))
+        step(storage, changes=(Gone(id=row.id),))
     assert storage.counts(ACCOUNT) == {}

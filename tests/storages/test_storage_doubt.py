@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from storage_kit import LEASE, NEVER, claimed, doubtful, key, line, mail, resolve, settled, state, step
 
-from deliverykit.contracts.books import RESENDS, Change, MailState, Wanted, rest_of
+from deliverykit.contracts.books import RESENDS, Change, Gone, MailState, Wanted, rest_of
 from deliverykit.contracts.storage import Storage
 from deliverykit.testing import ManualClock
 
@@ -101,7 +101,7 @@ def test_a_late_answer_settles_it_while_it_rests_and_is_ready(storage: Storage, 
             storage.recover()
         if taken:
             assert len(claimed(storage, token="other")) == 1
-        assert step(storage, changes=(Change(id=row, token="t", state=None),)) == ({row} if taken else frozenset())
+        assert step(storage, changes=(Gone(id=row, token="t"),)) == ({row} if taken else frozenset())
         assert (state(storage, uid) is not None) == taken
 
 

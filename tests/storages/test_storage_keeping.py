@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 from storage_kit import ACCOUNT, KEY, NEVER, claimed, key, line, mail, state, step
 
-from deliverykit.contracts.books import Change, LogLine, MailState, Once, Told, Wanted
+from deliverykit.contracts.books import Change, Gone, LogLine, MailState, Once, Told, Wanted
 from deliverykit.contracts.storage import Overtaken, Step, Storage, Taken
 from deliverykit.testing import ManualClock
 
@@ -35,7 +35,7 @@ def test_a_step_whose_key_is_taken_writes_nothing(storage: Storage) -> None:
     storage.enqueue([keyed("a"), mail("b")])
     (one,) = claimed(storage, only=["b"])
     with pytest.raises(Taken):
-        step(storage, inserts=(keyed("c"),), changes=(Change(id=one.head.id, state=None),), records=({"n": (7,)},))
+        step(storage, inserts=(keyed("c"),), changes=(Gone(id=one.head.id),), records=({"n": (7,)},))
     assert (state(storage, "c"), state(storage, "b")) == (None, LEASED)
     assert storage.transact(ACCOUNT, (KEY,), lambda view: Step(result=view))[0].records == ({"n": (1,)},)
 
@@ -43,7 +43,7 @@ def test_a_step_whose_key_is_taken_writes_nothing(storage: Storage) -> None:
 def test_a_key_is_kept_when_its_mail_has_gone(storage: Storage) -> None:
     storage.enqueue([keyed("a")])
     (one,) = claimed(storage)
-    step(storage, changes=(Change(id=one.head.id, state=None),))
+    step(storage, changes=(Gone(id=one.head.id),))
     with pytest.raises(Taken):
         storage.enqueue([keyed("b")])
 
@@ -175,7 +175,7 @@ def test_for_90_days_the_log_ties_mail_server_and_recipients(storage: Storage, c
     first, _ = claimed(storage)
     clock.advance(DAY)
     tried = [evolve(line("sent", outcome), detail="said ann") for outcome in ("notsent", "unknown", "accepted", "unfit")]
-    step(storage, log=tuple(tried), changes=(Change(id=first.head.id, state=None),))
+    step(storage, log=tuple(tried), changes=(Gone(id=first.head.id),))
     clock.advance(90 * DAY)
     assert pruned_log(storage, clock.now()) == 4
     kept = [(one.outcome, one.detail, one.server) for _, one in storage.log("sent")]

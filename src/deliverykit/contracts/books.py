@@ -122,15 +122,14 @@ class NewMail:
 
 @frozen(kw_only=True)
 class Change:
-    """What becomes of one mail. Done only while its row still bears ``token`` (and ``was``, where given)."""
+    """What becomes of one mail that stays. Done only while its row still bears ``token`` (and ``was``, where given)."""
 
     id: int = 0
     uid: str = ""
     """Names the row where the id is not known yet."""
     token: str | None = None
     was: MailState | None = None
-    state: MailState | None
-    """``None``: it is done with; the row, its letter and its files go."""
+    state: MailState
     lane: LaneKey | None = None
     due: int = 0
     server: str = ""
@@ -140,8 +139,6 @@ class Change:
     resends: int | None = None
     """Given where the attempt of ``server`` is of unknown fate: how often the mail will have been sent again. The
     store notes the server and the instant with it."""
-    unbind: bool = False
-    """With ``state=None``: whether its ``once`` key is free again, for nothing of it has gone."""
     afresh: bool = False
     """Whether attempts and lost leases are counted from nought again."""
     letter: bytes | None = field(default=None, repr=False)
@@ -158,15 +155,18 @@ class Change:
 
 @frozen
 class Gone:
-    """What most mail ends with, in as few words as it takes: done with, as a :class:`Change` without a state is."""
+    """One mail is done with: its row, its letter and its files go. Done only while the row bears ``token`` (and ``was``)."""
 
-    id: int
+    id: int = 0
     uid: str = ""
+    """Names the row where the id is not known yet."""
     token: str | None = None
     was: MailState | None = None
+    unbind: bool = False
+    """Whether its ``once`` key is free again, for nothing of it has left."""
+    reason: str = ""
+    """For those who tell of it; it goes with the row."""
     state: ClassVar[None] = None
-    reason: ClassVar[str] = ""
-    unbind: ClassVar[bool] = False
 
     @property
     def name(self) -> int | str:

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from attrs import evolve, field, frozen
 
-from deliverykit.contracts.books import Change, LaneKey, LogLine, MailState, NewMail
+from deliverykit.contracts.books import Change, Gone, LaneKey, LogLine, MailState, NewMail
 from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.admit import Grant, Refusal
@@ -177,16 +177,16 @@ class Readmit(_OfSend):
         """Its row, waiting, or gone where it is not kept; untouched where it is waited for."""
         if self._awaited(refusal, now):
             return Step(result=Placed(refusal=refusal, now=now))
-        state = MailState.READY if self.keep else None
-        change = Change(uid=self.uid, token=self.token, state=state, lane=self.lane, reason=refusal.by)
-        if self.keep and self.ticket.tried and not refusal.braked:
+        if not self.keep:  # a row that goes tells why; one that waits is there to be asked
+            end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
+            gone = Gone(uid=self.uid, token=self.token)
+            return Step(result=self._decided(Placed(refusal=refusal, now=now)), changes=(gone,), log=(end,))
+        change = Change(uid=self.uid, token=self.token, state=MailState.READY, lane=self.lane, reason=refusal.by)
+        if self.ticket.tried and not refusal.braked:
             refusal = Refusal(back(now, self.wait, refusal), refusal.by)
             lane = evolve(self.lane, key=self.ticket.afresh().encode())
             change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)
-        # A row that goes tells why; one that waits is there to be asked.
-        end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
-        log = () if self.keep else (end,)
-        return Step(result=self._decided(Placed(refusal=refusal, state=change.state, now=now)), changes=(change,), log=log)
+        return Step(result=self._decided(Placed(refusal=refusal, state=change.state, now=now)), changes=(change,))
 
 
 def waits_for(placed: Placed) -> int:

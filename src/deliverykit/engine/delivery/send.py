@@ -5,7 +5,7 @@ from functools import partial
 
 from attrs import define, evolve, field, frozen
 
-from deliverykit.contracts.books import Change, MailState, NewMail
+from deliverykit.contracts.books import Gone, MailState, NewMail
 from deliverykit.contracts.storage import Late, Step, View
 from deliverykit.engine.admission.asking import Place, Placed, Readmit, waits_for
 from deliverykit.engine.admission.catalog import Config
@@ -273,8 +273,8 @@ class Sending:
         if self.ours is not None:
             await self._settle(evolve(self.ours.landed(evolve(nothing, refund=self.charged)), undone=True))
         if self.waits is not None:
-            gone = Change(uid=self.mail.uid, token="", was=self.waits, state=None, unbind=True)
-            await self.ports.store(self.context.storage.transact, self.account, (), _Gone(gone))
+            gone = Gone(uid=self.mail.uid, token="", was=self.waits, unbind=True)
+            await self.ports.store(self.context.storage.transact, self.account, (), _NotWaiting(gone))
 
     def _for_the_books(self, flight: Flight, verdict: Verdict) -> Verdict:
         """A test's row always goes; a mail whose route rejects is not scheduled."""
@@ -319,13 +319,13 @@ class Sending:
 
 
 @frozen
-class _Gone:
+class _NotWaiting:
     """One mail less."""
 
-    change: Change
+    gone: Gone
 
     def __call__(self, view: View) -> Step[None]:
-        return Step(result=None, changes=(self.change,))
+        return Step(result=None, changes=(self.gone,))
 
 
 def _words(placed: Placed) -> str:

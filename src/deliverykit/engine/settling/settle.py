@@ -262,7 +262,7 @@ def _slow(landing: Landing, books: _Books, opens: int) -> None:
             books.put(gate, gate.limit.slower(books.get(gate), books.now, landing.grant.now, opens))
 
 
-_STATES: dict[Next, MailState | None] = {
+_STATES: dict[Next, MailState] = {
     Next.AGAIN: MailState.READY,
     Next.LATER: MailState.SCHEDULED,
     Next.DEAD: MailState.DEAD,
@@ -272,16 +272,17 @@ _STATES: dict[Next, MailState | None] = {
 
 def _change(landing: Landing, now: int, *, braked: bool) -> Change | Gone:
     if landing.undone:
-        return Change(uid=landing.uid, token=landing.token, state=None, unbind=True)
+        return Gone(uid=landing.uid, token=landing.token, unbind=True)
     verdict = landing.verdict
     if verdict.next is Next.DONE:
         return Gone(landing.row, "" if landing.row else landing.uid, landing.token)
     state = MailState.READY if braked else _STATES[verdict.next]
     if landing.held and state is MailState.READY:
         state = MailState.LEASED
-    if state is MailState.DEAD and not landing.keep:
-        state = None
     doubtful = isinstance(verdict.outcome, Unknown)
+    reason = "in_doubt" if doubtful and state is MailState.DEAD else verdict.reason
+    if state is MailState.DEAD and not landing.keep:
+        return Gone(landing.row, "" if landing.row else landing.uid, landing.token, reason=reason)
     lane = None
     if verdict.pass_over is not None:
         lane = evolve(landing.lane, key=landing.ticket.passing(landing.server.id, for_good=verdict.pass_over).encode())
@@ -295,7 +296,7 @@ def _change(landing: Landing, now: int, *, braked: bool) -> Change | Gone:
         lane=lane,
         due=now + round(verdict.delay * 1000) if state is MailState.SCHEDULED else 0,
         server="" if state in (MailState.READY, MailState.SCHEDULED) and not doubtful else landing.server.id,
-        reason="in_doubt" if doubtful and state is MailState.DEAD else verdict.reason,
+        reason=reason,
         spend=verdict.spend,
         resends=landing.resends + (state is MailState.SCHEDULED) if doubtful else None,
     )

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from deliverykit.contracts.books import Change, LaneKey, LogLine, MailRow, MailState, NewMail
+from deliverykit.contracts.books import Change, Gone, LaneKey, LogLine, MailRow, MailState, NewMail
 from deliverykit.contracts.storage import Overtaken, Step, View
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
@@ -162,15 +162,15 @@ class _Erase:
         return self.step
 
 
-def _change(person: _Person, plan: _Plan) -> Change:
+def _change(person: _Person, plan: _Plan) -> Change | Gone:
     row = plan.row
-    gone = Change(id=row.id, was=row.state, state=None)
     if not plan.letters:
-        return gone
+        return Gone(id=row.id, was=row.state)
     # A worker that has it in its hands holds the old letter: its lease is taken away, and it does not send.
     held = row.state is MailState.LEASED
-    return evolve(
-        gone,
+    return Change(
+        id=row.id,
+        was=row.state,
         state=MailState.READY if held else row.state,
         due=row.due,
         server="" if held else row.server,

@@ -175,7 +175,7 @@ def _changed(db: Connection, changes: Sequence[Change | Gone], now: int) -> Late
     alike: dict[object, tuple[Change | Gone, list[int | str]]] = {}
     for change in changes:
         # Of what is done with, little matters; it is most of what is settled.
-        one = (change.token, change.was, change.unbind, not change.id) if change.state is None else _but_its_id(change)
+        one = (change.token, change.was, change.unbind, not change.id) if isinstance(change, Gone) else _but_its_id(change)
         alike.setdefault(one, (change, []))[1].append(change.id or change.uid)
     names = {name for _, some in alike.values() for name in some}
     if len(names) < len(changes):  # in order, for the second finds what the first has left
@@ -194,7 +194,7 @@ def _done(db: Connection, change: Change | Gone, names: list[int | str], now: in
         where, values = where + " and token=?", [*values, change.token]
     if change.was is not None:
         where, values = where + " and state=?", [*values, change.was]
-    if change.state is None:
+    if isinstance(change, Gone):
         if len(names) > 1 and not change.uid and not change.unbind:
             # Mostly all are still there. To count them and then to ask for nothing back takes less than to be told of each.
             ((still, files),) = db.rows(f"select count(*), max(encloses) from dk_mail where {where}", values)
