@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import Row, compared, folder, timed
-from benchmarks.stage import ACCOUNT, CLOCK, CONFIG, LETTER, Admit, TickingClock, place
+from benchmarks.stage import ACCOUNT, CLOCK, CONFIG, LETTER, SERVER, Admit, TickingClock, place
 from deliverykit.coalescing import AwaitingQueue
+from deliverykit.contracts.limit import State
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.together import Question
 from deliverykit.storages import open_storage
@@ -177,14 +178,32 @@ class Dict:
             return True
 
 
+class Limits:
+    """The server's limits by themselves, in a dictionary under a lock: no circuit, no route, nothing that is written down."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: dict[str, State] = {limit.key: () for limit in SERVER.limits}
+
+    def take(self) -> bool:
+        with self._lock:
+            now = CLOCK.now()
+            if any(limit.room(self._states[limit.key], now) < 1 for limit in SERVER.limits):
+                return False
+            for limit in SERVER.limits:
+                self._states[limit.key], _ = limit.take(self._states[limit.key], now, 1)
+            return True
+
+
 def memory(short: bool) -> list[Row]:
     """The same where nothing outlives the process."""
     times, rounds = (200, 3) if short else (2_000, 9)
-    floor, decide = Dict(), Admit()
+    floor, limits, decide = Dict(), Limits(), Admit()
     storage = open_storage("memory://", CLOCK)
     contenders: dict[str, Callable[[], float]] = {
         "floor: dict and lock": lambda: timed(floor.count, times),
         "deliverykit": lambda: timed(lambda: storage.transact(ACCOUNT, CONFIG.keys, decide), times),
+        "deliverykit's limits alone": lambda: timed(limits.take, times),
     }
     try:
         from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate
