@@ -25,9 +25,9 @@ class Line(Generic[C]):
     connection: C
 
     def __init__(self) -> None:
-        self.stage = Stage.POOL
+        self.stage: Stage = Stage.POOL
         """How far the call came: once the first byte of its request is handed to the system, it is ``WRITE`` or later."""
-        self.ends = 0.0
+        self.ends: float = 0.0
         """When the call must have ended, on ``time.monotonic()``."""
         self._begins = b""
 
