@@ -74,8 +74,9 @@ class Terminal:
         os.close(self._screen)
 
     def _more(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._screen], [], [], max(0.0, seconds))
-        if not ready:
+        screen = select.poll()  # select() takes no descriptor beyond 1,023, and a whole run's tests have opened many before
+        screen.register(self._screen, select.POLLIN)
+        if not screen.poll(max(0.0, seconds) * 1000):
             return False
         try:
             found = os.read(self._screen, 65536)
