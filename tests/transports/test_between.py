@@ -16,20 +16,6 @@ from test_transports import request, sender, stage_of
 from deliverykit.transports import AsyncHttpTransport, HttpTransport
 from deliverykit.words.errors import Stage, TransportError
 
-KINDS = ["sync", "async"]
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
 
 def tunnel(server: servers.Server, connection: socket.socket) -> None:
     """A proxy: connects to whom it is told to, and passes on."""

@@ -21,20 +21,6 @@ from deliverykit.transports.streams import _Awaited, _Blocking
 from deliverykit.words.errors import Stage
 from deliverykit.words.wire import HttpRequest
 
-KINDS = ["sync", "async"]
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
 
 def cut(after: int, answered: int, *, hang: bool) -> servers.Behaviour:
     """Answers so many requests of a connection; of the next it reads so many bytes, then resets or falls silent."""
@@ -53,7 +39,7 @@ def cut(after: int, answered: int, *, hang: bool) -> servers.Behaviour:
     return behave
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sync", "async"])
 @settings(max_examples=12, deadline=None)
 @given(
     after=st.integers(1, 200) | st.integers(200, 90_000), answered=st.integers(0, 2), size=st.sampled_from([2, 70_000, 200_000]),
