@@ -182,7 +182,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
                 leave(response.stream)
                 response.close()
             return self._answer(response.status, response.headers, pieces)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             raise failure(error, line.stage) from None
         finally:
             lines.give(to, line)
@@ -199,7 +199,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
                 response.close()
         except _module(client).HTTPStatusError as error:
             return _despite(error)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             raise failure(error, watch.stage) from None
         return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
 
@@ -263,7 +263,7 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
                 leave(response.stream)
                 await response.aclose()
             return self._answer(response.status, response.headers, pieces)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             raise failure(error, line.stage) from None
         finally:
             await lines.give(to, line)
@@ -286,7 +286,7 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
         try:
             async with timer:
                 return await call
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             if isinstance(error, TimeoutError) and timer.expired():
                 raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
             raise failure(error, watch.stage) from None
@@ -331,7 +331,7 @@ def _sendable() -> Iterator[None]:
     """Nothing has been dialled. The words of what is wrong stay out: they may hold a header's value."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  a client may raise anything at a header or an address
         raise TransportError(Stage.POOL, f"{type(error).__name__}: not a request this client can send") from None
 
 
@@ -370,6 +370,6 @@ def _despite(error: Any) -> HttpResponse:
     response = error.response
     try:
         body = response.content
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001  each client has its own word for a body that was not read
         raise TransportError(Stage.READ, "an event hook of the host's client raised before the answer was read") from None
     return HttpResponse(status=response.status_code, headers=response.headers, body=body)

@@ -93,7 +93,7 @@ class Ledger:
         if tallies is None:
             tallies = self._servers[server] = []
             for gate in self._gates[server]:
-                state = self._records[gate.record].get(gate.name, ())
+                state = self._state(gate)
                 if state or gate.firm:
                     tallies.append(self._tally(gate, state))
         return tallies

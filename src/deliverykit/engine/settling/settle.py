@@ -274,15 +274,16 @@ def _change(landing: Landing, now: int, *, braked: bool) -> Change | Gone:
     if landing.undone:
         return Gone(uid=landing.uid, token=landing.token, unbind=True)
     verdict = landing.verdict
+    uid = "" if landing.row else landing.uid
     if verdict.next is Next.DONE:
-        return Gone(landing.row, "" if landing.row else landing.uid, landing.token)
+        return Gone(landing.row, uid, landing.token)
     state = MailState.READY if braked else _STATES[verdict.next]
     if landing.held and state is MailState.READY:
         state = MailState.LEASED
     doubtful = isinstance(verdict.outcome, Unknown)
     reason = "in_doubt" if doubtful and state is MailState.DEAD else verdict.reason
     if state is MailState.DEAD and not landing.keep:
-        return Gone(landing.row, "" if landing.row else landing.uid, landing.token, reason=reason)
+        return Gone(landing.row, uid, landing.token, reason=reason)
     lane = None
     if verdict.pass_over is not None:
         lane = evolve(landing.lane, key=landing.ticket.passing(landing.server.id, for_good=verdict.pass_over).encode())
@@ -290,7 +291,7 @@ def _change(landing: Landing, now: int, *, braked: bool) -> Change | Gone:
         lane = evolve(landing.lane, key=landing.ticket.afresh().encode())
     return Change(
         id=landing.row,
-        uid="" if landing.row else landing.uid,
+        uid=uid,
         token=landing.token,
         state=state,
         lane=lane,
