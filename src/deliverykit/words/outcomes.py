@@ -11,6 +11,7 @@ from enum import StrEnum
 from attrs import Attribute, field, frozen
 
 __all__ = [
+    "About",
     "Accepted",
     "InDoubt",
     "NotSent",
@@ -34,6 +35,21 @@ class Scope(StrEnum):
     SERVER = "server"
     ACCOUNT = "account"
     DOMAIN = "domain"
+
+
+class About(StrEnum):
+    """What the text of an ESP's refusal is about, judged by what the text names, not by its status alone."""
+
+    ACCOUNT = "account"
+    """The account at the ESP: its key, its plan, its configuration."""
+    SENDER = "sender"
+    """The From address or domain of the message."""
+    RECIPIENT = "recipient"
+    """One recipient, or whom this account may send to."""
+    MESSAGE = "message"
+    """This message alone: its content, its size, a malformed address."""
+    UNKNOWN = "unknown"
+    """No specific row of the adapter's table knows the text."""
 
 
 class InDoubt(StrEnum):
@@ -102,9 +118,10 @@ class Accepted:
 
 @frozen
 class Rejected:
-    """The ESP refuses this message for good: bad address, bad content, too large."""
+    """The ESP refuses this message: bad address, bad content, too large, or a text that no row knows."""
 
     reason: str
+    about: About = About.UNKNOWN
 
 
 @frozen
@@ -112,6 +129,7 @@ class Unfit:
     """This server cannot carry this message, another may: the message's From is not verified here."""
 
     reason: str
+    about: About = About.UNKNOWN
 
 
 @frozen
