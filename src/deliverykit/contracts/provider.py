@@ -72,14 +72,31 @@ def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> N
 
 
 def web_address(*, label: str, default: str = "", where: str = "") -> Any:
-    """An option that holds where the ESP's API is: ``https://host``, without user, query or fragment."""
-    metadata = {"label": label, "where": where, "choices": (), "secret": False}
+    """An option that holds where the ESP's API is: ``https://host``, without user, query or fragment.
+
+    It is a destination, see :func:`option`.
+    """
+    metadata = {"label": label, "where": where, "choices": (), "secret": False, "destination": True}
     return field(metadata=metadata, validator=_is_web_address, default=default)
 
 
-def option(*, label: str, where: str = "", choices: Sequence[str] = (), default: Any = ..., repr: bool = True) -> Any:
-    """A plain field of a provider: ``label`` and ``where`` to find it draw the host's form."""
-    metadata = {"label": label, "where": where, "choices": tuple(choices), "secret": False}
+def option(
+    *,
+    label: str,
+    where: str = "",
+    choices: Sequence[str] = (),
+    default: Any = ...,
+    repr: bool = True,
+    destination: bool = False,
+) -> Any:
+    """A plain field of a provider: ``label`` and ``where`` to find it draw the host's form.
+
+    ``destination`` says that it decides where the credentials are sent: a host, a region, a sending domain. A stored
+    secret is not used with another value of it; it has to be given again.
+    """
+    metadata = {
+        "label": label, "where": where, "choices": tuple(choices), "secret": False, "destination": destination,
+    }  # fmt: skip
     extra = {} if default is ... else {"default": default}
     return field(metadata=metadata, validator=_filled if default is ... or choices else None, repr=repr, **extra)
 
@@ -279,6 +296,28 @@ class Provider(ABC):
     def options(cls) -> tuple["Attribute[Any]", ...]:
         """The configuration fields, with their metadata."""
         return tuple(one for one in fields(cls) if one.init)  # type: ignore[arg-type]
+
+    @final
+    def kept(self, account: str) -> Self:
+        """Return the same provider, its secrets marked as stored for this account and for where it sends them."""
+        home = self._home(account)
+        secrets = {
+            one.alias or one.name: value.kept_for(home)
+            for one in self.options()
+            if isinstance(value := getattr(self, one.name), Secret)
+        }
+        return evolve(self, **secrets) if secrets else self  # type: ignore[misc]
+
+    @final
+    def astray(self, account: str) -> tuple[str, ...]:
+        """Return the names of the secrets that were stored for another account or destination than this provider's."""
+        home = self._home(account)
+        values = ((one.name, getattr(self, one.name)) for one in self.options())
+        return tuple(name for name, value in values if isinstance(value, Secret) and value.home not in (None, home))
+
+    def _home(self, account: str) -> tuple[str, ...]:
+        destinations = [repr(getattr(self, one.name)) for one in self.options() if one.metadata.get("destination")]
+        return (account, self.esp, *destinations)
 
     def plain(self) -> dict[str, Any]:
         """The fields that are not secret, as plain values."""

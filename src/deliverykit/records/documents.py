@@ -13,7 +13,7 @@ from deliverykit.records.account import Account
 from deliverykit.records.parts import Parts
 from deliverykit.records.route import NoRouter, Route, WhenExhausted
 from deliverykit.records.server import VALUES, Budget, DeliveryServer, Status
-from deliverykit.records.vault import Vault
+from deliverykit.records.vault import Binding, Vault
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError, StorageError
 from deliverykit.words.outcomes import on_doubt
@@ -73,6 +73,8 @@ class Archive:
         if server.provider is None:
             raise ConfigurationError(f"server {server.name!r} is BROKEN and cannot be written: {server.reason}")
         provider, secrets = self.parts.dump(server.provider)
+        # Bound to the provider exactly as it is written below.
+        sealed = self.vault.seal(secrets, Binding(server.account, server.id, provider))
         data = {
             "name": server.name,
             "provider": provider,
@@ -86,9 +88,7 @@ class Archive:
             "proven": server.proven,
             "version": server.version,
         }
-        return Document(
-            kind="server", id=server.id, data=json.dumps(data, ensure_ascii=False), secrets=self.vault.lock(secrets)
-        )
+        return Document(kind="server", id=server.id, data=json.dumps(data, ensure_ascii=False), secrets=sealed)
 
     def _limits(self, limits: Iterable[Limit]) -> list[dict[str, Any]]:
         return [self.parts.dump(limit)[0] for limit in limits]
@@ -157,7 +157,9 @@ class Archive:
         unread: tuple[str, ...] = ("limits",) if broken else ()
         provider: Provider | None = None
         try:
-            provider = self.parts.load("provider", data["provider"], self.vault.unlock(document.secrets))
+            secrets = self.vault.unseal(document.secrets, Binding(account, document.id, data["provider"]))
+            loaded: Provider = self.parts.load("provider", data["provider"], secrets)
+            provider = loaded.kept(account)
         except ConfigurationError as error:
             unread, broken = ("provider", *unread), "; ".join(filter(None, [str(error), broken]))
         if broken:

@@ -66,22 +66,22 @@ class Parts:
                 f"{type(part).__name__} is not registered; build the Mailer with register=[{type(part).__name__}]"
             )
 
-    def dump(self, part: object) -> tuple[dict[str, Any], dict[str, str]]:
+    def dump(self, part: object) -> tuple[dict[str, Any], dict[str, Secret]]:
         """A part as plain data, and its secrets apart from it."""
         self.knows(part)
         plain: dict[str, Any] = {}
-        secrets: dict[str, str] = {}
+        secrets: dict[str, Secret] = {}
         for one in fields(type(part)):  # type: ignore[arg-type]
             if not one.init:
                 continue
             value = getattr(part, one.name)
             if isinstance(value, Secret):
-                secrets[one.name] = value.reveal()
+                secrets[one.alias or one.name] = value
             else:
                 plain[one.alias or one.name] = _plain(value, f"{type(part).__name__} {one.name}")
         return {"part": getattr(part, "name", ""), "fields": plain}, secrets
 
-    def load(self, family: str, data: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Any:
+    def load(self, family: str, data: Mapping[str, Any], secrets: Mapping[str, Secret] | None = None) -> Any:
         """The part again. Raises :class:`UnknownPart`, or ``ConfigurationError`` where its fields no longer fit."""
         part = self._by_name.get((family, data["part"]))
         if part is None:
@@ -90,7 +90,7 @@ class Parts:
             )
         values = {name: _value(value) for name, value in data["fields"].items()}
         try:
-            return part(**values, **{name: Secret(value) for name, value in (secrets or {}).items()})
+            return part(**values, **(secrets or {}))
         except TypeError as error:
             raise ConfigurationError(f"the stored {family} {data['part']!r} does not fit its class: {error}") from None
 

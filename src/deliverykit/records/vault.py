@@ -1,37 +1,78 @@
-"""Secrets at rest: Fernet, the first key encrypts, any key decrypts, so that keys can be rotated."""
+"""Secrets at rest, and the keyed hashes.
 
+Credentials are encrypted together with the values they are bound to, so that a ciphertext that is copied
+to another record, or a record that is changed beside its ciphertext, is noticed. The first key encrypts
+and any key decrypts, so that keys can be rotated.
+"""
+
+import base64
+import binascii
 import hashlib
 import hmac
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from attrs import field, frozen
+
+from deliverykit.words.credentials import Secret
 from deliverykit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-__all__ = ["LostKey", "Vault"]
+__all__ = ["Binding", "LostKey", "Tampered", "Vault"]
 
 _HOW = "make one with  python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+_GIVE_AGAIN = "give its credentials again with servers.update(provider=…), or put a backup of the record in its place"
+
+_OF_THIS_PROCESS = base64.urlsafe_b64encode(os.urandom(32))
+"""Encrypts what never leaves the process (``memory://`` without a key), so that no traceback shows it either."""
 
 
 class LostKey(ConfigurationError):
     """A secret was encrypted under a key that is not among those given."""
 
 
-class Vault:
-    """Encrypts and decrypts secrets. ``required`` where the storage outlives the process."""
+class Tampered(ConfigurationError):
+    """A record is not the one that its credentials were encrypted for."""
 
-    def __init__(self, secret_key: str | bytes | Sequence[str | bytes] | None, *, required: bool) -> None:
-        given = [secret_key] if isinstance(secret_key, str | bytes) else list(secret_key or ())
-        self._keys = [one.encode() if isinstance(one, str) else one for one in given]
+
+@frozen
+class Binding:
+    """What the credentials of a server are bound to: its account, its id, and its whole stored provider."""
+
+    account: str
+    server: str
+    provider: Mapping[str, Any] = field(repr=False)
+    """As it is stored: the registered name as ``part``, and the plain ``fields``, references included."""
+
+    def bound(self) -> dict[str, str]:
+        """The bound values by the name that an error uses, each as canonical JSON."""
+        values: dict[str, Any] = {name: value for name, value in self.provider.items() if name != "fields"}
+        return {
+            "account": _canonical(self.account),
+            "id": _canonical(self.server),
+            **{f"provider {name}": _canonical(value) for name, value in values.items()},
+            **{f"provider field {name}": _canonical(value) for name, value in dict(self.provider["fields"]).items()},
+        }
+
+
+class Vault:
+    """Encrypts and decrypts the credentials of records. ``required`` where the storage outlives the process.
+
+    ``secret_key`` is a Fernet key, or several. All spellings of one key (text or bytes, standard or URL-safe
+    base64, padded or not, with a line end) are the same key; anything else raises ``ConfigurationError``.
+    """
+
+    def __init__(self, secret_key: str | bytes | Sequence[str | bytes] | Secret | None, *, required: bool) -> None:
+        self._keys = _keys(secret_key)
         self._required = required
         self._fernet: MultiFernet | None = None
         self._stamping = [_derived(key, b"deliverykit correlation id") for key in self._keys]
         self._marking = [_derived(key, b"deliverykit recipient") for key in (*self._keys, b"")]
-        if self._keys:
-            self._unlocked()  # a key of the wrong shape is refused now, not at the first mail
 
     def __repr__(self) -> str:
         return f"Vault({len(self._keys)} keys)"
@@ -45,42 +86,54 @@ class Vault:
         if self._fernet is None:
             from cryptography.fernet import Fernet, MultiFernet
 
-            try:
-                self._fernet = MultiFernet([Fernet(key) for key in self._keys])
-            except ValueError:
-                raise ConfigurationError(f"secret_key: not a Fernet key (32 bytes in URL-safe base64); {_HOW}") from None
+            keys = [base64.urlsafe_b64encode(key) for key in self._keys] or [_OF_THIS_PROCESS]
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
         return self._fernet
 
-    def lock(self, secrets: Mapping[str, str]) -> bytes:
-        """Secrets as they are stored. Refused where they would be stored in the clear."""
-        if not secrets:
+    def seal(self, secrets: Mapping[str, Secret], binding: Binding) -> bytes:
+        """Encrypt the secrets of a record together with what they are bound to.
+
+        Where there is a key, a record without secrets is sealed as well: then nobody who lacks the key can put a
+        reference into it. Without a key there is nothing to seal it with. Raises ``ConfigurationError`` where
+        secrets would be stored in the clear.
+        """
+        if not self._keys and self._required:
+            if secrets:
+                raise ConfigurationError(
+                    f"secret_key: needed to store {', '.join(secrets)}; {_HOW}, or give the credential as Env(…) or Named(…)"
+                )
             return b""
-        plain = json.dumps(dict(secrets)).encode()
-        if self._keys:
-            return self._unlocked().encrypt(plain)
-        if self._required:
-            raise ConfigurationError(
-                f"secret_key: needed to store {', '.join(secrets)}; {_HOW}, or give the credential as Env(…) or Named(…)"
-            )
-        return plain
+        fernet, bound = self._unlocked(), binding.bound()
+        return fernet.encrypt(
+            json.dumps({"bound": bound, "secrets": {name: one.reveal() for name, one in secrets.items()}}).encode()
+        )
 
-    def unlock(self, stored: bytes) -> dict[str, str]:
-        """The secrets again. Raises :class:`LostKey`."""
-        if not stored:
+    def unseal(self, stored: bytes, binding: Binding) -> dict[str, Secret]:
+        """The secrets of a record. Raises :class:`LostKey`, and :class:`Tampered` naming what does not belong to them."""
+        if not self._keys and self._required:
+            if stored:
+                raise LostKey("secret_key: the credentials are encrypted and no key was given; give secret_key=")
             return {}
-        if self._keys:
-            from cryptography.fernet import InvalidToken
+        if not stored:
+            raise Tampered(f"its record is not protected by secret_key; {_GIVE_AGAIN}")
+        opened = self._opened(stored)
+        sealed, found = opened.bound, binding.bound()
+        changed = [name for name in dict.fromkeys((*sealed, *found)) if sealed.get(name) != found.get(name)]
+        if changed:
+            names = ", ".join(name[:80] for name in changed[:5])
+            raise Tampered(f"its stored {names} is not what its credentials were encrypted for; {_GIVE_AGAIN}")
+        return dict(opened.secrets)
 
-            try:
-                stored = self._unlocked().decrypt(stored)
-            except InvalidToken:
-                raise LostKey(
-                    "secret_key: the credentials were encrypted under another key; add that key to secret_key=[…]"
-                ) from None
-        elif self._required:
-            raise LostKey("secret_key: the credentials are encrypted and no key was given; give secret_key=")
-        secrets: dict[str, str] = json.loads(stored)
-        return secrets
+    def _opened(self, stored: bytes) -> "_Sealed":
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return _Sealed.of(self._unlocked().decrypt(stored))
+        except InvalidToken:
+            raise LostKey(
+                "secret_key: the credentials were encrypted under another key; add that key to secret_key=[…], "
+                "or give them again with servers.update(provider=…)"
+            ) from None
 
     def marks(self, account: str, person: str) -> tuple[bytes, ...]:
         """The keyed hashes under which the log may know a person (:attr:`~deliverykit.Address.key`), the one to keep first.
@@ -115,8 +168,56 @@ class Vault:
         return (uid, made[0]) if made else None
 
 
+@frozen
+class _Sealed:
+    """What a ciphertext holds."""
+
+    bound: Mapping[str, str]
+    secrets: Mapping[str, Secret]
+
+    @classmethod
+    def of(cls, plain: bytes) -> "_Sealed":
+        data = json.loads(plain)
+        return cls(data["bound"], {name: Secret(value) for name, value in data["secrets"].items()})
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+_SHAPE = re.compile(rb"[A-Za-z0-9_-]{43}")
+
+
+def _keys(given: str | bytes | Sequence[str | bytes] | Secret | None) -> tuple[bytes, ...]:
+    """The keys as 32 bytes each, in order. No exception of another library is raised here: its frames would hold the key."""
+    if given is None:
+        return ()
+    one = isinstance(given, str | bytes | Secret)
+    spelled = [given] if one else list(given) if isinstance(given, list | tuple) else []
+    del given  # or a traceback with locals would show it
+    if not spelled:
+        raise ConfigurationError(f"secret_key: expected a Fernet key, or a list of one or more; {_HOW}")
+    found = [_key(each) for each in spelled]
+    del spelled
+    if b"" in found:
+        which = "" if one else f" at place {found.index(b'') + 1} of the list"
+        raise ConfigurationError(f"secret_key: not a Fernet key{which} (32 bytes in URL-safe base64); {_HOW}")
+    return tuple(dict.fromkeys(found))
+
+
+def _key(given: object) -> bytes:
+    """The 32 bytes of a key however it is spelled; ``b""`` where it is none."""
+    text = given.reveal() if isinstance(given, Secret) else given
+    spelled = text.encode() if isinstance(text, str) else text if isinstance(text, bytes) else b""
+    spelled = spelled.strip().replace(b"+", b"-").replace(b"/", b"_").rstrip(b"=")
+    try:
+        return base64.urlsafe_b64decode(spelled + b"=") if _SHAPE.fullmatch(spelled) else b""
+    except binascii.Error:
+        return b""
+
+
 def _derived(secret: bytes, purpose: bytes) -> hmac.HMAC:
-    """The key for one purpose, made ready: to copy it is cheaper than to begin with it anew for each mail."""
+    """The key for one purpose, ready to be copied: a copy costs less than a new HMAC for each mail."""
     return hmac.new(hmac.digest(secret, purpose, hashlib.sha256), digestmod=hashlib.sha256)
 
 

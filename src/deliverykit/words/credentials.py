@@ -1,5 +1,6 @@
 """Secrets that do not leak: a value that hides itself, and two ways to name one kept elsewhere."""
 
+from collections.abc import Hashable
 from typing import Any, final
 
 from attrs import field, frozen
@@ -11,21 +12,46 @@ __all__ = ["Credential", "Env", "Named", "Secret", "revealed"]
 
 @final
 class Secret:
-    """A secret's value. ``str()``, ``repr()``, formatting and pickling never show it; ``reveal()`` does."""
+    """A secret's value. Only :meth:`reveal` shows it.
 
-    __slots__ = ("_value",)
+    ``str()``, ``repr()`` and formatting give ``Secret('…')``; pickling, ``json`` and ``__getstate__`` raise
+    ``TypeError``. A copy is the same object. Two secrets of the same value are equal.
+    """
+
+    __slots__ = ("_home", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._home: Hashable = None
 
     def reveal(self) -> str:
-        """The value itself. Call it only where it goes onto the wire or into encryption."""
+        """Return the value itself. Call it only where it goes onto the wire or into encryption."""
         return self._value
+
+    def kept_for(self, home: Hashable) -> "Secret":
+        """Return the same secret, marked as one that was stored for this account and destination."""
+        kept = Secret(self._value)
+        kept._home = home
+        return kept
+
+    @property
+    def home(self) -> Hashable:
+        """What it was stored for; ``None`` for one that was just given. Equality ignores it."""
+        return self._home
 
     def __repr__(self) -> str:
         return "Secret('…')"
 
     __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Secret":
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
@@ -38,6 +64,9 @@ class Secret:
 
     def __reduce__(self) -> Any:
         raise TypeError("a Secret is not pickled; give Env(…) or Named(…) to another process")
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a Secret has no readable state; reveal() returns the value")
 
 
 @frozen

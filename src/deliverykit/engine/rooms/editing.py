@@ -59,7 +59,7 @@ class Edit:
         new = evolve(
             old,
             name=name_of(chosen(self.name, old.name)),
-            provider=old.provider if isinstance(self.provider, Unset) else provider_of(self.provider),
+            provider=old.provider if isinstance(self.provider, Unset) else provider_of(self.provider, old.account),
             sender=chosen(self.sender, old.sender),
             senders=chosen(self.senders, old.senders),
             limits=limits_kept(old.limits, self.quota, self.pause),
@@ -77,7 +77,8 @@ def saved(
     """A server as it is from now on, with the budgets that are new with it."""
     added = [fact for budget in fresh for fact in recorded(server.account, "added", budget)]
     documents = (*(archive.budget(budget) for budget in fresh), archive.server(server))
-    return Amendment(config=config, result=server, documents=documents, facts=(*added, *facts))
+    kept = evolve(server, provider=server.provider and server.provider.kept(server.account))
+    return Amendment(config=config, result=kept, documents=documents, facts=(*added, *facts))
 
 
 def _asked(old: DeliveryServer) -> tuple[str, ...]:
@@ -103,10 +104,16 @@ def name_of(name: object) -> str:
     return name
 
 
-def provider_of(provider: object) -> Provider:
-    """A provider, and nothing else."""
+def provider_of(provider: object, account: str) -> Provider:
+    """Return the provider. Refuse anything else, and stored secrets that would go where they were not stored for."""
     if not isinstance(provider, Provider):
         raise ConfigurationError(f"provider: expected SES(…), SendGrid(…) or another provider, got {type(provider).__name__}")
+    if astray := provider.astray(account):
+        places = [one.name for one in provider.options() if one.metadata.get("destination")]
+        raise ConfigurationError(
+            f"{', '.join(astray)}: stored for another account or another {' or '.join(places) or 'ESP'}; "
+            "a stored secret is not sent elsewhere, so give it again"
+        )
     return provider
 
 

@@ -88,7 +88,7 @@ class Servers(Room):
             id=new_id(id, self.context.new_id),
             account=self.account,
             name=name_of(name),
-            provider=provider_of(provider),
+            provider=provider_of(provider, self.account),
             sender=None if sender is None else sender_of(sender),
             senders=senders_of(senders),
             limits=limits_of(quota, pause, new=True),
@@ -230,7 +230,7 @@ class Servers(Room):
             provider = server.provider
             if provider is None:
                 raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
-        return await checked(self.context, self.ports, provider_of(provider), within.total_seconds())
+        return await checked(self.context, self.ports, provider_of(provider, self.account), within.total_seconds())
 
     async def send_test(
         self,

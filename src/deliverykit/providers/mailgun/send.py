@@ -75,8 +75,10 @@ class Mailgun(Provider):
     api_key: Credential = secret(
         label="API key", where="Mailgun: Settings, API Keys; or the domain's sending key, which sends but registers no webhooks"
     )
-    domain: str = option(label="Sending domain", where="Mailgun: Sending, Domains, as in mg.example.com")
-    region: str = option(label="Region", where="Mailgun: the flag beside the domain", choices=("us", "eu"), default="us")
+    domain: str = option(label="Sending domain", where="Mailgun: Sending, Domains, as in mg.example.com", destination=True)
+    region: str = option(
+        label="Region", where="Mailgun: the flag beside the domain", choices=("us", "eu"), default="us", destination=True
+    )
     base_url: str = web_address(label="API address, where it is not the region's own")
 
     def __attrs_post_init__(self) -> None:

@@ -69,7 +69,9 @@ class SES(Provider):
     )
     table: ClassVar[Sequence[Row]] = TABLE
 
-    region: str = option(label="Region", where="AWS console, upper right; identities and quotas belong to one region")
+    region: str = option(
+        label="Region", where="AWS console, upper right; identities and quotas belong to one region", destination=True
+    )
     access_key_id: Credential | None = secret(label="Access key id", where="AWS IAM: Users, Security credentials", default=None)
     secret_access_key: Credential | None = secret(label="Secret access key", where="shown once, with the key id", default=None)
     session_token: Credential | None = secret(label="Session token", where="only with temporary keys", default=None)
