@@ -22,7 +22,7 @@ from deliverykit.engine.rooms.room import Room
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
 from deliverykit.sandbox import Sandbox
 from deliverykit.testing import ManualClock
-from deliverykit.transports import HttpTransport
+from deliverykit.transports import HttpTransport, Timeouts
 from deliverykit.words.clock import instant
 
 KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
@@ -95,7 +95,7 @@ class World:
 
     def hasty(self, read: float = 0.3) -> HttpTransport:
         """A transport that does not wait long for an answer."""
-        self.transports.append(HttpTransport(read=read, whole=read * 2))
+        self.transports.append(HttpTransport(timeouts=Timeouts(read=read, total=read * 2)))
         return self.transports[-1]
 
     def close(self) -> None:

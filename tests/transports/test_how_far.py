@@ -57,7 +57,7 @@ def test_what_an_esp_read_a_byte_of_never_counts_as_not_sent(
 def test_a_proxy_that_says_nothing_has_not_been_given_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with servers.serving(servers.hang) as proxy:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
-        for times in ({}, {"read": 5.0, "whole": 0.3}):
+        for times in ({}, {"read": 5.0, "total": 0.3}):
             with sender(kind, **times) as send:
                 assert stage_of(send, request("https://api.example.org/send")) is Stage.CONNECT
         assert [head.split()[0] for head in proxy.seen] == [b"CONNECT", b"CONNECT"]
@@ -118,7 +118,7 @@ def test_a_request_whose_time_is_over_before_its_first_byte_is_surely_not_sent(k
         await stream.read(9)
 
     line: Line[object] = Line()  # type: ignore[type-var]
-    line.call("POST", time.monotonic() - 1)
+    line.call(HttpRequest(url="https://api.example.org/"), time.monotonic() - 1)
     with pytest.raises(httpcore2.TimeoutException) as late:
         blocking() if kind == "sync" else asyncio.run(awaited())
     assert failure(late.value, line.stage).stage is Stage.POOL
@@ -128,7 +128,7 @@ def test_a_request_whose_time_is_over_before_its_first_byte_is_surely_not_sent(k
 def test_what_is_said_to_a_proxy_is_not_the_request(said: bytes, stage: Stage) -> None:
     """SOCKS's greeting and password among it, which no library here speaks."""
     line: Line[object] = Line()  # type: ignore[type-var]
-    line.call("POST", 0.0)
+    line.call(HttpRequest(url="https://api.example.org/"), 0.0)
     line.stage = stage
     for _ in range(2):
         line.writes(said)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -18,11 +19,11 @@ import pytest
 import wire_servers as servers
 from attrs import evolve
 
-from deliverykit.transports import AsyncHttpTransport, HttpTransport, async_transport_of, transport_of
+from deliverykit.transports import AsyncHttpTransport, HttpTransport, Timeouts, async_transport_of, transport_of
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-TIMES = {"connect": 0.4, "read": 0.25, "whole": 3.0}
+TIMES = {"connect": 0.4, "read": 0.25, "total": 3.0}
 KINDS = ["sync", "async", "httpx", "httpx async", "httpx2", "httpx2 async", "httpx in threads"]
 
 Send = Callable[[HttpRequest], HttpResponse]
@@ -31,7 +32,9 @@ Send = Callable[[HttpRequest], HttpResponse]
 @contextlib.contextmanager
 def sender(kind: str, **changes: object) -> Iterator[Send]:
     """A blocking ``send`` over the transport of this kind; clients of the host's are made as a host makes them."""
-    options: dict[str, object] = {**TIMES, **changes}
+    given = {**TIMES, **changes}
+    timeouts = Timeouts(**{name: given.pop(name) for name in TIMES})  # type: ignore[arg-type]
+    options: dict[str, object] = {"timeouts": timeouts, **given}
     tls = options.get("tls")
     hosts: dict[str, object] = {"verify": tls} if tls is not None else {}
     with contextlib.ExitStack() as stack:
@@ -89,7 +92,7 @@ def test_what_follows_an_answer_is_never_taken_for_the_next_one(kind: str) -> No
 
 
 def test_a_name_that_does_not_resolve(kind: str) -> None:
-    with sender(kind, connect=10.0, whole=20.0) as send:
+    with sender(kind, connect=10.0, total=20.0) as send:
         assert stage_of(send, request("http://nobody.invalid/v1")) is Stage.RESOLVE
 
 
@@ -172,7 +175,7 @@ def test_an_answer_of_exactly_the_limit(kind: str) -> None:
 
 
 def test_an_answer_that_drips(kind: str) -> None:
-    with servers.serving(servers.drip_body) as server, sender(kind, whole=0.4) as send:
+    with servers.serving(servers.drip_body) as server, sender(kind, total=0.4) as send:
         started = time.monotonic()
         assert stage_of(send, request(server.url)) is Stage.READ
         assert time.monotonic() - started < 2
@@ -182,7 +185,7 @@ def test_an_answer_that_drips(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["sync", "async", "httpx2 async"])
 def test_a_head_that_drips(kind: str) -> None:
     """Here the blocking client has no time of its own: without the guard it would hold the thread for ever."""
-    with servers.serving(servers.drip_head) as server, sender(kind, whole=0.4) as send:
+    with servers.serving(servers.drip_head) as server, sender(kind, total=0.4) as send:
         started = time.monotonic()
         assert stage_of(send, request(server.url)) is Stage.READ
         assert time.monotonic() - started < 2
@@ -199,9 +202,9 @@ def test_a_request_may_have_less_time_than_the_whole(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_large_body_gets_more_time(kind: str) -> None:
     with servers.serving(servers.slow_ok) as server:
-        with sender(kind, whole=0.05) as send:
+        with sender(kind, total=0.05) as send:
             stage_of(send, request(server.url))
-        with sender(kind, whole=0.05, bytes_per_second=100) as send:
+        with sender(kind, total=0.05, bytes_per_second=100) as send:
             assert send(request(server.url, b"a" * 200)).status == 202
 
 
@@ -237,7 +240,7 @@ def test_a_kept_connection_that_the_server_closed_before_is_not_used() -> None:
 def test_no_free_connection_is_surely_not_sent(kind: str) -> None:
     with servers.serving(servers.hang) as server:
         if kind == "sync":
-            transport = HttpTransport(connect=0.2, read=1.0, connections=1)
+            transport = HttpTransport(timeouts=Timeouts(connect=0.2, read=1.0), connections=1)
             with ThreadPoolExecutor(2) as threads:
                 results = [threads.submit(transport.send, request(server.url)) for _ in range(2)]
                 errors = [one.exception() for one in results]
@@ -245,7 +248,7 @@ def test_no_free_connection_is_surely_not_sent(kind: str) -> None:
         else:
 
             async def both() -> list[BaseException | None]:
-                transport = AsyncHttpTransport(connect=0.2, read=1.0, connections=1)
+                transport = AsyncHttpTransport(timeouts=Timeouts(connect=0.2, read=1.0), connections=1)
                 calls = [transport.send(request(server.url)) for _ in range(2)]
                 results = await asyncio.gather(*calls, return_exceptions=True)
                 await transport.aclose()
@@ -258,7 +261,7 @@ def test_no_free_connection_is_surely_not_sent(kind: str) -> None:
 
 def test_a_whole_time_that_ends_while_waiting_for_a_connection_is_surely_not_sent() -> None:
     async def both(url: str) -> list[BaseException | HttpResponse]:
-        transport = AsyncHttpTransport(connect=5, read=5, whole=0.3, connections=1)
+        transport = AsyncHttpTransport(timeouts=Timeouts(connect=5, read=5, total=0.3), connections=1)
         calls = [transport.send(request(url, body)) for body in (b"a" * 50_000, b"a")]  # the first has half a second more
         results = await asyncio.gather(*calls, return_exceptions=True)
         await transport.aclose()
@@ -418,9 +421,9 @@ def test_a_hosts_transport_that_tells_no_steps_is_judged_by_what_it_raises(modul
 def test_a_hosts_own_times_hold_and_the_librarys_default_does_not() -> None:
     with servers.serving(servers.slow_ok) as server:
         with httpx2.Client(timeout=0.02) as client:
-            assert stage_of(HttpTransport(client, read=5).send, request(server.url)) is Stage.READ
+            assert stage_of(HttpTransport(client, timeouts=Timeouts(read=5)).send, request(server.url)) is Stage.READ
         with httpx2.Client() as client:
-            assert stage_of(HttpTransport(client, read=0.02).send, request(server.url)) is Stage.READ
+            assert stage_of(HttpTransport(client, timeouts=Timeouts(read=0.02)).send, request(server.url)) is Stage.READ
 
 
 class Own:
@@ -468,9 +471,18 @@ def test_a_session_of_requests_is_named() -> None:
         transport_of(requests.Session())
 
 
-def test_times_must_be_above_zero() -> None:
-    with pytest.raises(ConfigurationError, match="transport read: 0"):
-        HttpTransport(read=0)
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), timedelta(), True, "5", None])
+@pytest.mark.parametrize("name", ["connect", "read", "total"])
+def test_timeouts_must_be_above_zero(name: str, wrong: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}="):
+        Timeouts(**{name: wrong})  # type: ignore[arg-type]
+
+
+def test_timeouts_take_seconds_and_timedeltas() -> None:
+    assert Timeouts(total=timedelta(seconds=2.5), read=1) == Timeouts(total=2.5, read=timedelta(seconds=1))
+    for wrong in ({"timeouts": 5}, {"bytes_per_second": 0}):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            HttpTransport(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,11 @@ Behaviour = Callable[["Server", socket.socket], None]
 class Server:
     """Counts connections and requests whose head was seen; ``url`` is where it listens."""
 
-    def __init__(self, behaviour: Behaviour, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, behaviour: Behaviour, context: ssl.SSLContext | None = None, before_tls: Callable[[], object] = lambda: None
+    ) -> None:
         self.behaviour = behaviour
+        self.before_tls = before_tls
         self.context = context
         self.connections = 0
         self.requests = 0
@@ -51,6 +54,7 @@ class Server:
         with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.settimeout(20)
             if self.context is not None:
+                self.before_tls()
                 connection = self.context.wrap_socket(connection, server_side=True)
             with contextlib.closing(connection):
                 self.behaviour(self, connection)
@@ -88,8 +92,10 @@ class Server:
 
 
 @contextmanager
-def serving(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> Iterator[Server]:
-    server = Server(behaviour, context)
+def serving(
+    behaviour: Behaviour, context: ssl.SSLContext | None = None, before_tls: Callable[[], object] = lambda: None
+) -> Iterator[Server]:
+    server = Server(behaviour, context, before_tls)
     try:
         yield server
     finally:
@@ -108,6 +114,33 @@ def answer(raw: bytes) -> Behaviour:
 
 def ok(body: bytes = b'{"id": "1"}', status: bytes = b"202 Accepted", headers: bytes = b"X-Message-Id: abc\r\n") -> bytes:
     return b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n%s" % (status, headers, len(body), body)
+
+
+def proxy(before_reply: Callable[[], object] = lambda: None) -> Behaviour:
+    """Opens a tunnel to wherever it is asked for, after ``before_reply``, and forwards bytes both ways."""
+
+    def behave(server: Server, connection: socket.socket) -> None:
+        head = server.request(connection)
+        if not head:
+            return
+        host, _, port = head.split()[1].decode().rpartition(":")
+        before_reply()
+        with socket.create_connection((host, int(port))) as far:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_forward, args=(far, connection), daemon=True)
+            back.start()
+            _forward(connection, far)
+            back.join(20)
+
+    return behave
+
+
+def _forward(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def hang(server: Server, connection: socket.socket) -> None:

@@ -8,10 +8,11 @@ from typing import Literal, cast
 
 from deliverykit.contracts.transport import AsyncTransport, Transport
 from deliverykit.transports.httpx2 import AsyncHttpTransport, HttpTransport
+from deliverykit.transports.timeouts import Timeouts
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-__all__ = ["AsyncHttpTransport", "HttpTransport", "async_transport_of", "transport_of"]
+__all__ = ["AsyncHttpTransport", "HttpTransport", "Timeouts", "async_transport_of", "transport_of"]
 
 _WANTED = "give an httpx or httpx2 client, or an object with send(HttpRequest) -> HttpResponse"
 

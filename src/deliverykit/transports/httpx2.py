@@ -12,11 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from attrs import frozen
-
 from deliverykit.transports.lines import AsyncLines, Lines
 from deliverykit.transports.origins import Address, address
 from deliverykit.transports.stages import Watch, failure, leave
+from deliverykit.transports.timeouts import CallTimes, Timeouts
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -34,30 +33,6 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods that say how long their body is even where there is none."""
 
 
-@frozen(kw_only=True)
-class _Times:
-    connect: float
-    read: float
-    whole: float
-    pace: int
-
-    def more(self, request: HttpRequest) -> float:
-        return len(request.body) / self.pace
-
-    def all(self, request: HttpRequest) -> float:
-        whole = self.whole + self.more(request)
-        return whole if request.within is None else min(whole, request.within)
-
-    def steps(self, request: HttpRequest) -> dict[str, float]:
-        most = self.all(request)
-        return {
-            "connect": min(self.connect, most),
-            "read": min(self.read, most),
-            "write": min(self.read + self.more(request), most),  # the asynchronous client times a body as one write
-            "pool": min(self.connect, most),
-        }
-
-
 class _Settings(Generic[C]):
     """What both colours share."""
 
@@ -65,19 +40,18 @@ class _Settings(Generic[C]):
         self,
         client: C | None = None,
         *,
-        connect: float = 5.0,
-        read: float = 30.0,
-        whole: float = 60.0,
+        timeouts: Timeouts | None = None,
         bytes_per_second: int = 100_000,
         max_response: int = 1 << 20,
         connections: int = 200,
         tls: "ssl.SSLContext | None" = None,
     ) -> None:
-        for name, value in (("connect", connect), ("read", read), ("whole", whole), ("bytes_per_second", bytes_per_second)):
-            if not value > 0:
-                raise ConfigurationError(f"transport {name}: {value!r}; give a number above zero")
+        if timeouts is not None and not isinstance(timeouts, Timeouts):
+            raise ConfigurationError(f"timeouts={timeouts!r}: expected Timeouts; write Timeouts(total=20)")
+        if not bytes_per_second > 0:
+            raise ConfigurationError(f"bytes_per_second={bytes_per_second!r}: must be above zero; the default is 100_000")
         self._host = client
-        self._times = _Times(connect=connect, read=read, whole=whole, pace=bytes_per_second)
+        self._times = CallTimes(timeouts or Timeouts(), bytes_per_second)
         self._max_response = max_response
         self._connections = connections
         self._tls = tls
@@ -89,12 +63,12 @@ class _Settings(Generic[C]):
     def _hosts(self, client: Any, request: HttpRequest, trace: object) -> "httpx2.Request":
         """The host's client's own request object, made without the client's headers, cookies and parameters.
 
-        The adapter signed exactly this. The client keeps the times the host gave it.
+        The adapter signed exactly this. The client keeps the time limits the host gave it, as far as the request allows them.
         """
         module = _module(client)
-        extensions: dict[str, Any] = {"trace": trace}
-        if client.timeout == module.Timeout(5.0):  # the libraries' own default: nobody chose it
-            extensions["timeout"] = self._times.steps(request)
+        chosen = client.timeout != module.Timeout(5.0)  # that is the libraries' own default: nobody chose it
+        steps = self._times.steps(request, client.timeout if chosen else None)
+        extensions: dict[str, Any] = {"trace": trace, "timeout": steps}
         with _sendable():
             return module.Request(  # type: ignore[no-any-return]
                 request.method,
@@ -148,18 +122,17 @@ class HttpTransport(_Settings["httpx2.Client"]):
     ``ssl.SSLContext`` of the host's instead (a private authority). Proxies are taken from the
     environment (``HTTPS_PROXY``, ``NO_PROXY``).
 
-    Seconds: ``connect`` for a connection (name, TCP, TLS, and a free place in the pool each), ``read``
-    between two pieces of the answer and for writing, ``whole`` for the call from beginning to end; writing
-    and the whole get one second more for every ``bytes_per_second`` bytes of body (100,000: 0.8 Mbit/s).
-    A request's own ``within`` shortens them.
-    The system's name resolver cannot be interrupted and may outlast them.
+    ``timeouts`` are the limits of one call, see :class:`Timeouts`; writing and the total get one second
+    more for every ``bytes_per_second`` bytes of body (100,000: 0.8 Mbit/s). A request's own ``within``
+    shortens them, and its ``time_to_start`` limits every step before its first byte.
     An answer of more than ``max_response`` bytes is an unknown outcome. ``connections`` are open at most.
 
     ``client`` is a host's own ``httpx.Client`` or ``httpx2.Client``, taken as it is: its proxies,
-    certificates, event hooks and limits hold, its times too (unless they are the library's default of
-    5 s everywhere), and so do retries of its transport: whoever puts them there may send mail twice.
+    certificates, event hooks and limits hold, its time limits too (unless they are the library's default of
+    5 s everywhere; then ours hold), and so do retries of its transport: whoever puts them there may send mail twice.
     Only redirects and its ``auth`` are switched off for our calls, and its default headers, cookies and
-    parameters left out. It is never closed here. With it ``whole`` is looked at between the steps of a call.
+    parameters left out. It is never closed here. With it ``total`` is looked at between the steps of a call, and the
+    time to start where its transport tells its steps (httpx's and httpx2's own do); else only before the call.
     """
 
     def _begin(self) -> None:
@@ -167,13 +140,14 @@ class HttpTransport(_Settings["httpx2.Client"]):
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
-        ends = time.monotonic() + self._times.all(request)
+        _in_time_to_start(request)
+        ends = time.monotonic() + self._times.total(request)
         if self._host is not None:
             return self._by_host(self._host, request, ends)
         to, built = self._ours(request)
         lines = self._lines()
-        line = lines.take(to, min(self._times.connect, self._times.all(request)))
-        line.call(request.method, ends)
+        line = lines.take(to, self._times.connect(request))
+        line.call(request, ends)
         try:
             response = line.connection.handle_request(built)
             try:
@@ -188,7 +162,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
             lines.give(to, line)
 
     def _by_host(self, client: "httpx2.Client", request: HttpRequest, ends: float) -> HttpResponse:
-        watch = Watch()
+        watch = Watch(request)
         built = self._hosts(client, request, watch)
         try:
             response = client.send(built, stream=True, auth=None, follow_redirects=False)
@@ -237,7 +211,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
 class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
     """The same as :class:`HttpTransport`, awaited, on httpx2's ``AsyncClient`` or the host's; asyncio only.
 
-    Here ``whole`` is kept at every step, with a host's client too. Cancelling a call cancels it; mail whose request had
+    Here ``total`` is kept at every step, with a host's client too. Cancelling a call cancels it; mail whose request had
     begun may have gone. Connections belong to the loop that opened them; each loop gets its own.
     """
 
@@ -246,15 +220,16 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One submission, one answer, read whole; raises ``TransportError`` with the stage of a failure."""
-        whole = self._times.all(request)
+        _in_time_to_start(request)
+        whole = self._times.total(request)
         if self._host is not None:
-            watch = Watch()
+            watch = Watch(request)
             return await self._timed(self._by_host(self._host, request, watch), watch, whole)
         ends = time.monotonic() + whole
         to, built = self._ours(request)
         lines = self._lines()
-        line = await lines.take(to, min(self._times.connect, whole))
-        line.call(request.method, ends)
+        line = await lines.take(to, self._times.connect(request))
+        line.call(request, ends)
         try:
             response = await line.connection.handle_async_request(built)
             try:
@@ -324,6 +299,11 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self._host is None else type(self._host).__module__ + ' client'})"
+
+
+def _in_time_to_start(request: HttpRequest) -> None:
+    if request.start_left() <= 0:
+        raise TransportError(Stage.POOL, "the time to start the request is over")
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """One connection of ours: how far the call that uses it has come, and when that must have ended."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from deliverykit.words.errors import Stage
+from deliverykit.words.wire import HttpRequest
 
 if TYPE_CHECKING:
     import httpcore2
@@ -20,7 +22,7 @@ class Line(Generic[C]):
     So a stream asks before each of them how much of the call's time is left.
     """
 
-    __slots__ = ("_begins", "connection", "ends", "stage")
+    __slots__ = ("_begins", "_request", "connection", "ends", "stage")
 
     connection: C
 
@@ -30,10 +32,23 @@ class Line(Generic[C]):
         self.ends: float = 0.0
         """When the call must have ended, on ``time.monotonic()``."""
         self._begins = b""
+        self._request: HttpRequest | None = None
 
-    def call(self, method: str, ends: float) -> None:
-        """A request of this method is next."""
-        self.stage, self.ends, self._begins = Stage.POOL, ends, f"{method} ".encode()
+    def call(self, request: HttpRequest, ends: float) -> None:
+        """This request is next."""
+        self.stage, self.ends, self._begins = Stage.POOL, ends, f"{request.method} ".encode()
+        self._request = request
+
+    def too_late_for(self, data: bytes) -> bool:
+        """Return whether these bytes begin the request although its time to start is over."""
+        return not self._begun and data.startswith(self._begins) and self._start_left() <= 0
+
+    @property
+    def _begun(self) -> bool:
+        return self.stage in (Stage.WRITE, Stage.READ)
+
+    def _start_left(self) -> float:
+        return math.inf if self._request is None else self._request.start_left()
 
     def writes(self, data: bytes) -> None:
         """These bytes are handed over now. What only opens the way through a proxy begins otherwise than the request."""
@@ -46,8 +61,12 @@ class Line(Generic[C]):
             self.stage = Stage.READ
 
     def left(self, timeout: float | None) -> float | None:
-        """The smaller of a step's time and what is left of the call's; a millisecond where nothing is."""
-        left = max(0.001, self.ends - time.monotonic())
+        """Return the smaller of a step's time and what is left of the call's; a millisecond where nothing is.
+
+        Before the request has begun, no step goes on after its time to start.
+        """
+        left = self.ends - time.monotonic()
+        left = max(0.001, left if self._begun else min(left, self._start_left()))
         return left if timeout is None else min(timeout, left)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from deliverykit.words.errors import Stage, TransportError
+from deliverykit.words.wire import HttpRequest
 
 __all__ = ["Watch", "failure", "leave"]
 
@@ -43,9 +44,10 @@ _DECLARED: Final = frozenset({"RequestError", "TimeoutException", "NetworkError"
 class Watch:
     """Follows one call of a host's client by httpcore's ``trace`` extension."""
 
-    __slots__ = ("_answer", "stage")
+    __slots__ = ("_answer", "_request", "stage")
 
-    def __init__(self) -> None:
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
         self.stage: Stage | None = None
         """The furthest it came; ``None`` where nobody told."""
         self._answer: object = None
@@ -66,6 +68,9 @@ class Watch:
             return
         if stage in (Stage.WRITE, Stage.READ) and getattr(info.get("request"), "method", b"") == b"CONNECT":
             stage = Stage.CONNECT  # the tunnel through a proxy is asked for; our request has not begun
+        begun = self.stage in (Stage.WRITE, Stage.READ)
+        if stage is Stage.WRITE and not begun and self._request.start_left() <= 0:
+            raise TransportError(self.stage or Stage.POOL, "the time to start the request is over")
         if self.stage is None or _later(stage, self.stage):
             self.stage = stage
 

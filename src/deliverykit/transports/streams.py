@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore2
 
+from deliverykit.transports.dialing import dialled
 from deliverykit.transports.line import Line
 from deliverykit.words.errors import Stage
 
@@ -22,6 +23,14 @@ _PIECE = 64 * 1024
 def _in_time(line: Line[Any]) -> None:
     if line.late:
         raise httpcore2.TimeoutException("out of time")  # how far it came, the line says
+
+
+def _before_writing(line: Line[Any], data: bytes) -> None:
+    """Check the last moment before bytes leave: whether the call's time is over, or the time to start its request."""
+    _in_time(line)
+    if line.too_late_for(data):
+        raise httpcore2.TimeoutException("the time to start the request is over")
+    line.writes(data)
 
 
 class _Blocking(httpcore2.NetworkStream):
@@ -54,9 +63,10 @@ class _Blocking(httpcore2.NetworkStream):
     def _hand_over(self, data: bytes, timeout: float | None) -> None:
         whole = memoryview(data)
         for start in range(0, len(data), _PIECE):
-            _in_time(self._line)
-            if not start:
-                self._line.writes(data)
+            if start:
+                _in_time(self._line)
+            else:
+                _before_writing(self._line, data)
             self._stream.write(whole[start : start + _PIECE], self._line.left(timeout))  # type: ignore[arg-type]
 
     def close(self) -> None:
@@ -88,8 +98,12 @@ class BlockingBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """Connect."""
         self._line.stage = Stage.CONNECT
-        stream = httpcore2.SyncBackend().connect_tcp(host, port, self._line.left(timeout), local_address, socket_options)
-        return _Blocking(stream, self._line)
+        left = self._line.left(timeout)
+
+        def connect() -> httpcore2.NetworkStream:
+            return httpcore2.SyncBackend().connect_tcp(host, port, left, local_address, socket_options)
+
+        return _Blocking(dialled(connect, left), self._line)
 
 
 class _Awaited(httpcore2.AsyncNetworkStream):
@@ -120,8 +134,7 @@ class _Awaited(httpcore2.AsyncNetworkStream):
         await self._hand_over(held, timeout)
 
     async def _hand_over(self, data: bytes, timeout: float | None) -> None:
-        _in_time(self._line)
-        self._line.writes(data)
+        _before_writing(self._line, data)
         await self._stream.write(data, self._line.left(timeout))
 
     async def aclose(self) -> None:

@@ -1,8 +1,9 @@
 """Our own two HTTP words, so that no adapter ever imports a client."""
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -35,6 +36,17 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     within: float | None = None
     """How many seconds the call may take at most, where that is less than what the transport grants it."""
+    time_to_start: Callable[[], float] | None = field(default=None, eq=False, repr=False)
+    """Returns how many seconds are left in which the first byte of the request may be written; ``None``: no limit.
+
+    At zero or less the quota window that the request counts in has ended, or the caller's time limit has. Ask
+    again after each wait, last of all between the TLS handshake and the first byte: a clock that is set meanwhile
+    changes the result. See :class:`~deliverykit.contracts.transport.Transport`.
+    """
+
+    def start_left(self) -> float:
+        """Return the seconds left to start; infinite where there is no limit."""
+        return math.inf if self.time_to_start is None else self.time_to_start()
 
     def __attrs_post_init__(self) -> None:
         for name, value in self.headers.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from deliverykit.cli.demo.clock import SharedClock
 from deliverykit.mailer import Mailer, Worker
-from deliverykit.transports import AsyncHttpTransport
+from deliverykit.transports import AsyncHttpTransport, Timeouts
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def main() -> int:
         secret_key=orders["key"],
         clock=SharedClock(Path(orders["clock"])),
         lease=timedelta(seconds=orders["lease"]),
-        transport=AsyncHttpTransport(read=orders["patience"]),
+        transport=AsyncHttpTransport(timeouts=Timeouts(read=orders["patience"])),
     ) as mailer:
         worker = mailer.worker(concurrency=orders["concurrency"], poll=timedelta(milliseconds=200))
         threading.Thread(target=_stop_at_the_end, args=(worker,), daemon=True).start()

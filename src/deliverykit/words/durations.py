@@ -1,0 +1,22 @@
+"""Durations that callers give: a timedelta, or plain seconds."""
+
+import math
+from datetime import timedelta
+
+from deliverykit.words.errors import ConfigurationError
+
+__all__ = ["seconds"]
+
+
+def seconds(name: str, value: object) -> float:
+    """Return the seconds of a time limit given as a ``timedelta`` or as a number of seconds.
+
+    Raises :class:`~deliverykit.ConfigurationError`, naming the argument, for anything that is not a
+    finite length above zero.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ConfigurationError(f"{name}={value!r}: expected a timedelta or a number of seconds; write timedelta(seconds=10)")
+    if not (math.isfinite(number) and number > 0):
+        raise ConfigurationError(f"{name}={value!r}: a time limit must be above zero and finite; write timedelta(seconds=10)")
+    return float(number)
