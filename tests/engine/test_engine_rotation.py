@@ -12,6 +12,7 @@ from deliverykit import Budget, CalendarQuota, ConfigurationError, MessageError,
 from deliverykit.contracts.answers import Row, throttled
 from deliverykit.providers import SendGrid
 from deliverykit.transports import HttpTransport
+from deliverykit.words.outcomes import About
 
 OLD, NEW = "AKIAOLDKEY", "AKIANEWKEY"
 """At SES a key is known by its id; elsewhere these are the keys themselves."""
@@ -91,7 +92,7 @@ class OwnScope(SendGrid):
     """A host's adapter that closes its own server where the ESP asks to wait."""
 
     name: ClassVar[str] = "own-scope"
-    table: ClassVar = (Row(429, "", throttled()), *SendGrid.table)
+    table: ClassVar = (Row(429, "", About.ACCOUNT, throttled()), *SendGrid.table)
 
 
 def test_a_test_that_is_asked_to_wait_closes_nothing_of_what_is(world):

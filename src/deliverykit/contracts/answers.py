@@ -4,24 +4,30 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 
 from attrs import field, frozen
 
+from deliverykit.contracts.naming import plain_words
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.clock import instant
-from deliverykit.words.outcomes import NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
+from deliverykit.words.outcomes import About, NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
 from deliverykit.words.wire import HttpResponse
 
 __all__ = [
     "Answer",
+    "Judge",
     "Row",
+    "by_subject",
     "fault",
+    "foreign",
     "judged",
+    "key_refused",
     "not_sent",
     "on_our_clock",
     "rejected",
     "retry_at",
-    "sender_refused",
+    "row_for",
     "throttled",
     "unfit",
     "unknown",
@@ -37,18 +43,26 @@ class Answer:
     response: HttpResponse
     mail: Outgoing
     now: int
+    origin: str = ""
+    """For people: who else answered, where it was not the ESP."""
 
     @property
     def reason(self) -> str:
         """``status: the ESP's words``, for people."""
-        return f"{self.status}: {self.text}" if self.text else str(self.status)
+        return f"{self.status}{self.origin}: {self.text}" if self.text else f"{self.status}{self.origin}"
+
+    @cached_property
+    def words(self) -> str:
+        """The beginning of the text as the rows search it: plain quotes and spaces; see :func:`~.naming.plain_words`."""
+        return plain_words(self.text)
 
     def on_our_clock(self, at: int) -> int:
         """An instant that the ESP names, on our clock; see :func:`on_our_clock`."""
         return on_our_clock(self.response, self.now, at)
 
 
-Judge = Callable[[Answer], Outcome]
+Judge = Callable[[Answer, About], Outcome]
+"""Turns an answer and what its text is about into the outcome."""
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -57,72 +71,113 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 @frozen
 class Row:
-    """One line of the table: a status (or several), a pattern searched in the text, an outcome."""
+    """One line of a table: status, a pattern searched in the text, what such a text is about, and the outcome.
+
+    ``about`` is a function where it depends on what the text names. A row whose pattern is empty matches a text that
+    no other row knows; it must be about ``About.UNKNOWN`` unless the status alone leaves no doubt, as 413 and 429 do.
+    A row with ``foreign=True`` also judges answers that are not in the ESP's own shape.
+    """
 
     status: int | range | tuple[int, ...] = field()
     text: re.Pattern[str] = field(converter=_pattern)
+    about: About | Callable[[Answer], About]
     judge: Judge
+    foreign: bool = field(default=False, kw_only=True)
 
     def lists(self, status: int) -> bool:
-        """Whether this row speaks of a status."""
+        """Return whether this row is for a status."""
         return status == self.status if isinstance(self.status, int) else status in self.status
 
     def matches(self, answer: Answer) -> bool:
-        """Whether this row speaks of the answer."""
-        return self.lists(answer.status) and self.text.search(answer.text) is not None
+        """Return whether this row is for an answer."""
+        return self.lists(answer.status) and self.text.search(answer.words) is not None
+
+    def subject(self, answer: Answer) -> About:
+        """Return what the text of an answer is about."""
+        return self.about if isinstance(self.about, About) else self.about(answer)
+
+    def outcome(self, answer: Answer) -> Outcome:
+        """Return the outcome of an answer that matches."""
+        return self.judge(answer, self.subject(answer))
+
+
+def row_for(table: Sequence[Row], answer: Answer) -> Row | None:
+    """Return the first row that matches an answer, or ``None``."""
+    return next((row for row in table if row.matches(answer)), None)
 
 
 def judged(table: Sequence[Row], answer: Answer) -> Outcome:
-    """The first row that matches; else what HTTP itself says.
+    """Judge an error in the ESP's own shape: by the first row that matches, else by HTTP alone.
 
-    503 is a refusal to process. An unlisted text of a status the table knows is the message's fault;
-    an unlisted 3xx or 4xx, not ours to judge, is worth another try. 500, 502, 504 and everything
-    stranger may hide an accepted mail.
+    Every 429 is ``Throttled`` and every 413 is about the message, whatever the text. 503 is a refusal to process, and
+    408 and 425 say that the request was not read. Any other 4xx text that no row knows is ``Rejected`` about
+    ``UNKNOWN``: it may be about the account or about this message, and the engine finds out which. A 3xx is worth
+    another try. 500, 502, 504 and everything stranger may hide an accepted message.
     """
-    for row in table:
-        if row.matches(answer):
-            return row.judge(answer)
-    if answer.status == 503:
-        return not_sent()(answer)
-    if 300 <= answer.status < 500:
-        known = any(row.lists(answer.status) for row in table)
-        return Rejected(answer.reason) if known else NotSent(answer.reason)
-    return Unknown(answer.reason)
+    row = row_for(table, answer)
+    if row is not None:
+        return row.outcome(answer)
+    if answer.status in _GENERIC:
+        return _GENERIC[answer.status](answer, About.UNKNOWN)
+    if 400 <= answer.status < 500:
+        return Rejected(answer.reason, About.UNKNOWN)
+    return not_sent(answer, About.UNKNOWN) if 300 <= answer.status < 400 else Unknown(answer.reason)
 
 
-def rejected(answer: Answer) -> Outcome:
-    """This message, for good."""
-    return Rejected(answer.reason)
+def foreign(table: Sequence[Row], answer: Answer) -> Outcome:
+    """Judge an error that is not in the ESP's shape: the page of a proxy or of a server in front of the ESP.
+
+    Only rows with ``foreign=True`` are asked. Then 429, 413 and 503 mean what HTTP says, any other 3xx or 4xx is
+    ``NotSent``, since the ESP did not judge the message, and the rest may hide an accepted one.
+    """
+    row = row_for([row for row in table if row.foreign], answer)
+    if row is not None:
+        return row.outcome(answer)
+    if answer.status in _GENERIC:
+        return _GENERIC[answer.status](answer, About.UNKNOWN)
+    return not_sent(answer, About.UNKNOWN) if 300 <= answer.status < 500 else Unknown(answer.reason)
 
 
-def unfit(answer: Answer) -> Outcome:
-    """This message, on this server."""
-    return Unfit(answer.reason)
+def rejected(answer: Answer, about: About) -> Outcome:
+    """Refuse this message."""
+    return Rejected(answer.reason, about)
 
 
-def fault(answer: Answer) -> Outcome:
-    """The whole server, until somebody mends it."""
+def unfit(answer: Answer, about: About) -> Outcome:
+    """Refuse this message on this server; another ESP may carry it."""
+    return Unfit(answer.reason, about)
+
+
+def fault(answer: Answer, about: About) -> Outcome:
+    """Stop the whole server until a person has fixed it."""
     return ServerFault(answer.reason)
 
 
-def unknown(answer: Answer) -> Outcome:
-    """It may have gone."""
+def key_refused(answer: Answer, about: About) -> Outcome:
+    """Stop the whole server, unless fresh credentials help: the ESP does not accept the ones it was given."""
+    return ServerFault(answer.reason, renewable=True)
+
+
+def unknown(answer: Answer, about: About) -> Outcome:
+    """Leave open whether the message went."""
     return Unknown(answer.reason)
 
 
-def sender_refused(answer: Answer) -> Outcome:
-    """The From is not verified: the server's fault where it forces that From, else only this message's."""
-    return ServerFault(answer.reason) if answer.mail.forced else Unfit(answer.reason)
+def not_sent(answer: Answer, about: About) -> Outcome:
+    """Surely not sent; to be tried again when the answer's Retry-After says, if it has one."""
+    at = retry_at(answer.response, answer.now)
+    return NotSent(answer.reason, max(0.0, (at - answer.now) / 1000) if at is not None else 0.0)
 
 
-def not_sent() -> Judge:
-    """Surely not sent; as long as the answer's Retry-After says."""
+def by_subject(answer: Answer, about: About) -> Outcome:
+    """Judge a refusal by what it is about.
 
-    def judge(answer: Answer) -> Outcome:
-        at = retry_at(answer.response, answer.now)
-        return NotSent(answer.reason, max(0.0, (at - answer.now) / 1000) if at is not None else 0.0)
-
-    return judge
+    The account, or the sender where the server forces it on every message: the server's fault. Another sender, a
+    recipient, or a name that is none of these: another server may carry this message. The message: rejected.
+    """
+    if about is About.ACCOUNT or (about is About.SENDER and answer.mail.forced):
+        return ServerFault(answer.reason)
+    return Rejected(answer.reason, about) if about is About.MESSAGE else Unfit(answer.reason, about)
 
 
 _SOON = 60_000
@@ -141,7 +196,7 @@ def throttled(
     itself sooner; what does not is a quota, whatever the words.
     """
 
-    def judge(answer: Answer) -> Outcome:
+    def judge(answer: Answer, about: About) -> Outcome:
         at = until(answer) if until else None
         if at is None:
             at = retry_at(answer.response, answer.now)
@@ -150,6 +205,16 @@ def throttled(
         return Throttled(answer.reason, at, scope, too_fast and (at is None or at - answer.now <= _SOON))
 
     return judge
+
+
+_GENERIC: dict[int, Judge] = {
+    408: not_sent,
+    413: lambda answer, _: Rejected(answer.reason, About.MESSAGE),
+    425: not_sent,
+    # The address or the account was too fast for whoever answered; Retry-After says for how long.
+    429: throttled(Scope.ACCOUNT, too_fast=True),
+    503: not_sent,
+}
 
 
 def retry_at(response: HttpResponse, now: int) -> int | None:

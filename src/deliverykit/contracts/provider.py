@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Final, Self, final
 
 from attrs import Attribute, asdict, evolve, field, fields
 
-from deliverykit.contracts.answers import Answer, Row, judged
+from deliverykit.contracts.answers import Answer, Row, foreign, judged
 from deliverykit.contracts.capabilities import Capabilities, Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Unknown
+from deliverykit.words.outcomes import Accepted, Outcome, Scope, Unknown
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["ABSENT", "Outgoing", "Path", "Provider", "fingerprint", "json_body", "option", "secret", "web_address"]
@@ -260,10 +260,11 @@ class Provider(ABC):
                 return Unknown(f"{status} without {self.label}'s shape: {response.text(200)}")
             return Accepted(accepted)
         text = self.error(response)
-        if text is None and 300 <= status < 500:
-            return NotSent(f"{status} that is not {self.label}'s: {response.text(200)}")
-        answer = Answer(status=status, text=text or response.text(), response=response, mail=mail, now=now)
-        return judged(self.table, answer)
+        if text is None:
+            origin = f" that is not {self.label}'s"
+            page = Answer(status=status, text=response.text(200), response=response, mail=mail, now=now, origin=origin)
+            return foreign(self.table, page)
+        return judged(self.table, Answer(status=status, text=text, response=response, mail=mail, now=now))
 
     def with_credentials(self, lookup: Callable[[Env | Named], object]) -> Self:
         """The same provider with its references replaced by what ``lookup`` finds for them, ready for :meth:`request`.

@@ -134,9 +134,11 @@ class Unfit:
 
 @frozen
 class ServerFault:
-    """The server cannot send at all until somebody mends it: bad key, account suspended."""
+    """The server cannot send at all until a person fixes it: bad key, account suspended."""
 
     reason: str
+    renewable: bool = False
+    """Whether the ESP refused the credentials themselves, so that fresh ones may help."""
 
 
 @frozen

@@ -28,7 +28,8 @@ ROWS = {
     "401 JSON string": (json_answer(401, "Forbidden"), ServerFault),
     "401 message": (said(401, "Invalid private key"), ServerFault),
     "401 of a proxy": (HttpResponse(status=401, body=b"<html>proxy login</html>"), NotSent),
-    "403 bare, not its shape": (HttpResponse(status=403, body=b"Forbidden"), NotSent),
+    "403 bare": (HttpResponse(status=403, body=b"Forbidden"), ServerFault),
+    "403 of a proxy": (HttpResponse(status=403, body=b"<html>Forbidden</html>"), NotSent),
     "403 forbidden": (said(403, "Forbidden"), ServerFault),
     "402": (said(402, "Request failed: payment required"), ServerFault),
     "400 unverified": (said(400, NOT_ALLOWED + "The domain is unverified and requires DNS configuration."), ServerFault),
@@ -47,7 +48,7 @@ ROWS = {
     "404 else": (said(404, "template not found"), Rejected),
     "404 of a server": (HttpResponse(status=404, body=b"404 page not found"), NotSent),
     "413": (said(413, "Request Entity Too Large"), Rejected),
-    "400 from": (said(400, "from parameter is not a valid address. please check documentation"), Rejected),
+    "400 forced from": (said(400, "from parameter is not a valid address. please check documentation"), ServerFault),
     "400 to": (said(400, "to parameter is not a valid address. please check documentation"), Rejected),
     "400 recipients": (said(400, "Too many recipients, max is 1000"), Rejected),
     "400 multipart": (said(400, "Expecting 'multipart/form-data'"), Rejected),
@@ -147,7 +148,7 @@ def test_every_answer_to_mailgun_is_exactly_one_outcome(responses: list[HttpResp
         else:
             assert not isinstance(outcome, Accepted)
         if isinstance(outcome, Throttled):
-            assert response.status in (400, 403, 420, 429)
+            assert response.status in (400, 401, 402, 403, 420, 429)
             assert outcome.until is None or isinstance(outcome.until, int)
         if isinstance(outcome, Accepted):
             assert outcome.provider_message_id

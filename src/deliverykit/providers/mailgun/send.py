@@ -17,7 +17,7 @@ from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fin
 from deliverykit.providers.mailgun.control import checked
 from deliverykit.providers.mailgun.form import parts
 from deliverykit.providers.mailgun.multipart import File, encoded
-from deliverykit.providers.mailgun.table import TABLE
+from deliverykit.providers.mailgun.table import BARE, TABLE
 from deliverykit.words.addresses import ascii_domain, header_text
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
@@ -136,13 +136,13 @@ class Mailgun(Provider):
         return found.strip().removeprefix("<").removesuffix(">") or None if isinstance(found, str) else None
 
     def error(self, response: HttpResponse) -> str | None:
-        """``{"message": "…"}``; for a wrong key the bare word ``Forbidden``."""
+        """``{"message": "…"}``; a few texts come bare or as a JSON string, see :data:`~.table.BARE`."""
         body = response.json()
         if isinstance(body, Mapping):
             text = body.get("message")
             return text[:1000] if isinstance(text, str) else None
-        bare = response.text(50).strip('"')
-        return bare if response.status == 401 and bare == "Forbidden" else None
+        bare = body if isinstance(body, str) else response.text(1000)
+        return bare[:1000] if not bare.startswith("<") and BARE.search(bare[:1000]) else None
 
     def senders(self) -> tuple[str, ...] | None:
         """The domain, and its parent: ``mg.example.com`` sends for ``example.com`` too.

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from deliverykit.contracts.answers import Answer, Row, fault, rejected, sender_refused, throttled
+from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
 from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
 from deliverykit.providers.sendgrid.control import checked
+from deliverykit.providers.sendgrid.table import TABLE
 from deliverykit.words.addresses import Address, header_text
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
@@ -42,12 +43,6 @@ _THEIR_HEADERS = ("from", "sender", "to", "cc", "bcc", "return-path", "x-smtpapi
 """What would name another sender or recipient; X-SMTPAPI is the older API's way to do so."""
 
 
-def _reset(answer: Answer) -> int | None:
-    """``X-RateLimit-Reset`` is on every answer, in Unix seconds; there is no Retry-After."""
-    value = answer.response.header("x-ratelimit-reset")
-    return answer.on_our_clock(int(value) * 1000) if value.isascii() and value.isdigit() and len(value) < 13 else None
-
-
 @frozen(kw_only=True)
 class SendGrid(Provider):
     """Twilio SendGrid. The key needs the scope ``mail.send``.
@@ -71,20 +66,7 @@ class SendGrid(Provider):
         max_tag_length=255,
         max_metadata=9_000,
     )
-    table: ClassVar[Sequence[Row]] = (
-        # 401 is two things: the key, or the plan's emails used up (sendgrid-python#242).
-        # When they come back is the plan's day, which no answer names.
-        Row(401, "maximum credits exceeded", throttled(Scope.ACCOUNT)),
-        Row(401, "", fault),
-        Row(403, "verified sender identity", sender_refused),
-        Row(403, "", fault),
-        Row(413, "", rejected),
-        Row(429, "", throttled(Scope.ACCOUNT, until=_reset, too_fast=True)),
-        Row(400, "", rejected),
-        # The API's own words for an address that is not one of its own: base_url is wrong.
-        Row((404, 405), "", fault),
-        # 500, 502 and 504 may hide an accepted mail, 503 is a refusal to process: what judged() says by itself.
-    )
+    table: ClassVar[Sequence[Row]] = TABLE
 
     api_key: Credential = secret(label="API key", where="SendGrid: Settings, API Keys; the scope mail.send is enough")
     base_url: str = web_address(label="API address", default="https://api.sendgrid.com")
