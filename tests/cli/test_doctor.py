@@ -82,7 +82,7 @@ def bad(found: "tuple[Finding, ...]") -> list[tuple[str, str]]:
     return [(one.severity.value, one.check) for one in found if one.severity in BAD]
 
 
-CHECKS = ("account", "secret key", "servers", "extras", "routes", "queue", "in doubt", "dead")
+CHECKS = ("account", "secret key", "servers", "extras", "routes", "records", "queue", "in doubt", "dead")
 
 
 def test_all_is_well() -> None:

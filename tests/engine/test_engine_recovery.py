@@ -167,7 +167,7 @@ def test_send_that_dies_inside_is_in_doubt(world_with_mail):
     assert used(mailer, "a") == {"the server a": 1}
 
 
-def test_an_unreadable_row_parks_that_mail_only(world_with_mail):
+def test_unreadable_message_waits_alone(world_with_mail):
     world, mailer = world_with_mail
     ids = mailer.enqueue(messages(3))
     with sqlite3.connect(world.path) as db:
@@ -175,8 +175,8 @@ def test_an_unreadable_row_parks_that_mail_only(world_with_mail):
     db.close()
     mailer.worker().drain()
     assert world.sandbox.count() == 2
-    assert (mailer.outbox.get(ids[1]).state, mailer.outbox.get(ids[1]).attempts) == ("dead", 0)
-    assert "cannot be read" in mailer.outbox.get(ids[1]).reason
+    assert (mailer.outbox.get(ids[1]).state, mailer.outbox.get(ids[1]).attempts) == ("scheduled", 0)
+    assert "cannot read the message: its payload is damaged" in mailer.outbox.get(ids[1]).reason
     assert used(mailer, "a") == {"the server a": 2}
 
 

@@ -1,8 +1,9 @@
 """An account: who owns servers and routes, and in which zone their quotas reset."""
 
-from attrs import frozen
+from attrs import field, frozen
 
 from deliverykit.contracts.limit import Limit
+from deliverykit.records.stored import Stored
 
 __all__ = ["DEFAULT_ACCOUNT", "Account"]
 
@@ -18,5 +19,9 @@ class Account:
     limits: tuple[Limit, ...] = ()
     broken: str = ""
     """What to mend where this process cannot read its limits; then none of its servers carries mail here."""
+    damaged: bool = False
+    """Whether not even its time zone can be read here; ``timezone`` is UTC then, and none of its servers carries mail."""
     paused: str = ""
     """The reason given to ``pause_all``, until ``resume_all``: nothing of it is admitted."""
+    stored: Stored = field(factory=Stored, eq=False, repr=False)
+    """The format it is stored in, and the fields that this version does not know."""

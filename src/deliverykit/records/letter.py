@@ -1,4 +1,8 @@
-"""A message as bytes in the outbox: JSON, the attachments' contents apart, each under its hash."""
+"""A message as bytes in the outbox: JSON, the attachments' contents apart, each under its hash.
+
+The JSON carries a format version; see :mod:`deliverykit.records.stored`. A field that this version does not know may say how
+the message is to be sent, so only the writer can say that it may be ignored: by writing a newer version with a lower reader.
+"""
 
 import hashlib
 import json
@@ -8,15 +12,23 @@ from typing import Any
 
 from attrs import fields
 
+from deliverykit.records.stored import FORMAT, UPGRADE, fields_of, with_format
 from deliverykit.words.addresses import Address
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.message import Message
 
-__all__ = ["enclosures", "fingerprint", "hashed", "pack", "unpack"]
+__all__ = ["Unreadable", "enclosures", "fingerprint", "hashed", "pack", "unpack"]
 
 _PEOPLE = ("to", "cc", "bcc", "reply_to")
 _DEFAULTS = {one.name: one.default for one in fields(Message)}
+_READERS: dict[str, int] = {}
+"""Fields added after format 1: the lowest format whose readers may send a message that has one."""
+_LONGEST = 200
 _written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Unreadable(ValueError):
+    """This version cannot read a stored message; another may. The message waits."""
 
 
 def hashed(content: bytes) -> str:
@@ -55,12 +67,14 @@ def pack(message: Message, hashed: Callable[[bytes], str] = hashed) -> tuple[byt
             data[name] = value.isoformat()
         else:
             data[name] = value
-    return _written(data).encode(), files
+    reader = max([_READERS[name] for name in data if name in _READERS], default=1)
+    return _written(with_format(data, reader=reader)).encode(), files
 
 
 def fingerprint(letter: bytes) -> str:
-    """What two letters share that say the same, in whatever order their mappings were written."""
-    canonical = json.dumps(json.loads(letter), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    """Return the same digest for payloads with the same fields, whatever their order and the format they are stored in."""
+    data, _ = fields_of(letter, _DEFAULTS)
+    canonical = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -73,8 +87,24 @@ def enclosures(letter: bytes) -> tuple[str, ...]:
 
 
 def unpack(letter: bytes, files: Mapping[str, bytes]) -> Message:
-    """The message again."""
-    data = json.loads(letter)
+    """The message again. Raises :class:`Unreadable` where this version cannot read it, or must not send it."""
+    try:
+        data, stored = fields_of(letter, _DEFAULTS)
+    except ValueError as error:
+        raise Unreadable(f"its payload is damaged: {error}") from None
+    if stored.newer:
+        raise Unreadable(stored.hint)
+    if stored.unknown and stored.version <= FORMAT:
+        names = ", ".join(sorted(stored.unknown))[:_LONGEST]
+        raise Unreadable(f"this version does not know its fields {names}; {UPGRADE}")
+    known = {name: value for name, value in data.items() if name not in stored.unknown}
+    try:
+        return _message(known, files)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Unreadable(f"a field of its payload cannot be read ({type(error).__name__}); {UPGRADE}") from error
+
+
+def _message(data: dict[str, Any], files: Mapping[str, bytes]) -> Message:
     for name in _PEOPLE:
         if name in data:
             data[name] = [Address(*one) for one in data[name]]

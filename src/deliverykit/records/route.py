@@ -5,10 +5,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
+from deliverykit.records.stored import Stored
 from deliverykit.words.outcomes import InDoubt, OnDoubt
 
 __all__ = ["DEFAULT_ROUTE", "NoRouter", "Route", "WhenExhausted"]
@@ -43,7 +44,9 @@ class Route:
     """Streams whose mail goes before that of others: three in four, while both wait."""
     version: int = 1
     broken: str = ""
-    """What to mend where this process cannot read its router; then it orders nobody here. Another process may."""
+    """What to do where this process cannot read the route; then it orders no server here. Another process may read it."""
+    stored: Stored = field(factory=Stored, eq=False, repr=False)
+    """The format it is stored in, and the fields that this version does not know."""
 
 
 @frozen

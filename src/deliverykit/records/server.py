@@ -7,6 +7,7 @@ from attrs import field, frozen
 from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.provider import Provider
+from deliverykit.records.stored import Stored
 from deliverykit.words.addresses import Address
 
 __all__ = ["VALUES", "Budget", "DeliveryServer", "Status"]
@@ -34,6 +35,8 @@ class Budget:
     limits: tuple[Limit, ...]
     broken: str = ""
     """What to mend where this process cannot read its limits; then its servers are BROKEN here."""
+    stored: Stored = field(factory=Stored, eq=False, repr=False)
+    """The format it is stored in, and the fields that this version does not know."""
 
 
 @frozen(kw_only=True)
@@ -62,6 +65,8 @@ class DeliveryServer:
     """Where it is BROKEN: which of its values this process cannot read, and so cannot keep."""
     version: int = field(default=1)
     """Moves with every change; what a verdict about an old key is held against."""
+    stored: Stored = field(factory=Stored, eq=False, repr=False)
+    """The format it is stored in, and the fields that this version does not know."""
 
     @property
     def active(self) -> bool:

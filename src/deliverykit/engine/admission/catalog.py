@@ -12,7 +12,7 @@ from deliverykit.engine.admission.admit import Candidates
 from deliverykit.engine.admission.gates import Gate, gates_of
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
-from deliverykit.records.documents import Archive
+from deliverykit.records.documents import KINDS, Archive
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
@@ -46,6 +46,8 @@ class Config:
     budgets: Mapping[str, Budget]
     removed: tuple[str, ...] = ()
     """The ids of servers that are no longer there; late events may tell of their mail."""
+    foreign: tuple[tuple[str, str], ...] = ()
+    """Kind and id of the documents whose kind this version does not know. They are left as they are."""
     host: tuple[Limit, ...] = ()
     _gates: dict[str, tuple[Gate, ...]] = field(factory=dict, eq=False, repr=False)
     _streamed: dict[tuple[str, str], tuple[Gate, ...]] = field(factory=dict, init=False, eq=False, repr=False)
@@ -166,7 +168,7 @@ class Catalog:
         if known is not None and known.version == self._storage.version(account):
             return known
         config = self._read(account, self._storage.snapshot(account))
-        if account == DEFAULT_ACCOUNT and self._timezone is not None and not self._zoned(config):
+        if account == DEFAULT_ACCOUNT and self._timezone is not None and not self._zoned(config) and not config.account.broken:
             # The host's code names the default account's zone; the store must know, since mail may wait by another.
             zoned = evolve(config.account, timezone=self._timezone)
             self._storage.transact(account, (), lambda view: Step(result=None, documents=(self._archive.account(zoned),)))
@@ -185,9 +187,13 @@ class Catalog:
         return config.version > 0 and config.account.timezone == self._timezone
 
     def _read(self, account: str, snapshot: Snapshot) -> Config:
-        by_kind: dict[str, list[Document]] = {kind: [] for kind in ("account", "server", "route", "budget", "removed", "brake")}
+        by_kind: dict[str, list[Document]] = {kind: [] for kind in KINDS}
+        foreign: list[tuple[str, str]] = []
         for document in snapshot.documents:
-            by_kind[document.kind].append(document)
+            if document.kind in by_kind:
+                by_kind[document.kind].append(document)
+            else:
+                foreign.append((document.kind, document.id))
         accounts = [self._archive.read_account(document) for document in by_kind["account"]]
         servers = [self._archive.read_server(account, document) for document in by_kind["server"]]
         routes = [self._archive.read_route(account, document) for document in by_kind["route"]]
@@ -201,6 +207,7 @@ class Catalog:
             routes={route.name: route for route in routes},
             budgets=budgets,
             removed=tuple(document.id for document in by_kind["removed"]),
+            foreign=tuple(foreign),
             host=self._host,
         )
 

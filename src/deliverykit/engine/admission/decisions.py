@@ -45,6 +45,8 @@ class ClaimHeads:
 
     def _decided(self, view: View) -> Step[Claim]:
         self.config.current(view)
+        if self.ticket.foreign:
+            raise Illegible
         self.grants.clear()
         expired = tuple([head.id for head in view.heads if head.expires <= view.now])
         late = tuple([head.id for head in view.heads if head.expires > view.now and self._late(head)])

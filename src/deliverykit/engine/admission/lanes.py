@@ -19,6 +19,7 @@ __all__ = ["Ticket"]
 _ANY = "*"
 _PLAIN = Needs()
 _NEEDS = frozenset(asdict(_PLAIN))
+_OTHERS = frozenset({"sender", "unfit", "tried", "asked"})
 
 
 @frozen(kw_only=True)
@@ -35,6 +36,8 @@ class Ticket:
     unfit: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
     asked: str = ""
+    foreign: str = ""
+    """The lane key itself where this version cannot read it: a newer version wrote it. No server here carries such messages."""
 
     @classmethod
     def of(cls, message: Message, servers: Iterable[DeliveryServer], router: Router | None = None) -> Self:
@@ -51,20 +54,25 @@ class Ticket:
 
     def encode(self) -> str:
         """As a lane key; ``""`` for plain mail."""
-        return _encoded(self)
+        return self.foreign or _encoded(self)
 
     @classmethod
     def decode(cls, key: str) -> Self:
-        """The ticket of a lane key."""
-        data = json.loads(key) if key else {}
-        sender = data.get("sender")
-        return cls(
-            needs=Needs(**{name: value for name, value in data.items() if name in _NEEDS}),
-            sender=_ANY if sender is None else sender[1:-1],
-            unfit=tuple(data.get("unfit", ())),
-            tried=tuple(data.get("tried", ())),
-            asked=data.get("asked", ""),
-        )
+        """The ticket of a lane key, ``foreign`` where this version cannot read it. Never raises."""
+        try:
+            data = json.loads(key) if key else {}
+            if not data.keys() <= _NEEDS | _OTHERS:
+                return cls(foreign=key)
+            sender = data.get("sender")
+            return cls(
+                needs=Needs(**{name: value for name, value in data.items() if name in _NEEDS}),
+                sender=_ANY if sender is None else sender[1:-1],
+                unfit=tuple(data.get("unfit", ())),
+                tried=tuple(data.get("tried", ())),
+                asked=data.get("asked", ""),
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return cls(foreign=key)
 
     def passing(self, server: str, *, for_good: bool) -> Self:
         """The ticket once ``server`` is passed over."""
@@ -78,6 +86,8 @@ class Ticket:
 
     def refuses(self, server: DeliveryServer) -> tuple[str, ...]:
         """Why this server can never carry such mail."""
+        if self.foreign:
+            return ("a newer version wrote these messages; upgrade this process",)
         if server.id in self.unfit:
             return ("refused mail like this before",)
         if self.sender == _ANY:

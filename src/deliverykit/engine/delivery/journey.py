@@ -27,7 +27,7 @@ from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, 
 from deliverykit.words.privacy import named, scrubbed
 from deliverykit.words.wire import HttpRequest
 
-__all__ = ["HORIZON", "INTERRUPTIONS", "CutShort", "Flight", "fly", "grounded"]
+__all__ = ["HORIZON", "INTERRUPTIONS", "UNREADABLE", "CutShort", "Flight", "fly", "grounded"]
 
 INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt)
 """What stops a caller in the middle of an attempt without ending its process."""
@@ -46,6 +46,9 @@ HORIZON = 250
 
 _REST = 60.0
 """Seconds until mail is tried again that was kept on the ground: a file cannot be read, a host's part raised."""
+
+UNREADABLE = "this process cannot read the message"
+"""How the reason of a message begins that waits for a process that can read it."""
 
 _STEP_BACK = 3_600_000
 """A clock that went back by more than so many ms is another clock, as a storage sees it."""

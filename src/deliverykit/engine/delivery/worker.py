@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from attrs import evolve
 
-from deliverykit.contracts.books import Lane, Leased, OpenLanes
+from deliverykit.contracts.books import Head, Lane, Leased, OpenLanes
 from deliverykit.contracts.storage import Step, Storage
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
@@ -15,7 +15,7 @@ from deliverykit.engine.admission.decisions import ClaimHeads, Illegible
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.flusher import Flusher
-from deliverykit.engine.delivery.journey import CutShort, Flight, fly, grounded
+from deliverykit.engine.delivery.journey import UNREADABLE, CutShort, Flight, fly, grounded
 from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
 from deliverykit.engine.delivery.turns import Turns
@@ -23,19 +23,20 @@ from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.settle import Landing
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
-from deliverykit.records.letter import enclosures, unpack
+from deliverykit.records.letter import Unreadable, enclosures, unpack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.routers import Priority
 from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import ClockError, NotFound, StorageError
 from deliverykit.words.facts import MailDead, MailInDoubt, StorageFailed
-from deliverykit.words.outcomes import NotSent, Rejected
+from deliverykit.words.outcomes import NotSent
 from deliverykit.words.privacy import scrubbed
 from deliverykit.words.results import DrainReport
 
 __all__ = ["Stream"]
 
 _FIRST_LOOK = 0.05
+_REPORTED = 10_000
 
 
 class Stream:
@@ -60,6 +61,8 @@ class Stream:
         self._tally: Counter[str] = Counter()
         self._held = ""
         """The token of what is leased and not launched yet."""
+        self._reported: set[int] = set()
+        """Messages that this process cannot read, once reported."""
         self._illegible: set[int] = set()
         """Lanes that this process cannot serve, by the last look."""
 
@@ -253,11 +256,8 @@ class Stream:
         if verdict is None:
             try:
                 message = unpack(leased.letter, files)
-            except Exception as error:  # noqa: BLE001  one row that cannot be read parks that mail only
-                uid = leased.head.uid
-                self._context.teller.failed(f"mail {uid} cannot be read", error, account=lane.key.account, mail=uid)
-                broken = "its row in the outbox cannot be read"
-                verdict = Verdict(next=Next.DEAD, outcome=Rejected(broken), reason=broken, refund=True)
+            except Exception as error:  # noqa: BLE001  a message that cannot be read here waits, and stops no other
+                verdict = self._unread(leased.head, lane, error)
         flight = Flight(
             uid=leased.head.uid, row=leased.head.id, token=token, lane=lane.key, ticket=claim.ticket, route=claim.route,
             config=config, server=config.server(leased.server), message=message,  # type: ignore[arg-type]
@@ -267,6 +267,17 @@ class Stream:
         task = asyncio.create_task(self._fly(flight, self._claims, verdict))
         self._flying[task] = flight
         task.add_done_callback(self._landed)
+
+    def _unread(self, head: Head, lane: Lane, error: Exception) -> Verdict:
+        """The message waits for a version that can read it, is reported once by this worker, and never dies for it."""
+        if head.id not in self._reported:
+            if len(self._reported) >= _REPORTED:
+                self._reported.clear()
+            self._reported.add(head.id)
+            doing = f"message {head.uid} cannot be read and waits"
+            self._context.teller.failed(doing, error, account=lane.key.account, mail=head.uid)
+        words = str(error) if isinstance(error, Unreadable) else type(error).__name__
+        return grounded(f"{UNREADABLE}: {words}")
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
         del self._flying[task]

@@ -93,8 +93,11 @@ class Accounts(Room, Generic[F]):
         def make(config: Config) -> Amendment:
             old = config.account
             if old.broken and (isinstance(quota, Unset) or isinstance(pause, Unset)):
-                raise ConfigurationError(f"account {id!r}: {old.broken}; or give quota= and pause= anew")
-            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits_kept(old.limits, quota, pause), broken="")
+                raise ConfigurationError(f"account {id!r}: {old.broken}; or give quota= and pause= again")
+            if old.damaged and isinstance(timezone, Unset):
+                raise ConfigurationError(f"account {id!r}: {old.broken}; or give timezone=, quota= and pause= again")
+            limits = limits_kept(old.limits, quota, pause)
+            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits, broken="", damaged=False)
             told = recorded(id, "updated", new, old)
             return Amendment(config=config, result=new, documents=(self.context.archive.account(new),), facts=told)
 

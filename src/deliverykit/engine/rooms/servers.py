@@ -274,11 +274,8 @@ class Servers(Room):
                 for route in config.routes.values()
                 if server.id in route.servers
             ]
-            tombstone = Document(
-                kind="removed", id=server.id, data=f'{{"provider": "{server.provider.name if server.provider else ""}"}}'
-            )
             gone = Document(kind="server", id=server.id, data=None)
-            documents = (*map(self.context.archive.route, edited), gone, tombstone)
+            documents = (*map(self.context.archive.route, edited), gone, self.context.archive.removed(server))
             return Amendment(config=config, result=None, documents=documents, facts=act(server, "removed"))
 
         await self.amend(make)

@@ -16,7 +16,7 @@ from deliverykit.limits.checks import brief
 from deliverykit.limits.zones import zone
 from deliverykit.records.account import Account
 from deliverykit.records.route import DEFAULT_ROUTE, Route
-from deliverykit.records.server import DeliveryServer, Status
+from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["Facts", "Finding", "Severity", "findings", "house"]
@@ -76,6 +76,11 @@ class Facts:
     lacking: Mapping[str, str] = field(factory=dict)
     """By extra that is not installed: the ESP that needs it."""
     has_key: bool = True
+    budgets: Sequence[Budget] = ()
+    foreign: Sequence[tuple[str, str]] = ()
+    """Kind and id of the stored records whose kind this version does not know."""
+    unread: Sequence[Mail] = ()
+    """Messages that a process could not read, the oldest first."""
 
 
 # -- what all accounts share ----------------------------------------------------------------------------
@@ -136,6 +141,7 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
         ("servers", f"{_count(facts.servers, 'server')} in order", _servers),
         ("extras", "what the ESPs in use need is installed", _extras),
         ("routes", f"{_count(facts.routes, 'route')} with a server that sends", _routes),
+        ("records", "every record and message can be read by this version", _records),
         ("queue", _waiting(facts), _queue),
         ("in doubt", "no mail is in doubt", _doubt),
         ("dead", "no mail is dead", _dead),
@@ -237,6 +243,35 @@ def _route(route: Route, members: Sequence[DeliveryServer], facts: Facts, *, wai
     elif able[0] is not members[0]:
         words = f"route {route.name} runs on its fallback {able[0].name}: {members[0].name} does not carry mail"
         yield _warning("routes", words, f"see {members[0].name} under servers")
+
+
+def _records(facts: Facts) -> Iterator[Finding]:
+    """Records and messages of another version: nothing is lost, and a newer process takes care of them."""
+    upgrade = "upgrade this process; until then they are left as they are"
+    kinds = sorted({kind for kind, _ in facts.foreign})
+    if kinds:
+        words = f"{_count(facts.foreign, 'record')} of a kind that this version does not know: {', '.join(kinds)}"
+        yield _note("records", words, upgrade)
+    records = (
+        ("account", facts.account.id, facts.account.stored),
+        *(("server", one.name, one.stored) for one in facts.servers),
+        *(("route", one.name, one.stored) for one in facts.routes),
+        *(("budget", one.name, one.stored) for one in facts.budgets),
+    )
+    for kind, name, stored in records:
+        if stored.newer:
+            yield _warning("records", f"{kind} {name}: {stored.hint}", upgrade)
+        elif stored.unknown:
+            names = ", ".join(sorted(stored.unknown))
+            yield _note("records", f"{kind} {name} has fields that this version does not know and keeps: {names}", upgrade)
+    for budget in facts.budgets:
+        if budget.broken and not budget.stored.newer:
+            yield _problem("records", f"budget {budget.name}: {budget.broken}", "give its limits again: budgets.update()")
+    if facts.unread:
+        first = facts.unread[0]
+        words = f"message {first.id} waits: {first.reason}"
+        more = f", and {len(facts.unread) - 1} others" if len(facts.unread) > 1 else ""
+        yield _warning("records", f"{words}{more}", "run a worker of the version that wrote it; a damaged one can be cancelled")
 
 
 def _out(health: HealthView | None) -> bool:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from deliverykit.contracts.storage import SelfAware
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
+from deliverykit.engine.delivery.journey import UNREADABLE
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.servers import Servers
@@ -62,6 +63,9 @@ async def _facts(context: Context, ports: Ports, account: str, clock: int) -> Fa
         doubted=next(iter(await outbox.list(state="in_doubt", limit=1)), None),
         dead=Counter(one.reason for one in await outbox.list(state="dead", limit=_SAMPLE)),
         lacking=_lacking(servers),
+        budgets=tuple(config.budgets.values()),
+        foreign=config.foreign,
+        unread=await outbox.list(state="scheduled", reason=UNREADABLE, limit=_SAMPLE),
         has_key=context.archive.vault.has_key or not context.storage.outlives,
     )
 
