@@ -283,4 +283,3 @@ def test_any_damage_raises_only_delivery_errors(whole: Whole, data: st.DataObjec
     ):
         with suppress(DeliveryError):
             call()
-
