@@ -268,7 +268,7 @@ def _opened(document: Document) -> tuple[dict[str, Any], Stored]:
 def _typed(value: object, kind: type[T]) -> T:
     """A field of a document. Raises ``ValueError`` where it is of another type."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")  # noqa: TRY004  damage, as any other
+        raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
 
 
