@@ -3,7 +3,7 @@
 import pytest
 from engine_kit import ESPS, message
 
-from deliverykit import MessageError
+from deliverykit import MessageError, SendStatus
 
 FORCED = "Example News <news@example.com>"
 
@@ -85,3 +85,12 @@ def test_servers_that_name_their_senders(world):
     mailer.worker().drain()
     assert {mail.sender for mail in world.sandbox.received("sendgrid")} == {"a@example.com", "c@example.com"}
     assert {mail.sender for mail in world.sandbox.received("mailgun")} == {"b@example.net"}
+
+
+def test_senders_may_name_all_subdomains(world):
+    mailer = world.mailer()
+    world.server(mailer, "s", sender=None, senders=["*.Example.net", "example.com"])
+    assert mailer.servers.get("s").senders == ("*.example.net", "example.com")
+    assert mailer.send(message(sender="a@eu.example.net")).status is SendStatus.ACCEPTED
+    with pytest.raises(MessageError, match=r"may not send for example.net \(only for \*\.example\.net, example\.com\)"):
+        mailer.send(message(sender="a@example.net"))

@@ -85,7 +85,7 @@ class DeliveryServer:
         if sender is None:
             return "the message has no sender and the server forces none"
         allowed = self.allowed_senders
-        if allowed is None or sender.key in allowed or sender.domain in allowed:
+        if allowed is None or sender.key in allowed or sender.domain in allowed or _below(sender.domain, allowed):
             return ""
         return f"may not send for {sender.domain} (only for {', '.join(allowed)})"
 
@@ -102,3 +102,8 @@ class DeliveryServer:
             return (self.reason,)
         refused = self.may_send(sender)
         return (*self.provider.lacks(needs), *((refused,) if refused else ()))
+
+
+def _below(domain: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a domain is a subdomain of one that is allowed with all below it (``*.example.com``)."""
+    return any(one.startswith("*.") and domain.endswith(one[1:]) for one in allowed)

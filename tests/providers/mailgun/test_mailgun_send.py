@@ -21,6 +21,8 @@ from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.mailgun import File, Mailgun
 from deliverykit.providers.mailgun.multipart import encoded
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.addresses import Address
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.outcomes import Scope
@@ -313,21 +315,43 @@ def test_an_unknown_region_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "senders"),
+    ("domain", "parent"),
     [
-        ("mg.example.com", ("mg.example.com", "example.com")),
-        ("a.mg.example.com", ("a.mg.example.com", "mg.example.com")),
-        ("mail.example.co.uk", ("mail.example.co.uk", "example.co.uk")),
-        ("mail.beispiel.de", ("mail.beispiel.de", "beispiel.de")),
-        ("example.com", ("example.com",)),
-        ("example.co.uk", ("example.co.uk",)),
-        ("example.com.au", ("example.com.au",)),
-        ("example.gouv.fr", ("example.gouv.fr",)),
-        ("sandbox123.mailgun.org", ("sandbox123.mailgun.org",)),
+        ("mg.example.com", ["example.com"]),
+        ("a.mg.example.com", ["mg.example.com"]),
+        ("mg.ibm.com", ["ibm.com"]),
+        ("mg.x.com", ["x.com"]),
+        ("mail.example.co.uk", ["example.co.uk"]),
+        ("mail.beispiel.de", ["beispiel.de"]),
+        ("mg.four.de", ["four.de"]),
+        ("mg.ibm.de", []),  # as short as the com.au of example.com.au: name senders=
+        ("example.com", []),
+        ("example.co.uk", []),
+        ("example.com.au", []),
+        ("example.gouv.fr", []),
+        ("sandbox123.mailgun.org", []),
     ],
 )
-def test_whom_a_server_may_send_for(domain: str, senders: tuple[str, ...]) -> None:
-    assert Mailgun(api_key="k", domain=domain).senders() == senders
+def test_whom_a_server_may_send_for(domain: str, parent: list[str]) -> None:
+    assert Mailgun(api_key="k", domain=domain).senders() == (domain, f"*.{domain}", *parent)
+
+
+@pytest.mark.parametrize(
+    ("sender", "may"),
+    [
+        ("a@mg.example.com", True),
+        ("a@news.mg.example.com", True),
+        ("a@deep.news.MG.example.com", True),
+        ("a@example.com", True),
+        ("a@sales.example.com", False),
+        ("a@evilmg.example.com", False),
+        ("a@com", False),
+        ("a@mg.example.com.evil.org", False),
+    ],
+)
+def test_subdomains_of_the_sending_domain_may_send(sender: str, may: bool) -> None:
+    server = DeliveryServer(id="m", account="default", name="m", provider=MAILGUN)
+    assert (server.may_send(Address(sender)) == "") is may
 
 
 def test_what_is_throttled_together() -> None:

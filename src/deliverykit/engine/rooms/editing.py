@@ -126,13 +126,14 @@ def sender_of(value: str | Address) -> Address:
 
 
 def senders_of(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    """The domains and addresses a server may send for, in ASCII; ``None`` is any."""
+    """The domains and addresses a server may send for, in ASCII; ``*.example.com`` is all below it; ``None`` is any."""
     if value is None:
         return None
     allowed: list[str] = []
     for one in [value] if isinstance(value, str) else value:
         try:
-            allowed.append(address(one, "senders").key if "@" in one else ascii_domain(one))
+            below = "*." if one.startswith("*.") else ""
+            allowed.append(address(one, "senders").key if "@" in one else below + ascii_domain(one.removeprefix("*.")))
         except ValueError as error:
             raise ConfigurationError(f"senders: {one!r} is neither a domain nor an address ({error})") from None
     return tuple(dict.fromkeys(allowed))

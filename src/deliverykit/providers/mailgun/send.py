@@ -53,7 +53,7 @@ class Mailgun(Provider):
     """Mailgun. ``api_key`` is the account's or the domain's sending key, ``domain`` the sending domain.
 
     A domain lives in one ``region``; ``base_url`` replaces the region's address (a sandbox, a proxy).
-    Without ``senders=`` a server may send for its domain and for that one's parent, see :meth:`senders`.
+    Without ``senders=`` a server may send for its domain, its subdomains and its parent, see :meth:`senders`.
 
     Raw MIME keeps its body byte for byte. Its From, ``Return-Path`` and (where the mail has one)
     Reply-To are replaced, Sender, Bcc and Resent-* removed; the envelope is the message's ``to``.
@@ -145,7 +145,7 @@ class Mailgun(Provider):
         return bare[:1000] if not bare.startswith("<") and BARE.search(bare[:1000]) else None
 
     def senders(self) -> tuple[str, ...] | None:
-        """The domain, and its parent: ``mg.example.com`` sends for ``example.com`` too.
+        """Return the domain, all below it, and its parent: ``mg.example.com`` sends for ``example.com`` too.
 
         The parent must have two labels at least, and must not look like a suffix under which anybody
         registers: two labels of which the last is a country's and the first at most three letters
@@ -153,7 +153,8 @@ class Mailgun(Provider):
         suffix list is consulted: name ``senders=`` where this guesses wrong.
         """
         _, _, parent = self.domain.partition(".")
-        return (self.domain,) if _shared(parent) else (self.domain, parent)
+        own = (self.domain, f"*.{self.domain}")
+        return own if _shared(parent) else (*own, parent)
 
     def scope_key(self, scope: Scope) -> str:
         """The key's fingerprint for the account, the domain for the domain."""
