@@ -206,7 +206,7 @@ class Provider(ABC):
         return self.capabilities.lacks(needs)
 
     def senders(self) -> tuple[str, ...] | None:
-        """Return the From domains it may send for where the host names none; ``*.example.com`` is all below it, ``None`` any."""
+        """Return the From domains allowed where the host names none; ``*.example.com`` is all below it, ``None`` any."""
         return None
 
     def scope_key(self, scope: Scope) -> str:
