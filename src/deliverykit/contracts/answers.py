@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from typing import Final
 
 from attrs import field, frozen
 
@@ -31,6 +32,7 @@ __all__ = [
     "throttled",
     "unfit",
     "unknown",
+    "within_a_day",
 ]
 
 
@@ -180,7 +182,11 @@ def by_subject(answer: Answer, about: About) -> Outcome:
     return Rejected(answer.reason, about) if about is About.MESSAGE else Unfit(answer.reason, about)
 
 
-_SOON = 60_000
+_SOON: Final = 60_000
+_SOONEST: Final = 1_000
+_LATEST: Final = 86_400_000
+_DATE_LENGTH: Final = 100
+_SECONDS = re.compile(r"[0-9]{1,100}(\.[0-9]{1,100})?")
 
 
 def throttled(
@@ -218,27 +224,35 @@ _GENERIC: dict[int, Judge] = {
 
 
 def retry_at(response: HttpResponse, now: int) -> int | None:
-    """The instant of a Retry-After header (RFC 9110: seconds or an HTTP date), or ``None``."""
-    value = response.header("retry-after").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
-        return now + round(float(value) * 1000)
+    """Return the instant of a Retry-After header (RFC 9110: seconds or an HTTP date), 1 s to 24 h from now; or ``None``."""
+    value = response.header("retry-after")
+    if _SECONDS.fullmatch(value):
+        return within_a_day(now + float(value) * 1000, now)
     at = http_date(value)
     return None if at is None else on_our_clock(response, now, at)
 
 
 def on_our_clock(response: HttpResponse, now: int, at: int) -> int:
-    """An instant of the ESP's clock on ours: as far from ``now`` as it is from the answer's own ``Date``.
+    """Return an instant of the ESP's clock on ours: as far from ``now`` as it is from the answer's own ``Date``.
 
-    Clocks differ, and a server must not stay closed for as long as ours is behind. Without a ``Date`` it is as it is.
+    Clocks differ, and a server must not stay closed for as long as ours is behind. Without a ``Date`` it is as it is. The
+    result is 1 s to 24 h from now.
     """
     theirs = http_date(response.header("date"))
-    return at if theirs is None else now + at - theirs
+    return within_a_day(at if theirs is None else now + at - theirs, now)
+
+
+def within_a_day(at: float, now: int) -> int:
+    """Return an instant that was named outside, moved into the time from 1 second to 24 hours after ``now``."""
+    return now + round(min(max(at - now, _SOONEST), _LATEST)) if at == at else now + _SOONEST  # noqa: PLR0124  not a number
 
 
 def http_date(value: str) -> int | None:
-    """The instant of an RFC 1123 date, or ``None``."""
+    """Return the instant of an RFC 1123 date, or ``None``."""
+    if len(value) > _DATE_LENGTH:
+        return None
     try:
         parsed = parsedate_to_datetime(value)
+        return instant(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return instant(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))

@@ -4,19 +4,21 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Self, final
 
 from attrs import Attribute, asdict, evolve, field, fields
 
-from deliverykit.contracts.answers import Answer, Row, foreign, judged
+from deliverykit.contracts.answers import Answer, Row, foreign, judged, within_a_day
 from deliverykit.contracts.capabilities import Capabilities, Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError
-from deliverykit.words.outcomes import Accepted, Outcome, Scope, Unknown
+from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Throttled, Unknown
+from deliverykit.words.untrusted import ID_LIMIT, TEXT_LIMIT, Mask, clean
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["ABSENT", "Outgoing", "Path", "Provider", "fingerprint", "json_body", "option", "secret", "web_address"]
@@ -162,7 +164,7 @@ class Provider(ABC):
 
     _trusted: ClassVar[bool] = False
     """Whether whoever wrote ``payload()`` wrote ``sealed()`` too: then only ``extra`` can touch what is promised."""
-    _sealed_methods: ClassVar[frozenset[str]] = frozenset({"request", "sealed", "encode"})
+    _sealed_methods: ClassVar[frozenset[str]] = frozenset({"request", "sealed", "encode", "outcome", "safe_text"})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -171,8 +173,7 @@ class Provider(ABC):
             inherited = next((vars(base)[method] for base in cls.__mro__[1:] if method in vars(base)), None)
             if inherited is not None and not getattr(inherited, "__isabstractmethod__", False):
                 raise ConfigurationError(
-                    f"{cls.__name__}.{method}() cannot be overridden: it keeps the From, the recipients and our id; "
-                    "override payload() instead"
+                    f"{cls.__name__}.{method}() cannot be overridden: {_SEALED_FOR.get(method, _SEALED_FOR[''])}"
                 )
 
     # -- what an author writes ------------------------------------------------------------------
@@ -217,6 +218,14 @@ class Provider(ABC):
         """Whether it is an ESP's simulator address, which proves nothing."""
         return False
 
+    def derived_secrets(self) -> Iterable[str]:
+        """Return texts that are as secret as the fields made by :func:`secret`: parts of them, and what they are made into.
+
+        Nobody needs to name the fields themselves, nor any base64, percent escape, JSON or HTML that holds one. It is asked
+        of a provider whose references are resolved, before a text from outside is stored or shown.
+        """
+        return ()
+
     def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
         """Try the credentials without sending: yield requests one after the other, be sent the answers, return what they say.
 
@@ -252,10 +261,16 @@ class Provider(ABC):
 
     @final
     def outcome(self, response: HttpResponse, mail: Outgoing, now: int) -> Outcome:
-        """What this answer means. Never raises; every answer gives exactly one outcome."""
+        """Return what this answer means, its texts bounded, printable and without this provider's secrets.
+
+        Every answer gives exactly one outcome. An instant that the ESP names is 1 second to 24 hours after ``now``.
+        """
+        return self._told(self._judged(response, mail, now), now)
+
+    def _judged(self, response: HttpResponse, mail: Outgoing, now: int) -> Outcome:
         status = response.status
         if 200 <= status < 300:
-            accepted = self.accepted(response)
+            accepted = self.accepted(response) if response.complete else None
             if accepted is None:
                 return Unknown(f"{status} without {self.label}'s shape: {response.text(200)}")
             return Accepted(accepted)
@@ -264,7 +279,33 @@ class Provider(ABC):
             origin = f" that is not {self.label}'s"
             page = Answer(status=status, text=response.text(200), response=response, mail=mail, now=now, origin=origin)
             return foreign(self.table, page)
-        return judged(self.table, Answer(status=status, text=text, response=response, mail=mail, now=now))
+        answer = Answer(status=status, text=clean(text, TEXT_LIMIT), response=response, mail=mail, now=now)
+        return judged(self.table, answer)
+
+    def _told(self, outcome: Outcome, now: int) -> Outcome:
+        """The outcome as it may be stored and shown."""
+        match outcome:
+            case Accepted(id_):
+                return Accepted(self.safe_text(id_, ID_LIMIT))
+            case Throttled(until=until):
+                until = None if until is None else within_a_day(until, now)
+                return evolve(outcome, reason=self.safe_text(outcome.reason), until=until)
+            case NotSent(retry_after=seconds):
+                seconds = (within_a_day(now + seconds * 1000, now) - now) / 1000 if seconds else 0.0
+                return evolve(outcome, reason=self.safe_text(outcome.reason), retry_after=seconds)
+            case _:
+                return evolve(outcome, reason=self.safe_text(outcome.reason))
+
+    @final
+    def safe_text(self, text: object, limit: int = TEXT_LIMIT) -> str:
+        """Return a text from outside (an answer, a transport's error) as it may be stored and shown.
+
+        It is one line of at most ``limit`` printable characters, without this provider's secrets, however they are
+        written in it: as they are, in base64, in percent escapes, JSON or HTML.
+        """
+        values = [getattr(self, one.name) for one in self.options() if one.metadata.get("secret")]
+        secrets = [one.reveal() if isinstance(one, Secret) else one for one in values if isinstance(one, Secret | str)]
+        return _mask((*secrets, *(self.derived_secrets() if secrets else ()))).apply(text, limit)
 
     def with_credentials(self, lookup: Callable[[Env | Named], object]) -> Self:
         """The same provider with its references replaced by what ``lookup`` finds for them, ready for :meth:`request`.
@@ -324,6 +365,18 @@ class Provider(ABC):
         """The fields that are not secret, as plain values."""
         values: dict[str, Any] = asdict(self, recurse=False)  # type: ignore[arg-type]
         return {one.name: values[one.name] for one in self.options() if not one.metadata.get("secret")}
+
+
+_SEALED_FOR: Final = {
+    "": "it keeps the From, the recipients and our id; override payload() instead",
+    "outcome": "it keeps secrets out of what an ESP says; give a table, or override accepted() and error() instead",
+    "safe_text": "it keeps secrets out of what an ESP says; override derived_secrets() instead",
+}
+
+
+@lru_cache(256)
+def _mask(secrets: tuple[str, ...]) -> Mask:
+    return Mask(secrets)
 
 
 def _author(cls: type, method: str) -> type | None:

@@ -1,6 +1,5 @@
 """Our own two HTTP words, so that no adapter ever imports a client."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +8,8 @@ from typing import Any
 from attrs import field, frozen
 
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.foreign_json import parsed
+from deliverykit.words.untrusted import ANSWER_LIMIT, clean
 
 __all__ = ["HttpRequest", "HttpResponse"]
 
@@ -18,7 +19,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+    return {clean(name, 200).lower(): value for name, value in headers.items()}
 
 
 @frozen(kw_only=True)
@@ -58,23 +59,47 @@ class HttpRequest:
 
 @frozen(kw_only=True)
 class HttpResponse:
-    """One answer, read whole; ``headers`` have lower-case names."""
+    """One answer of a server, bounded: at most 256 KB of its body are kept.
+
+    ``headers`` have lower-case names. What is read by :meth:`header`, :meth:`json` and :meth:`text` is printable text of
+    bounded length. Raises :class:`~deliverykit.ConfigurationError` for a status or a body of the wrong type.
+    """
 
     status: int
     headers: Mapping[str, str] = field(factory=dict, converter=_lowered, repr=False)
     body: bytes = field(default=b"", repr=False)
+    complete: bool = True
+    """Whether ``body`` is all of it. A transport that stops reading says ``False``."""
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.status, int) or not isinstance(self.body, bytes | bytearray | memoryview):
+            raise ConfigurationError(
+                f"HttpResponse: status is {type(self.status).__name__} and body is {type(self.body).__name__}; "
+                "give an int and bytes"
+            )
+        if len(self.body) > ANSWER_LIMIT:
+            object.__setattr__(self, "complete", False)
+            object.__setattr__(self, "body", self.body[:ANSWER_LIMIT])
+        if not isinstance(self.body, bytes):
+            object.__setattr__(self, "body", bytes(self.body))
 
     def header(self, name: str) -> str:
-        """The value of a header, or ``""``."""
-        return self.headers.get(name.lower(), "")
+        """Return the value of a header, or ``""``."""
+        return clean(self.headers.get(name.lower(), ""))
 
     def json(self) -> Any:
-        """The body as JSON, or ``None`` where it is not JSON: an adapter never raises on garbage."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
+        """Return the body as JSON, or ``None`` where it is not JSON: an adapter never raises on garbage.
+
+        Every text and name in it is cleaned; a number that is not finite or has hundreds of digits is ``None``. Of a body
+        that is not complete this is its beginning.
+        """
+        return parsed(self.body, complete=self.complete)
 
     def text(self, limit: int = 500) -> str:
-        """The body's beginning as text, for a reason that people read."""
-        return self.body[: limit * 4].decode("utf-8", "replace")[:limit].strip()
+        """Return the beginning of the body as text, for a reason that people read."""
+        return clean(self.body[: limit * 4 + 4], limit)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the body has nothing but blanks."""
+        return not self.body.strip()

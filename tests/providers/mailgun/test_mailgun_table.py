@@ -10,8 +10,9 @@ from outgoing_mail import NOW, answers, json_answer, outgoing
 
 MAILGUN = Mailgun(api_key="key-1", domain="mg.example.com")
 
-# Monday 25 August 2025, 07:00:31 UTC.
-THAT_MORNING = 1_756_105_231_000
+# The answers that name 07:00:31 were given an hour before, by their own Date.
+THAT_MORNING = NOW + 3_600_000
+AN_HOUR_BEFORE = "Mon, 25 Aug 2025 06:00:31 GMT"
 
 
 def said(status: int, text: str, **headers: str) -> HttpResponse:
@@ -78,13 +79,13 @@ AGAIN = "limit exceeded, try again after "
 RATE = NOT_ALLOWED + "account-requests-per-sec " + AGAIN
 
 THROTTLES = {
-    "420 recipients": (said(420, NOT_ALLOWED + "recipient " + TRY_DATE), THAT_MORNING, Scope.DOMAIN),
-    "420 bare": (said(420, "recipient " + TRY_DATE), THAT_MORNING, Scope.DOMAIN),
-    "429 recipients": (said(429, NOT_ALLOWED + "recipient " + TRY_DATE), THAT_MORNING, Scope.DOMAIN),
-    "429 bytes": (said(429, NOT_ALLOWED + "bytes " + TRY_DATE), THAT_MORNING, Scope.DOMAIN),
-    "429 request": (said(429, NOT_ALLOWED + "request " + TRY_DATE), THAT_MORNING, Scope.DOMAIN),
-    "429 and more text": (said(429, NOT_ALLOWED + "request " + TRY_DATE + ". Contact support."), THAT_MORNING, Scope.DOMAIN),
-    "403 as of old": (said(403, NOT_ALLOWED + "recipient " + TRY_DATE), THAT_MORNING, Scope.DOMAIN),
+    "420 recipients": (said(420, NOT_ALLOWED + "recipient " + TRY_DATE, date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
+    "420 bare": (said(420, "recipient " + TRY_DATE, date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
+    "429 recipients": (said(429, NOT_ALLOWED + "recipient " + TRY_DATE, date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
+    "429 bytes": (said(429, NOT_ALLOWED + "bytes " + TRY_DATE, date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
+    "429 request": (said(429, NOT_ALLOWED + "request " + TRY_DATE, date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
+    "429 and more text": (said(429, NOT_ALLOWED + "request " + TRY_DATE + ". Contact support.", date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
+    "403 as of old": (said(403, NOT_ALLOWED + "recipient " + TRY_DATE, date=AN_HOUR_BEFORE), THAT_MORNING, Scope.DOMAIN),
     "429 account, seconds": (
         said(429, RATE + "120 seconds"), NOW + 120_000, Scope.ACCOUNT),
     "420 account, one second": (

@@ -80,7 +80,7 @@ ROWS = [
         {"x_ratelimit_reset": str(int(RESET) + 3600), "date": HOUR_AHEAD},
         throttled(NOW + 61_000),
     ),
-    (429, "too many requests", None, {"retry_after": HOUR_AHEAD, "date": HOUR_AHEAD}, throttled(NOW)),
+    (429, "too many requests", None, {"retry_after": HOUR_AHEAD, "date": HOUR_AHEAD}, throttled(NOW + 1000)),
     (429, "too many requests", None, {"x_ratelimit_reset": RESET, "date": "yesterday"}, throttled(int(RESET) * 1000)),
     (429, "too many requests", None, {"x_ratelimit_reset": "soon"}, throttled(None)),
     (429, "too many requests", None, {"x_ratelimit_reset": "9" * 40}, throttled(None)),

@@ -13,7 +13,7 @@ from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.settle import Landing
 from deliverykit.words.errors import StorageError
 from deliverykit.words.facts import StorageFailed
-from deliverykit.words.privacy import scrubbed
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Flusher"]
 

@@ -21,11 +21,11 @@ from deliverykit.engine.settling.verdicts import Next, Situation, Verdict, judge
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, Clock, instant
-from deliverykit.words.errors import ConfigurationError, MessageError, TransportError
+from deliverykit.words.errors import ConfigurationError, MessageError, Stage, TransportError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
-from deliverykit.words.privacy import named, scrubbed
-from deliverykit.words.wire import HttpRequest
+from deliverykit.words.untrusted import named, scrubbed
+from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["HORIZON", "INTERRUPTIONS", "UNREADABLE", "CutShort", "Flight", "fly", "grounded"]
 
@@ -255,15 +255,23 @@ async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome:
     try:
         response = await ports.transmit(ready.request)
     except TransportError as error:
-        return NotSent(str(error)) if error.stage.surely_not_sent else Unknown(str(error))
+        words = provider.safe_text(error)
+        return NotSent(words) if _surely_not_sent(error) else Unknown(words)
     except Exception as error:  # noqa: BLE001  a host's transport; it is told of
         context.teller.failed("the transport failed", error)
         return Unknown(f"the transport failed: {type(error).__name__}")
+    if not isinstance(response, HttpResponse):
+        return Unknown(f"the transport returned {type(response).__name__}, not an HttpResponse")
     try:
         return provider.outcome(response, mail, context.clock.now())
     except Exception as error:  # noqa: BLE001  it is told of
         context.teller.failed(f"the adapter {provider.name} failed to read an answer", error)
         return Unknown(f"{response.status}; the adapter {provider.name} failed to read it: {type(error).__name__}")
+
+
+def _surely_not_sent(error: TransportError) -> bool:
+    """Whether the transport says so by one of our stages; what it says otherwise proves nothing."""
+    return isinstance(error.stage, Stage) and error.stage.surely_not_sent
 
 
 def _situation(flight: Flight, life: int = NEVER) -> Situation:

@@ -26,7 +26,7 @@ from deliverykit.words.facts import (
     MailScheduled,
 )
 from deliverykit.words.outcomes import Accepted, Unknown
-from deliverykit.words.privacy import scrubbed
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["blocked", "buried", "queued", "recovered", "settled", "waits"]
 

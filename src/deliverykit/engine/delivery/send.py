@@ -28,8 +28,8 @@ from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Scope, Unknown
-from deliverykit.words.privacy import scrubbed
 from deliverykit.words.results import Attempt, SendResult, SendStatus
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Sending", "send"]
 

@@ -30,8 +30,8 @@ from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import ClockError, NotFound, StorageError
 from deliverykit.words.facts import MailDead, MailInDoubt, StorageFailed
 from deliverykit.words.outcomes import NotSent
-from deliverykit.words.privacy import scrubbed
 from deliverykit.words.results import DrainReport
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Stream"]
 

@@ -16,7 +16,7 @@ from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, NotFound
 from deliverykit.words.facts import AccountPaused, AccountResumed
-from deliverykit.words.privacy import scrubbed
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Accounts", "Brake", "Budgets"]
 

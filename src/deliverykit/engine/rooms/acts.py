@@ -8,7 +8,7 @@ from deliverykit.records.account import Account
 from deliverykit.records.route import Route
 from deliverykit.records.server import VALUES, Budget, DeliveryServer, Status
 from deliverykit.words.facts import Fact, RecordChanged, ServerChanged
-from deliverykit.words.privacy import scrubbed
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["act", "activated", "recorded", "updated"]
 

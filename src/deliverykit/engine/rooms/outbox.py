@@ -20,7 +20,7 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import ConfigurationError, NotFound
 from deliverykit.words.facts import MailResolved, MailsCancelled, MailsPruned, MailsRequeued, MailsResolved
-from deliverykit.words.privacy import scrubbed
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Outbox", "cancelled"]
 

@@ -19,7 +19,7 @@ from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.facts import Fact
 from deliverykit.words.outcomes import Accepted, Unknown
-from deliverykit.words.privacy import scrubbed
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["BRAKE", "Landing", "Settle", "Settled", "brake_name"]
 

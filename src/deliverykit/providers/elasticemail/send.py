@@ -131,7 +131,7 @@ class ElasticEmail(Provider):
         text = body.get("Error") if isinstance(body, Mapping) else None
         if not isinstance(text, str):
             return None
-        return f"{REPLAYED if response.header('idempotency-replayed').lower() == 'true' else ''}{text[:1000]}"
+        return f"{REPLAYED if response.header('idempotency-replayed').lower() == 'true' else ''}{text}"
 
     def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
         """Whether the key is known, which domains may send, and what the account may send in a day."""

@@ -6,7 +6,7 @@ django-anymail's notes on what the API really does; read 2026-11-23, not tried a
 
 import base64
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -25,6 +25,7 @@ from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.raw import header_values, rewritten
+from deliverykit.words.untrusted import TEXT_LIMIT
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["Mailgun"]
@@ -133,16 +134,16 @@ class Mailgun(Provider):
         """``{"id": "<…>", "message"}``; the id without its brackets, as events give it."""
         body = response.json()
         found = body.get("id") if isinstance(body, Mapping) else None
-        return found.strip().removeprefix("<").removesuffix(">") or None if isinstance(found, str) else None
+        return found.removeprefix("<").removesuffix(">").strip() or None if isinstance(found, str) else None
 
     def error(self, response: HttpResponse) -> str | None:
         """``{"message": "…"}``; a few texts come bare or as a JSON string, see :data:`~.table.BARE`."""
         body = response.json()
         if isinstance(body, Mapping):
             text = body.get("message")
-            return text[:1000] if isinstance(text, str) else None
-        bare = body if isinstance(body, str) else response.text(1000)
-        return bare[:1000] if not bare.startswith("<") and BARE.search(bare[:1000]) else None
+            return text if isinstance(text, str) else None
+        bare = body if isinstance(body, str) else response.text(TEXT_LIMIT)
+        return bare if not bare.startswith("<") and BARE.search(bare[:TEXT_LIMIT]) else None
 
     def senders(self) -> tuple[str, ...] | None:
         """Return the domain, all below it, and its parent: ``mg.example.com`` sends for ``example.com`` too.
@@ -155,6 +156,11 @@ class Mailgun(Provider):
         _, _, parent = self.domain.partition(".")
         own = (self.domain, f"*.{self.domain}")
         return own if _shared(parent) else (*own, parent)
+
+    def derived_secrets(self) -> Iterable[str]:
+        """What is encoded for HTTP, and the key without the prefix that older ones have."""
+        key = revealed(self.api_key)
+        return (f"api:{key}", key.removeprefix("key-"))
 
     def scope_key(self, scope: Scope) -> str:
         """The key's fingerprint for the account, the domain for the domain."""

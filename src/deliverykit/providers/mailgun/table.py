@@ -17,6 +17,7 @@ from deliverykit.contracts.answers import (
     rejected,
     throttled,
     unfit,
+    within_a_day,
 )
 from deliverykit.contracts.naming import named_in
 from deliverykit.words.outcomes import About, Outcome, Scope, ServerFault
@@ -36,7 +37,7 @@ def until(answer: Answer) -> int | None:
     """Return when Mailgun wants to be asked again: a date or a time in the text, else ``X-RateLimit-Reset``."""
     found = _AGAIN.search(answer.words)
     if found and found[1]:
-        return answer.now + round(float(found[1]) * _UNITS[found[2].lower()] * 1000)
+        return within_a_day(answer.now + float(found[1]) * _UNITS[found[2].lower()] * 1000, answer.now)
     if found and (at := http_date(found[3])) is not None:
         return answer.on_our_clock(at)
     reset = answer.response.header("x-ratelimit-reset").strip()

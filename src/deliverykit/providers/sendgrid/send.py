@@ -5,7 +5,7 @@ limits and errors pages, read 2026-11-23.
 """
 
 import base64
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -21,6 +21,7 @@ from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.outcomes import Scope
+from deliverykit.words.untrusted import clean
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["ID_ARG", "ID_PREFIX", "SendGrid"]
@@ -41,6 +42,11 @@ _EVENT_FIELDS = frozenset(
 
 _THEIR_HEADERS = ("from", "sender", "to", "cc", "bcc", "return-path", "x-smtpapi")
 """What would name another sender or recipient; X-SMTPAPI is the older API's way to do so."""
+
+_ERRORS = 20
+"""So many errors of one answer are read."""
+_PREFIX = 3
+"""A part of a key that is no longer than this is only a prefix, as ``SG``."""
 
 
 @frozen(kw_only=True)
@@ -122,7 +128,7 @@ class SendGrid(Provider):
     def accepted(self, response: HttpResponse) -> str | None:
         """202 with an empty body; the id is in a header. 200 is the answer of ``sandbox_mode``, or of whatever is between."""
         taken = response.status == 202 or (response.status == 200 and response.header("x-message-id"))
-        return response.header("x-message-id") if taken and not response.body.strip() else None
+        return response.header("x-message-id") if taken and response.empty else None
 
     def error(self, response: HttpResponse) -> str | None:
         """``{"errors": [{"message", "field"}]}``."""
@@ -131,12 +137,17 @@ class SendGrid(Provider):
         if not isinstance(errors, list) or not errors or not all(isinstance(one, Mapping) for one in errors):
             return None
         return "; ".join(
-            f"{one.get('message')} ({one['field']})" if one.get("field") else str(one.get("message")) for one in errors
+            f"{clean(one.get('message'))} ({clean(one['field'])})" if one.get("field") else clean(one.get("message"))
+            for one in errors[:_ERRORS]
         )
 
     def check(self, now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
         """Which scopes the key has, and what is left of the credits where it may see them."""
         return checked(self)
+
+    def derived_secrets(self) -> Iterable[str]:
+        """The id and the secret that a key is made of: ``SG.id.secret``."""
+        return [part for part in revealed(self.api_key).split(".") if len(part) > _PREFIX]
 
     def scope_key(self, scope: Scope) -> str:
         """A key stands for its account."""

@@ -2,7 +2,6 @@
 
 import html
 import json
-import time
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from deliverykit import Address
 from deliverykit.testing.strategies import addresses
-from deliverykit.words.privacy import named, scrubbed
+from deliverykit.words.untrusted import TEXT_LIMIT, clean, named, scrubbed
 
 WAYS = {
     "plain": lambda text: text,
@@ -56,8 +55,8 @@ def test_a_known_recipient_is_replaced_however_odd(one: Address, text: str, way:
 
 
 @given(st.text(st.characters(blacklist_characters="@&%\\＠﹫")))
-def test_a_text_without_an_address_is_told_as_it_is(text: str) -> None:
-    assert scrubbed(text) == text[:2000]
+def test_a_text_without_an_address_is_only_cleaned(text: str) -> None:
+    assert scrubbed(text) == clean(text)
 
 
 @pytest.mark.parametrize("sign", ["@", "%40", "&#64;", "&#x40;", "\\u0040", "&commat;", "＠"])
@@ -71,9 +70,7 @@ def test_the_rest_of_the_text_stays() -> None:
     assert scrubbed(html.escape("a&b@example.org is unknown")) == "<address> is unknown"
 
 
-def test_a_long_answer_takes_no_long_time_and_leaves_no_half_of_an_address() -> None:
+def test_a_long_answer_leaves_no_half_of_an_address() -> None:
     for long in ("a" * 200_000, '"' * 20_000, '\\"' * 20_000, "%4" * 100_000, "&#00" * 50_000, "a@" * 50_000, '"a' * 50_000):
-        begun = time.process_time()
-        assert len(scrubbed(long + "ann@example.org")) <= 2000
-        assert time.process_time() - begun < 4
-    assert "ann" not in scrubbed("x" * 1990 + " ann.example@example.org")
+        assert len(scrubbed(long + "ann@example.org")) <= TEXT_LIMIT
+    assert "ann" not in scrubbed("x" * 990 + " ann.example@example.org")
