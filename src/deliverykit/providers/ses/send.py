@@ -17,7 +17,7 @@ from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fin
 from deliverykit.providers.ses.control import checked
 from deliverykit.providers.ses.regions import region_problem
 from deliverykit.providers.ses.signing import Keys, keys_of, signed
-from deliverykit.providers.ses.table import TABLE
+from deliverykit.providers.ses.table import TABLE, error_text
 from deliverykit.words.addresses import Address, header_text
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret, revealed
@@ -193,15 +193,8 @@ class SES(Provider):
         return found if isinstance(found, str) and found else None
 
     def error(self, response: HttpResponse) -> str | None:
-        """The code is in ``x-amzn-ErrorType`` or in the body, the text in ``message``; AWS writes each in several ways."""
-        body = response.json()
-        fields: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
-        code = next((one for one in (response.header("x-amzn-errortype"), fields.get("__type"), fields.get("code")) if one), "")
-        text = next((one for one in (fields.get("message"), fields.get("Message")) if isinstance(one, str)), "")
-        if not isinstance(code, str) or not (code or (text and response.header("x-amzn-requestid"))):
-            return None
-        code = code.partition(":")[0].rpartition("#")[2]
-        return f"{code}: {text}" if code and text else code or text
+        """Code and text as in ``Throttling: Rate exceeded``; see :func:`~.table.error_text`."""
+        return error_text(response)
 
     def scope_key(self, scope: Scope) -> str:
         """An access key in a region stands for the account there."""

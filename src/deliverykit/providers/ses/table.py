@@ -5,15 +5,54 @@ common errors, read 2026-11-23; texts that users met, from public threads read 2
 ``Code: message``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from html import unescape
+from typing import Any
 
 from deliverykit.contracts.answers import Answer, Row, by_subject, fault, key_refused, rejected, throttled, unfit
 from deliverykit.contracts.naming import named_in
 from deliverykit.words.addresses import Address
 from deliverykit.words.outcomes import About, NotSent, Outcome, Scope
+from deliverykit.words.wire import HttpResponse
 
-__all__ = ["CLOCK", "DENIED", "TABLE"]
+__all__ = ["CLOCK", "DENIED", "TABLE", "error_text"]
+
+
+def error_text(response: HttpResponse) -> str | None:
+    """Return ``Code: message`` of an AWS error, or ``None`` where something else answered.
+
+    AWS writes the code in ``x-amzn-ErrorType`` or in the body, as ``__type``, ``code`` or ``Code``, perhaps with a name
+    space before it or an address after it; the older API answers in XML.
+    """
+    fields, header = _error_fields(response), response.header("x-amzn-errortype")
+    code = next((one for one in (header, *(fields.get(name) for name in ("__type", "code"))) if one), "")
+    text = fields.get("message")
+    text = text if isinstance(text, str) else ""
+    if not isinstance(code, str) or not (code or (text and response.header("x-amzn-requestid"))):
+        return None
+    code = code.partition(":")[0].rpartition("#")[2].strip()
+    return f"{code}: {text}" if code and text else code or text
+
+
+def _error_fields(response: HttpResponse) -> Mapping[str, Any]:
+    """The fields of the error by their names in lower case."""
+    body = response.json()
+    if not isinstance(body, Mapping):
+        return _xml_fields(response.text(4000))
+    fields = {str(name).lower(): value for name, value in body.items()}
+    inner = fields.get("error")
+    return {**fields, **{str(name).lower(): value for name, value in inner.items()}} if isinstance(inner, Mapping) else fields
+
+
+def _xml_fields(text: str) -> Mapping[str, str]:
+    if "<ErrorResponse" not in text[:500]:
+        return {}
+    found = {}
+    for name in ("Code", "Message"):
+        inner, end, _ = text.partition(f"<{name}>")[2].partition(f"</{name}>")
+        found[name.lower()] = unescape(inner).strip() if end else ""
+    return found
 
 
 def _clock(answer: Answer, about: About) -> Outcome:
