@@ -43,6 +43,9 @@ class WarmUp(QuotaPolicy):
     def give(self, state: State, mark: int, n: int) -> State:
         return (mark, state[1] - n) if state and state[0] == mark else state
 
+    def rewound(self, state: State, now: int) -> State:
+        return (min(state[0], now // DAY), state[1]) if state else state
+
     def usage(self, state: State, now: int) -> tuple[Usage, ...]:
         day = now // DAY
         return (Usage("day", self.used(state, day), self.limit(day), (day + 1) * DAY),)

@@ -165,7 +165,7 @@ class CalendarQuota(QuotaPolicy):
         before = new[_BEFORE:]
         for i in range(0, len(before), 3):
             before[i + 1] = min(before[i + 1], new[2 * before[i] + 1])
-        return (*new[:_RESHAPED], min(new[_RESHAPED], now), *before)
+        return (*new[:_RESHAPED], min(new[_RESHAPED], now - 1), *before)
 
     def usage(self, state: State, now: int) -> tuple[Usage, ...]:
         """Each window that has a limit, by its unit: ``hour``, ``day``, ``week``, ``month``."""

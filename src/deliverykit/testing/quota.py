@@ -51,7 +51,9 @@ class QuotaPolicyMachine(RuleBasedStateMachine):
       there would be if nothing had been taken;
     * ``when`` is now exactly if there is room now, else the first instant at which there is (or
       never), and not earlier for more;
-    * ``usage`` is never negative, resets in the future, and has no less left than there is room.
+    * ``usage`` is never negative, resets in the future, and has no less left than there is room;
+    * ``rewound`` keeps every count when the clock is set back, and leaves none of them in the future: each window resets
+      no later than if it had been used at the earlier instant.
 
     With :meth:`limit_of` it also holds it to the promise itself: never over, whenever each unit is
     used between its grant and the end of that grant's terms.
@@ -130,6 +132,25 @@ class QuotaPolicyMachine(RuleBasedStateMachine):
             self.now = at
             assert self.policy.room(self.state, at) >= n, f"when() promised room for {n} at {at}; there is none"
 
+    @rule(stride=st.runner().flatmap(lambda machine: st.sampled_from(machine.strides)), times=st.integers(1, 30))
+    def set_clock_back(self, stride: int, times: int) -> None:
+        """The clock is set back on purpose; what was granted before and not used yet stays spent."""
+        policy, back = self.policy, self.now - stride * times
+        used = policy.room((), self.now) - policy.room(self.state, self.now)
+        new = policy.rewound(self.state, back)
+        assert new == policy.rewound(self.state, back), "rewound() is not pure"
+        kept = policy.room((), back) - policy.room(new, back)
+        assert kept >= used, f"rewound() lost {used - kept} of {used} that were used"
+        assert policy.rewound(new, back) == new, "rewound() twice is not the same as once"
+        if policy.room((), back) >= 1:
+            fresh = {use.window: use.resets_at for use in policy.usage(policy.take((), back, 1)[0], back)}
+            for use in policy.usage(new, back):
+                assert use.resets_at <= fresh.get(use.window, NEVER), f"{use.window} resets later than if it were used now"
+        self.now, self.state = back, new
+        self.used.clear()
+        self.grants.clear()
+        self.clock_set_back()
+
     # ------------------------------------------------------------ mail
 
     @rule(
@@ -180,6 +201,9 @@ class QuotaPolicyMachine(RuleBasedStateMachine):
 
     def given(self, mark: int, n: int) -> None:
         """Called after ``n`` of ``mark`` were given back."""
+
+    def clock_set_back(self) -> None:
+        """Called after the clock was set back. From here on counts may be higher than a model that knows only windows says."""
 
     # ------------------------------------------------------------ what holds
 
