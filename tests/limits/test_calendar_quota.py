@@ -329,3 +329,10 @@ def test_what_cannot_be_is_refused_by_name(fields: dict[str, object], text: str)
     with pytest.raises(ConfigurationError) as caught:
         CalendarQuota(**fields)
     assert text in str(caught.value)
+
+
+def test_equal_quotas_hash_alike() -> None:
+    """Streams and shares take no part in the hash, so a quota with shares can be a key."""
+    one, other = CalendarQuota(day=5, keep={"news": 0.5}), CalendarQuota(day=5, keep={"news": 0.5})
+    assert (one, hash(one)) == (other, hash(other))
+    assert len({one, other, CalendarQuota(day=6)}) == 2

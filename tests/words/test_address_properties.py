@@ -150,3 +150,24 @@ def test_what_is_no_text_is_named(value: object) -> None:
         address(value, "sender")  # type: ignore[arg-type]
     with pytest.raises(MessageError, match="expected text"):
         Address("a@b.org", value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("local", "domain", "fits"),
+    [
+        ("l" * 64, "d" * 63 + ".example", True),
+        ("l" * 65, "d" * 63 + ".example", False),
+        ("l" * 64, ".".join(["d" * 46] * 4) + ".e", True),  # 64 + 1 + 189 = 254
+        ("l" * 64, ".".join(["d" * 46] * 4) + ".ee", False),  # 255
+        ("l", ".".join(["d" * 62] * 4), True),  # 1 + 1 + 251 = 253
+        ("l" * 2, ".".join(["d" * 62] * 4), True),  # 254
+        ("l" * 3, ".".join(["d" * 62] * 4), False),  # 255
+    ],
+)
+def test_longest_address_is_254_characters(local: str, domain: str, fits: bool) -> None:
+    text = f"{local}@{domain}"
+    if fits:
+        assert Address(text).email == text
+    else:
+        with pytest.raises(MessageError, match="254 in all"):
+            Address(text)

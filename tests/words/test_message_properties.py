@@ -153,3 +153,8 @@ def test_a_header_that_http_cannot_carry_is_refused_without_its_value(value: str
     assert value.strip() not in str(caught.value)
     with pytest.raises(ConfigurationError):
         HttpRequest(url="https://example.org", headers={"A\nB": "c"})
+
+
+@given(addresses())
+def test_single_address_is_taken_as_one_recipient(one: Address) -> None:
+    assert Message(to=one, subject="s", text="t").to == (one,)
