@@ -3,9 +3,9 @@
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from deliverykit.clocks import SystemClock
 from deliverykit.contracts.limit import Limit, RateLimiter
@@ -13,6 +13,7 @@ from deliverykit.contracts.storage import Storage
 from deliverykit.engine.admission.catalog import Catalog
 from deliverykit.engine.context import Context, Unfailing
 from deliverykit.engine.outgoing import OnUnsupported
+from deliverykit.engine.permissions import Credentials, EnvAllowed, permissions
 from deliverykit.engine.rooms.room import limits_of
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.telling import Teller, hooks_of
@@ -46,8 +47,23 @@ class Options(TypedDict, total=False):
     """The default account's IANA zone, in which its quotas reset. Left out: as stored before, or UTC."""
     register: Iterable[type]
     """Your own providers, quota policies, rate limiters and routers."""
-    credentials: Mapping[str, Any]
-    """What ``Named("x")`` refers to: text, a boto3 session, or a callable that gives one."""
+    credentials: Credentials
+    """What ``Named("x")`` stands for: text, a boto3 session, or a callable that returns one.
+
+    A mapping of names to values serves the default account; a value that is itself a mapping serves the account of that id.
+    A callable is asked with account id and name. See :data:`~deliverykit.engine.permissions.Credentials`.
+    """
+    env_allowed: EnvAllowed
+    """Which environment variables ``Env("X")`` may read: names or patterns (``"MAIL_*"``) for every account, or by account id.
+
+    Left out: any for the default account, none for the others.
+    """
+    base_urls: Iterable[str]
+    """Where providers may send beside their ESPs' own hosts: ``https://host`` or ``http://host``, or a bare host for both.
+
+    Accounts other than the default one are limited to the ESPs' hosts and these. Addresses without TLS must be here,
+    or on this machine.
+    """
     quota: Limit | Sequence[Limit] | None
     """The host's own quota, over all accounts."""
     pause: timedelta | RateLimiter | None
@@ -105,8 +121,9 @@ def furnished(storage: str | Storage, options: Options) -> Context:
         archive=archive,
         back_off=Unfailing(given, teller) if (given := options.get("back_off")) else TenacityBackOff(),
         new_id=lambda: secrets.token_hex(12),
-        environment=os.environ,
-        credentials=dict(options.get("credentials") or {}),
+        permissions=permissions(
+            os.environ, options.get("credentials"), options.get("env_allowed"), options.get("base_urls", ())
+        ),
         teller=teller,
         on_unsupported=on_unsupported,
         max_visible_recipients=options.get("max_visible_recipients", 20),
@@ -121,4 +138,9 @@ def environment() -> tuple[str, Options]:
     if not storage:
         raise ConfigurationError("DELIVERYKIT_STORAGE is not set; give a storage such as sqlite:///mail.db")
     keys = [key.strip() for key in os.environ.get("DELIVERYKIT_SECRET_KEY", "").split(",") if key.strip()]
-    return storage, {"secret_key": keys or None, "timezone": os.environ.get("DELIVERYKIT_TIMEZONE") or None}
+    options: Options = {"secret_key": keys or None, "timezone": os.environ.get("DELIVERYKIT_TIMEZONE") or None}
+    if (allowed := os.environ.get("DELIVERYKIT_ENV_ALLOWED")) is not None:
+        options["env_allowed"] = [one.strip() for one in allowed.split(",") if one.strip()]
+    if urls := os.environ.get("DELIVERYKIT_BASE_URLS"):
+        options["base_urls"] = [one.strip() for one in urls.split(",") if one.strip()]
+    return storage, options

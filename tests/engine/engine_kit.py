@@ -81,6 +81,7 @@ class World:
     def mailer(self, *, url: str | None = None, **options: Any) -> Any:
         """A Mailer of this test's colour on this test's file."""
         given: dict[str, Any] = {"secret_key": KEY, "durability": "normal", **options}
+        given.setdefault("base_urls", [self.sandbox.url(esp) for esp in ESPS])  # for accounts other than the default one
         if self.clock is not None:
             given.setdefault("clock", self.clock)
         url = url or f"sqlite:///{self.path}"

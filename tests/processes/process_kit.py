@@ -159,7 +159,7 @@ class Stage:
 
 
 def open_mailer(folder: Path, clock: FileClock, **options: Any) -> Mailer:
-    given: dict[str, Any] = {"secret_key": KEY, "clock": clock, "durability": "normal", **options}
+    given: dict[str, Any] = {"secret_key": KEY, "clock": clock, "durability": "normal", "base_urls": ["127.0.0.1"], **options}
     return Mailer(f"sqlite:///{folder / 'mail.db'}", **given)
 
 

@@ -51,7 +51,8 @@ class Answer:
     @property
     def reason(self) -> str:
         """``status: the ESP's words``, for people."""
-        return f"{self.status}{self.origin}: {self.text}" if self.text else f"{self.status}{self.origin}"
+        # A foreign body is in no reason: a base_url may lead to an internal page, whose words are not for whoever set it.
+        return f"{self.status}: {self.text}" if self.text and not self.origin else f"{self.status}{self.origin}"
 
     @cached_property
     def words(self) -> str:

@@ -9,10 +9,10 @@ __all__ = ["unclear"]
 def unclear(label: str, response: HttpResponse, text: str = "") -> CheckReport:
     """UNKNOWN: the ESP named ``label`` asks to wait, fails, or something else answered in its place.
 
-    ``text`` is the error in the ESP's own shape, where it is in that shape.
+    ``text`` is the error in the ESP's own shape, where it is in that shape. A body of another shape is not quoted: the
+    address may be that of an internal page.
     """
-    words = text or response.text(200)
-    said = f"{response.status}: {words}" if words else str(response.status)
+    said = f"{response.status}: {text}" if text else str(response.status)
     if response.status == 429:
         return CheckReport.unknown(f"{label} asks to wait ({said})", "check again in a minute")
     if response.status >= 500:

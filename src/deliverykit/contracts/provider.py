@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +16,7 @@ from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.origins import origin_of
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Throttled, Unknown
 from deliverykit.words.untrusted import ID_LIMIT, TEXT_LIMIT, Mask, clean
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -67,10 +67,14 @@ def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> N
     if value == attribute.default:
         return
     _filled(instance, attribute, value)
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+    try:
+        origin_of(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = error if isinstance(error, ValueError) else f"expected text, got {type(value).__name__}"
+        # Without the value: it may hold a password.
         raise ConfigurationError(
-            f"{type(instance).__name__} {attribute.name}: {value!r} is no web address; give https:// and the host, nothing more"
-        )
+            f"{type(instance).__name__} {attribute.name}: this is no web address ({reason}); give https:// and the host"
+        ) from None
 
 
 def web_address(*, label: str, default: str = "", where: str = "") -> Any:
@@ -78,7 +82,7 @@ def web_address(*, label: str, default: str = "", where: str = "") -> Any:
 
     It is a destination, see :func:`option`.
     """
-    metadata = {"label": label, "where": where, "choices": (), "secret": False, "destination": True}
+    metadata = {"label": label, "where": where, "choices": (), "secret": False, "destination": True, "address": True}
     return field(metadata=metadata, validator=_is_web_address, default=default)
 
 
@@ -159,6 +163,9 @@ class Provider(ABC):
     capabilities: ClassVar[Capabilities]
     needs: ClassVar[Mapping[str, str]] = {}
     """Packages that it imports when it first sends, and which extra brings each: what ``mailer.doctor()`` looks for."""
+    hosts: ClassVar[Sequence[str]] = ()
+    """The hosts of the ESP's API. Accounts other than the default one may send credentials only to these (over HTTPS) and to
+    ``Mailer(base_urls=…)``. ``{option}`` stands for the value of a plain option: ``"email.{region}.amazonaws.com"``."""
     table: ClassVar[Sequence[Row]]
     """Which status and text means which outcome, first match wins; see :mod:`deliverykit.contracts.answers`."""
 
@@ -272,7 +279,7 @@ class Provider(ABC):
         if 200 <= status < 300:
             accepted = self.accepted(response) if response.complete else None
             if accepted is None:
-                return Unknown(f"{status} without {self.label}'s shape: {response.text(200)}")
+                return Unknown(f"{status} without {self.label}'s shape")
             return Accepted(accepted)
         text = self.error(response)
         if text is None:
@@ -338,6 +345,11 @@ class Provider(ABC):
     def options(cls) -> tuple["Attribute[Any]", ...]:
         """The configuration fields, with their metadata."""
         return tuple(one for one in fields(cls) if one.init)  # type: ignore[arg-type]
+
+    @final
+    def own_hosts(self) -> tuple[str, ...]:
+        """Return :attr:`hosts`, filled in with the options of this provider."""
+        return tuple(one.format_map(self.plain()) for one in self.hosts) if self.hosts else ()
 
     @final
     def kept(self, account: str) -> Self:

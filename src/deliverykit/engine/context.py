@@ -1,7 +1,8 @@
 """What every algorithm of the engine works with, and the loop around a decision."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from attrs import field, frozen
 
@@ -14,6 +15,7 @@ from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Catalog, Config, Stale
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.outgoing import OnUnsupported, stripped
+from deliverykit.engine.permissions import Permissions
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.spacing import Spacing
@@ -22,7 +24,6 @@ from deliverykit.engine.together import Question
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import Clock
-from deliverykit.words.credentials import Env, Named
 from deliverykit.words.errors import ConfigurationError, StorageError
 from deliverykit.words.facts import FeaturesDropped
 from deliverykit.words.message import Message
@@ -59,8 +60,7 @@ class Context:
     archive: Archive
     back_off: BackOff
     new_id: Callable[[], str]
-    environment: Mapping[str, str] = field(repr=False)
-    credentials: Mapping[str, Any] = field(repr=False)
+    permissions: Permissions = field(repr=False)
     teller: Teller
     """The host's log and hooks."""
     on_unsupported: OnUnsupported = "error"
@@ -90,19 +90,15 @@ class Context:
         """A server's provider with its ``Env`` and ``Named`` credentials filled in."""
         if server.provider is None:
             raise ConfigurationError(server.reason)
-        return self.equipped(server.provider)
+        return self.equipped(server.account, server.provider)
 
-    def equipped(self, provider: Provider) -> Provider:
-        """A provider with its ``Env`` and ``Named`` credentials filled in."""
-        return provider.with_credentials(self._credential)
+    def equipped(self, account: str, provider: Provider) -> Provider:
+        """Return an account's provider with its ``Env`` and ``Named`` credentials filled in.
 
-    def _credential(self, reference: Env | Named) -> Any:
-        source = self.environment if isinstance(reference, Env) else self.credentials
-        where = "the environment variable" if isinstance(reference, Env) else "Mailer(credentials={…}) entry"
-        if reference.name not in source:
-            raise ConfigurationError(f"{where} {reference.name!r} is missing")
-        value = source[reference.name]
-        return value() if callable(value) else value
+        Raises ``ConfigurationError`` where the account may not use one of them, or its address.
+        """
+        self.permissions.check(account, provider)
+        return provider.with_credentials(partial(self.permissions.credential, account))
 
     def ticket(self, message: Message, members: Iterable[DeliveryServer], router: Router | None = None) -> Ticket:
         """What decides who of these may carry a message, ordered by this router, without what the host lets drop."""

@@ -80,7 +80,13 @@ class Scene:
         self.move(to=(now // 3_600_000 + 1) * 3_600_000 + 300_000)
         kolkata, new_york = BRANCHES
         self.mailer = self.life.enter_context(
-            Mailer(f"sqlite:///{self.path}", secret_key=self.key, timezone=kolkata.timezone, clock=self.clock)
+            Mailer(
+                f"sqlite:///{self.path}",
+                secret_key=self.key,
+                timezone=kolkata.timezone,
+                clock=self.clock,
+                base_urls=["127.0.0.1"],  # the sandbox, for the account that is not the default one
+            )
         )
         self.mailer.accounts.add(new_york.account, timezone=new_york.timezone)
         self.desks = {kolkata.account: self.mailer, new_york.account: self.mailer.account(new_york.account)}

@@ -23,6 +23,7 @@ def main() -> int:
     orders: dict[str, Any] = json.loads(_line())
     with Mailer(
         orders["storage"],
+        base_urls=["127.0.0.1"],
         secret_key=orders["key"],
         clock=SharedClock(Path(orders["clock"])),
         lease=timedelta(seconds=orders["lease"]),

@@ -227,7 +227,13 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
         context.teller.failed(doing, error, account=flight.lane.account, mail=flight.uid, trace=False)
         return unequipped(f"the credentials cannot be had: {type(error).__name__}", _situation(flight))
     ready = _request(context, flight, provider)
-    return ready if isinstance(ready, _Ready) else judge(ready, _situation(flight), context.back_off)
+    if not isinstance(ready, _Ready):
+        return judge(ready, _situation(flight), context.back_off)
+    try:  # of the request itself: an adapter may put its address together from any of its options
+        context.permissions.check_address(flight.server.account, provider, ready.request.url, "request")
+    except ConfigurationError as error:
+        return unequipped(str(error), _situation(flight))
+    return ready
 
 
 def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | Outcome:

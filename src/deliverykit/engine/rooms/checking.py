@@ -28,13 +28,13 @@ _WORD = 6
 """No ESP's key is shorter; what is would be found within innocent words."""
 
 
-async def checked(context: Context, ports: Ports, provider: Provider, within: float) -> CheckReport:
+async def checked(context: Context, ports: Ports, account: str, provider: Provider, within: float) -> CheckReport:
     """Ask this provider's ESP whether it takes the credentials, for ``within`` seconds at most. Writes nothing, spends nothing.
 
     Whatever goes wrong is in the report; secrets that an ESP's words repeat are taken out of it.
     """
     try:
-        equipped = context.equipped(provider)
+        equipped = context.equipped(account, provider)
     except ConfigurationError as error:
         return CheckReport.refused(f"the credentials cannot be had: {error}", "set what it names where this process runs")
     except Exception as error:  # noqa: BLE001  whatever a host's callable raises; its words may hold a secret
@@ -42,7 +42,7 @@ async def checked(context: Context, ports: Ports, provider: Provider, within: fl
         context.teller.failed(f"the credentials of a {provider.name} provider cannot be had", error, trace=False)
         return CheckReport.refused(f"the credentials cannot be had: {name}", "mend what Mailer(credentials={…}) gives for them")
     await ports.prepare()
-    report = await _Asking(context, ports, context.clock.monotonic() + within, within).told(equipped)
+    report = await _Asking(context, ports, account, context.clock.monotonic() + within, within).told(equipped)
     values = [getattr(equipped, one.name) for one in equipped.options()]
     return _without(report, [value.reveal() for value in values if isinstance(value, Secret)])
 
@@ -53,6 +53,7 @@ class _Asking:
 
     context: Context
     ports: Ports
+    account: str
     ends: float
     within: float
 
@@ -62,6 +63,7 @@ class _Asking:
             flow = provider.check(self.context.clock.now())
             request = next(flow)
             for _ in range(_STEPS):
+                self.context.permissions.check_address(self.account, provider, request.url, "request")
                 answer = await self._answer(request)
                 request = flow.throw(answer) if isinstance(answer, TransportError) else flow.send(answer)
             flow.close()

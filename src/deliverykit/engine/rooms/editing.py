@@ -9,6 +9,7 @@ from attrs import evolve, fields, frozen
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.engine.admission.catalog import Config
+from deliverykit.engine.permissions import Permissions
 from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.room import UNSET, Amendment, Unset, chosen, limits_kept, names
 from deliverykit.records.documents import Archive
@@ -59,7 +60,7 @@ class Edit:
         new = evolve(
             old,
             name=name_of(chosen(self.name, old.name)),
-            provider=old.provider if isinstance(self.provider, Unset) else provider_of(self.provider, old.account),
+            provider=chosen(self.provider, old.provider),
             sender=chosen(self.sender, old.sender),
             senders=chosen(self.senders, old.senders),
             limits=limits_kept(old.limits, self.quota, self.pause),
@@ -104,8 +105,8 @@ def name_of(name: object) -> str:
     return name
 
 
-def provider_of(provider: object, account: str) -> Provider:
-    """Return the provider. Refuse anything else, and stored secrets that would go where they were not stored for."""
+def provider_of(provider: object, account: str, permissions: Permissions) -> Provider:
+    """Return the provider. Refuse anything else, what this account may not use, and stored secrets that would go elsewhere."""
     if not isinstance(provider, Provider):
         raise ConfigurationError(f"provider: expected SES(…), SendGrid(…) or another provider, got {type(provider).__name__}")
     if astray := provider.astray(account):
@@ -114,6 +115,7 @@ def provider_of(provider: object, account: str) -> Provider:
             f"{', '.join(astray)}: stored for another account or another {' or '.join(places) or 'ESP'}; "
             "a stored secret is not sent elsewhere, so give it again"
         )
+    permissions.check(account, provider)
     return provider
 
 

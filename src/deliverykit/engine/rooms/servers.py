@@ -88,7 +88,7 @@ class Servers(Room):
             id=new_id(id, self.context.new_id),
             account=self.account,
             name=name_of(name),
-            provider=provider_of(provider, self.account),
+            provider=provider_of(provider, self.account, self.context.permissions),
             sender=None if sender is None else sender_of(sender),
             senders=senders_of(senders),
             limits=limits_of(quota, pause, new=True),
@@ -147,7 +147,7 @@ class Servers(Room):
         """
         edit = Edit(
             name=name,
-            provider=provider,
+            provider=UNSET if isinstance(provider, Unset) else provider_of(provider, self.account, self.context.permissions),
             sender=UNSET if isinstance(sender, Unset) else None if sender is None else sender_of(sender),
             senders=UNSET if isinstance(senders, Unset) else senders_of(senders),
             quota=quota,
@@ -197,6 +197,8 @@ class Servers(Room):
             old = config.server(_id(id))
             if old.status is Status.BROKEN:
                 raise ConfigurationError(f"server {old.name!r} is BROKEN: {old.reason}")
+            if old.provider is not None:
+                self.context.permissions.check(self.account, old.provider)
             if not old.proven:
                 raise NotProven(
                     f"server {old.name!r} has no accepted test email since its last change; "
@@ -230,7 +232,9 @@ class Servers(Room):
             provider = server.provider
             if provider is None:
                 raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
-        return await checked(self.context, self.ports, provider_of(provider, self.account), within.total_seconds())
+        else:
+            provider = provider_of(provider, self.account, self.context.permissions)
+        return await checked(self.context, self.ports, self.account, provider, within.total_seconds())
 
     async def send_test(
         self,
@@ -251,6 +255,7 @@ class Servers(Room):
         server = config.server(_id(id))
         if server.provider is None:
             raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
+        self.context.permissions.check(self.account, server.provider)
         message = trial_message(server, to, sender, subject=subject, text=text)
         result = await tried(self, server, message)
         return await proven(self, server, result, message.to[0])

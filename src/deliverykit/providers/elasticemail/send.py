@@ -63,6 +63,7 @@ class ElasticEmail(Provider):
         max_reply_to=1,
         max_tags=1,
     )
+    hosts: ClassVar[Sequence[str]] = ("api.elasticemail.com",)
     table: ClassVar[Sequence[Row]] = TABLE
 
     api_key: Credential = secret(

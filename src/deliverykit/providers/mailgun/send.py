@@ -71,6 +71,7 @@ class Mailgun(Provider):
         max_bytes=25_000_000,
         max_tags=3,
     )
+    hosts: ClassVar[Sequence[str]] = ("api.mailgun.net", "api.eu.mailgun.net")
     table: ClassVar[Sequence[Row]] = TABLE
 
     api_key: Credential = secret(

@@ -72,6 +72,7 @@ class SendGrid(Provider):
         max_tag_length=255,
         max_metadata=9_000,
     )
+    hosts: ClassVar[Sequence[str]] = ("api.sendgrid.com", "api.eu.sendgrid.com")
     table: ClassVar[Sequence[Row]] = TABLE
 
     api_key: Credential = secret(label="API key", where="SendGrid: Settings, API Keys; the scope mail.send is enough")

@@ -67,6 +67,7 @@ class SES(Provider):
         max_headers=13,
         max_metadata=800,
     )
+    hosts: ClassVar[Sequence[str]] = ("email.{region}.amazonaws.com", "email-fips.{region}.amazonaws.com")
     table: ClassVar[Sequence[Row]] = TABLE
 
     region: str = option(
