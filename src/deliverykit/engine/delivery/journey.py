@@ -1,6 +1,7 @@
 """The journey of one attempt: wait for the slot, submit exactly once, judge. ``send()`` and the worker share it."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -13,7 +14,9 @@ from deliverykit.contracts.provider import Provider
 from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.slots import Slot
 from deliverykit.engine.context import Context
+from deliverykit.engine.delivery.starting import HORIZON, Issued, TimeToStart, in_its_slot, until
 from deliverykit.engine.outgoing import addressed
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.settle import Landing
@@ -40,9 +43,6 @@ class CutShort(BaseException):
         super().__init__()
         self.verdict = verdict
 
-
-HORIZON = 250
-"""A mail is marked ``sending`` no earlier than so many ms before its slot."""
 
 _REST = 60.0
 """Seconds until mail is tried again that was kept on the ground: a file cannot be read, a host's part raised."""
@@ -74,6 +74,8 @@ class Flight:
     resend: int = 0
     """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
     resends: int = 0
+    ends: float = math.inf
+    """The monotonic time at which its caller's time limit ends."""
 
     def landed(self, verdict: Verdict, *, held: bool = False, keep: bool = True) -> Landing:
         """This flight with its verdict, as the books want it."""
@@ -91,9 +93,9 @@ async def fly(
 ) -> Verdict | None:
     """One attempt, from its grant to its verdict; ``None`` where the mail is no longer ours to send.
 
-    Nothing is submitted before the slot, nor once the first window of the grant has ended: such mail
-    hands its unit back and asks again, and no attempt is spent. Whatever may take long (a host's vault, a
-    big attachment) is done before that is looked at, so that nothing comes between it and the wire.
+    Nothing is submitted before the slot. No request begins once the first window of the grant has ended; the
+    transport checks that directly before the first byte. Such mail hands its unit back and asks again, and no attempt is
+    spent. Whatever may take long (a host's vault, a big attachment) is done before.
     """
     try:
         ready = await _readied(context, ports, flight, mark_sending)
@@ -105,7 +107,8 @@ async def fly(
         return ready
     left = _Begun.now(context.clock)
     try:
-        return _judged(context, flight, await _submitted(context, ports, ready), left)
+        outcome = await _submitted(context, ports, ready)
+        return outcome if isinstance(outcome, Verdict) else _judged(context, flight, outcome, left)
     except INTERRUPTIONS as interruption:
         outcome = Unknown("it was cancelled while it was on the wire")
         raise CutShort(_judged(context, flight, outcome, left)) from interruption
@@ -116,7 +119,8 @@ async def _readied(
 ) -> "_Ready | Verdict | None":
     """The request, once it may leave at once; else the verdict, or ``None`` where the mail is no longer ours."""
     marked = begun = _Begun.now(context.clock)
-    await _until(context, ports, flight.grant, begun.steady, HORIZON)
+    issued = Issued(Slot.of(flight.grant), begun.steady)
+    await until(context, ports, issued, HORIZON)
     if mark_sending is not None:
         marked = _Begun.now(context.clock)
         if not await mark_sending():
@@ -124,8 +128,7 @@ async def _readied(
     ready = _built(context, flight)
     if isinstance(ready, Verdict):
         return ready
-    await _until(context, ports, flight.grant, begun.steady, 0)
-    if not await _spaced(context, ports, flight):
+    if not await in_its_slot(context, ports, flight.lane.account, flight.config, flight.grant, issued):
         return _missed("its slot was long past")
     if context.clock.now() < flight.grant.now - _STEP_BACK:
         return _missed("the clock was set back")  # it counts in a window of the other clock
@@ -138,9 +141,10 @@ async def _readied(
         if flight.resends:  # it may have gone: not dead, but in doubt still, which the books see to
             return Verdict(next=Next.AGAIN, outcome=NotSent("expired"), reason="expired", refund=True)
         return Verdict(next=Next.DEAD, outcome=NotSent("expired"), reason="expired", refund=True)
-    if not flight.grant.in_time(now):
-        return _missed("its window ended before it could start")
-    return ready
+    start = TimeToStart(context.clock, flight.grant, flight.issued, flight.ends)
+    if missed := start.missed():
+        return _missed(missed)
+    return evolve(ready, request=start.limit(ready.request), start=start)
 
 
 @frozen
@@ -168,34 +172,6 @@ def _judged(context: Context, flight: Flight, outcome: Outcome, begun: _Begun) -
     return evolve(verdict, left_at=begun.at, took=took)
 
 
-async def _until(context: Context, ports: Ports, grant: Grant, begun: float, before: int) -> None:
-    """Wait until ``before`` ms before the slot; ``begun`` is a monotonic time after the grant was had.
-
-    By the clock, and no longer than the grant says: a clock that is set back meanwhile holds nobody up.
-    """
-    at = grant.start - before
-    while True:
-        elapsed = int((context.clock.monotonic() - begun) * 1000)
-        wait = min(at - context.clock.now(), at - grant.now - elapsed)
-        if wait <= 0:
-            return
-        await ports.sleep(wait / 1000)
-
-
-async def _spaced(context: Context, ports: Ports, flight: Flight) -> bool:
-    """Keep the gap to this process's last start under the same paces; ``False`` where that takes too long.
-
-    After a stall several slots are overdue: without this they would all start in the same moment.
-    """
-    gaps = [(gate.within(flight.lane.account), gap) for gate, gap in flight.grant.gaps]
-    begun = context.clock.monotonic()
-    while wait := context.spacing.start(gaps, round(context.clock.monotonic() * 1000)):
-        if (context.clock.monotonic() - begun) * 1000 + wait > HORIZON:
-            return False
-        await ports.sleep(wait / 1000)
-    return True
-
-
 def grounded(reason: str) -> Verdict:
     """Kept on the ground by what a person must mend. Nobody has died, so it does not wait for its lease to end."""
     return Verdict(next=Next.LATER, outcome=NotSent(reason), reason=reason, refund=True, delay=_REST, started=False)
@@ -213,6 +189,7 @@ class _Ready:
     provider: Provider
     mail: Outgoing
     request: HttpRequest
+    start: TimeToStart | None = None
 
 
 def _built(context: Context, flight: Flight) -> _Ready | Verdict:
@@ -255,14 +232,17 @@ def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | O
         return Rejected(f"the adapter {provider.name} failed to build it: {type(error).__name__}")
 
 
-async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome:
-    """Transmit once, read the answer. Whatever goes wrong becomes an outcome."""
+async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome | Verdict:
+    """Transmit once, read the answer. Whatever goes wrong becomes an outcome; a request that began too late, a verdict."""
     provider, mail = ready.provider, ready.mail
     try:
         response = await ports.transmit(ready.request)
     except TransportError as error:
+        surely_not_sent = _surely_not_sent(error)
+        if surely_not_sent and ready.start is not None and (missed := ready.start.missed()):
+            return _missed(missed)
         words = provider.safe_text(error)
-        return NotSent(words) if _surely_not_sent(error) else Unknown(words)
+        return NotSent(words) if surely_not_sent else Unknown(words)
     except Exception as error:  # noqa: BLE001  a host's transport; it is told of
         context.teller.failed("the transport failed", error)
         return Unknown(f"the transport failed: {type(error).__name__}")
