@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Event, Lock, Thread
 from typing import Any, ClassVar
 
 from attrs import define, field, frozen
@@ -24,6 +24,7 @@ from deliverykit.sandbox import Sandbox
 from deliverykit.testing import ManualClock
 from deliverykit.transports import HttpTransport, Timeouts
 from deliverykit.words.clock import instant
+from deliverykit.words.wire import HttpRequest, HttpResponse
 
 KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
 OTHER_KEY = base64.urlsafe_b64encode(b"another key for tests".ljust(32)).decode()
@@ -94,9 +95,9 @@ class World:
         self.opened.append(mailer)
         return mailer
 
-    def hasty(self, read: float = 0.3) -> HttpTransport:
-        """A transport that does not wait long for an answer."""
-        self.transports.append(HttpTransport(timeouts=Timeouts(read=read, total=read * 2)))
+    def hasty(self, total: float = 60.0) -> HttpTransport:
+        """A blocking transport, with a time limit that a loaded machine keeps: a server that hangs hangs up soon."""
+        self.transports.append(HttpTransport(timeouts=Timeouts(total=total)))
         return self.transports[-1]
 
     def close(self) -> None:
@@ -164,6 +165,30 @@ def messages(count: int, **fields: Any) -> list[Message]:
     return [message(number, **fields) for number in range(count)]
 
 
+class Held:
+    """A transport that keeps the first request until it is released; all others pass."""
+
+    def __init__(self, inner: HttpTransport) -> None:
+        self._inner = inner
+        self._first = Lock()
+        self.arrived = Event()
+        self._released = Event()
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        if self._first.acquire(blocking=False):
+            response = self._inner.send(request)
+            self.arrived.set()
+            self._released.wait(100)
+            return response
+        return self._inner.send(request)
+
+    def release(self) -> None:
+        self._released.set()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 @contextmanager
 def running(mailer: Mailer, **options: Any) -> Iterator[Any]:
     """A worker of this Mailer in a thread of its own, stopped at the end."""
@@ -182,12 +207,12 @@ def running(mailer: Mailer, **options: Any) -> Iterator[Any]:
         yield worker
     finally:
         worker.stop()
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive(), "the worker does not stop"
     assert not failures, failures
 
 
-def eventually(what: Callable[[], object], seconds: float = 5.0) -> bool:
+def eventually(what: Callable[[], object], seconds: float = 90.0) -> bool:
     """Whether it becomes true within so many seconds of real time."""
     import time
 

@@ -165,7 +165,7 @@ def test_a_running_worker_waits_for_the_clock_and_goes_on(live: World) -> None:
         other = live.mailer()
         assert other.accept_clock()
         mailer.enqueue(messages(30))
-        assert eventually(lambda: live.sandbox.count() == 20, 10)
+        assert eventually(lambda: live.sandbox.count() == 20)
     assert used(mailer, "a") == {"the server a": 20}
     assert mailer.outbox.counts()["ready"] == 14
 

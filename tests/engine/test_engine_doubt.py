@@ -21,7 +21,7 @@ from deliverykit.contracts.storage import Step
 REST = 60
 """Seconds: a lease."""
 FAULTS = {
-    "hang": {"seconds": 2},
+    "hang": {"seconds": 0.05},
     "reset": {},
     "server_error": {"status": 502},
 }
@@ -104,7 +104,7 @@ def test_a_resend_is_admitted_anew_and_never_over_quota(world):
 
 def test_send_says_that_it_is_sent_again(world):
     mailer = hasty(world)
-    world.sandbox.fault("sendgrid", "hang", seconds=2)
+    world.sandbox.fault("sendgrid", "hang", seconds=0.05)
     result = mailer.send(message(in_doubt="resend"))
     assert result
     assert result.status is SendStatus.QUEUED
@@ -117,7 +117,7 @@ def test_send_says_that_it_is_sent_again(world):
 def test_a_resend_that_meets_the_same_mail_at_elastic_email_is_a_mail_once(world):
     """It hung after the mail was taken: the second request is answered with the first one's id, and spends nothing there."""
     mailer = hasty(world, esp="elasticemail")
-    world.sandbox.fault("elasticemail", "hang", seconds=2)
+    world.sandbox.fault("elasticemail", "hang", seconds=0.05)
     result = mailer.send(message(in_doubt="resend"))
     assert drained(world, mailer, REST).accepted == 1
     (taken,) = world.sandbox.received("elasticemail")
@@ -139,7 +139,7 @@ def test_the_message_goes_before_its_route(world, of_route, of_message, state, r
     assert mailer.routes.update("r", in_doubt=of_route).in_doubt == of_route
     mailer = restarted(transport=world.hasty())
     assert mailer.routes.get("r").in_doubt == of_route
-    world.sandbox.fault("sendgrid", "hang", times=2, seconds=2)
+    world.sandbox.fault("sendgrid", "hang", times=2, seconds=0.05)
     result = mailer.send(message(1, in_doubt=of_message), route="r")
     assert result.status is (SendStatus.QUEUED if state == "scheduled" else SendStatus.IN_DOUBT)
     (uid,) = mailer.enqueue([message(2, in_doubt=of_message)], route="r")
@@ -152,7 +152,7 @@ def test_what_waits_keeps_the_word_it_came_under(plain):
     mailer.routes.add("r", ["a"], in_doubt="resend")
     (uid,) = mailer.enqueue(messages(1), route="r")
     mailer.routes.update("r", in_doubt="hold")
-    plain.sandbox.fault("sendgrid", "hang", seconds=2)
+    plain.sandbox.fault("sendgrid", "hang", seconds=0.05)
     mailer.worker().drain()
     assert mailer.outbox.get(uid).state == "scheduled"
 
@@ -184,7 +184,7 @@ def test_held_mail_never_fails_over_and_a_test_is_never_sent_again(world):
     doubtful(world, mailer, 1, "r")
     drained(world, mailer, 3 * 24 * 3600)
     assert world.sandbox.count("mailgun") == 0
-    world.sandbox.fault("sendgrid", "hang", seconds=2)
+    world.sandbox.fault("sendgrid", "hang", seconds=0.05)
     mailer.routes.update("r", in_doubt="resend")
     assert mailer.servers.send_test("a", to="me@example.org").status is SendStatus.IN_DOUBT
     assert [mail.route for mail in mailer.outbox.list()] == ["r"]
@@ -222,7 +222,7 @@ def test_what_expires_before_its_slot_is_in_doubt_still(world):
 
 def test_send_of_mail_that_would_expire_first_is_in_doubt(world):
     mailer = hasty(world)
-    world.sandbox.fault("sendgrid", "hang", seconds=2)
+    world.sandbox.fault("sendgrid", "hang", seconds=0.05)
     result = mailer.send(message(in_doubt="resend", expires_at=NOON + timedelta(seconds=REST)))
     assert result.status is SendStatus.IN_DOUBT
     assert not result

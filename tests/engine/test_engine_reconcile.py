@@ -28,7 +28,7 @@ def stamps(world, esp="sendgrid"):
 @pytest.mark.parametrize("word", [None, "resend", "reconcile", Reconcile(then="resend")])
 def test_an_event_settles_what_was_in_doubt(plain, esp, word):
     mailer = hasty(plain, esp=esp, quota=CalendarQuota(day=9))
-    plain.sandbox.fault(esp, "hang", seconds=2)
+    plain.sandbox.fault(esp, "hang", seconds=0.05)
     (uid,) = mailer.enqueue([message(in_doubt=word)])
     mailer.worker().drain()
     (stamp,) = stamps(plain, esp)
@@ -84,7 +84,7 @@ def test_an_event_that_comes_before_the_answer_is_not_forgotten(plain):
 
     teller = plain.mailer()
     told = plain.mailer(transport=Told(plain.hasty()))
-    plain.sandbox.fault("sendgrid", "hang", seconds=2)
+    plain.sandbox.fault("sendgrid", "hang", seconds=0.05)
     result = told.send(message(idempotency_key="k"))
     assert result.status == "in_doubt"
     assert mailer.outbox.list() == ()
@@ -95,7 +95,7 @@ def test_an_event_that_comes_before_the_answer_is_not_forgotten(plain):
 def test_a_stamp_that_we_did_not_make_changes_nothing(world):
     mailer = hasty(world)
     world.server(mailer, "b")
-    world.sandbox.fault("sendgrid", "hang", times=1, seconds=2)
+    world.sandbox.fault("sendgrid", "hang", times=1, seconds=0.05)
     (uid,) = mailer.enqueue(messages(1))
     mailer.worker().drain()
     (stamp,) = stamps(world)

@@ -108,7 +108,7 @@ def test_what_is_no_matter_of_proof_keeps_it(world, change):
 def test_a_test_in_doubt_proves_nothing(world):
     mailer = world.mailer(transport=world.hasty())
     saved(world, mailer)
-    world.sandbox.fault("sendgrid", "hang", seconds=2)
+    world.sandbox.fault("sendgrid", "hang", seconds=0.05)
     test = mailer.servers.send_test("s", to="me@example.org")
     assert (test.status, test.proof) == (SendStatus.IN_DOUBT, False)
     assert "proves nothing" in test.reason
@@ -201,7 +201,7 @@ def test_remove(world):
     mailer.routes.add("r", ["s", "t"])
     with pytest.raises(ConfigurationError, match="named by route r"):
         mailer.servers.remove("s")
-    world.sandbox.fault("sendgrid", "hang", seconds=2)
+    world.sandbox.fault("sendgrid", "hang", seconds=0.05)
     assert mailer.send(message(), route="r").status is SendStatus.IN_DOUBT
     mailer.routes.update("r", servers=["t"])
     with pytest.raises(ConfigurationError, match="in doubt"):

@@ -35,8 +35,8 @@ class Case:
 
 
 CASES = {
-    "hang after the body": Case("hang", {"seconds": 4}, taken=True),
-    "hang, and not taken": Case("hang", {"seconds": 4, "accepted": False}),
+    "hang after the body": Case("hang", {"seconds": 0.05}, taken=True),
+    "hang, and not taken": Case("hang", {"seconds": 0.05, "accepted": False}),
     "reset after the body": Case("reset", taken=True),
     "reset before the body": Case("reset", {"when": "before"}, "either"),
     "500": Case("server_error", {"status": 500}),
@@ -50,7 +50,7 @@ CASES = {
     "a proxy's 403": Case("garbage", {"status": 403}, "again"),
     "garbage, and taken": Case("garbage", {"text": '{"ok": true}', "accepted": True}, taken=True),
     "a redirect": Case("redirect", ends="again"),
-    "slow drip": Case("drip", {"seconds": 5}, taken=True),
+    "slow drip": Case("drip", {"seconds": 20}, taken=True),
     "half an answer": Case("truncate", taken=True),
     "a huge body": Case("huge", {"size": 12_000_000}, taken=True),
     "throttled": Case("throttle", {"retry_after": 60}, "waits"),
@@ -111,14 +111,17 @@ def balanced(world: World, mailer: Any, esp: str, ids: Any) -> set[str]:
     return doubt["a"] | doubt["b"]
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("esp", ESPS)
+UNDER_LOAD = [(esp, name) for esp in ESPS for name, case in CASES.items() if case.kind != "drip" or esp == "sendgrid"]
+"""A drip takes as long as its time limit, and is read alike from every ESP."""
+
+
+@pytest.mark.parametrize(("esp", "name"), UNDER_LOAD)
 def test_a_fault_under_load(plain: World, esp: str, name: str) -> None:
     case = CASES[name]
     word = "failover" if sorted(CASES).index(name) % 2 else "queue"
     pair(plain, plain.mailer(), esp, word)
-    # Who does not wait gives up on answers that a busy machine is slow with; only where none comes is that meant.
-    mailer = plain.mailer(**({"transport": plain.hasty(1.0)} if case.kind in {"hang", "drip"} else {}))
+    # The time limit is for the drip alone, and long enough for any other answer on a busy machine.
+    mailer = plain.mailer(**({"transport": plain.hasty(6.0)} if case.kind == "drip" else {}))
     ids = mailer.enqueue(messages(MAILS), route="r")
     plain.sandbox.fault(esp, case.kind, times=STRUCK, **case.options)
     mailer.worker(concurrency=8).drain()
@@ -216,7 +219,7 @@ def test_the_probe_of_a_circuit_is_one_email_over_all_workers(plain: World) -> N
         with ExitStack() as workers:  # they run and do not drain: a worker that drains moves the clock while it idles
             for one in mailers:
                 workers.enter_context(running(one, concurrency=10))
-            assert eventually(lambda: _settled(mailers[0]), 20)
+            assert eventually(lambda: _settled(mailers[0]))
         assert len(plain.sandbox.requests("mailgun")) == 6 + turn
         assert {one.servers.health("a").circuit for one in mailers} == {"open"}
     assert len(balanced(plain, mailers[0], "mailgun", ids)) == 8
@@ -227,11 +230,11 @@ def test_the_probe_of_a_circuit_is_one_email_over_all_workers(plain: World) -> N
 def test_send_into_every_fault_in_turn(plain: World, esp: str) -> None:
     """``send()`` says what the books say: accepted is there, in doubt may be, what is queued is not."""
     pair(plain, plain.mailer(), esp, "failover")
-    mailer = plain.mailer(transport=plain.hasty())
+    mailer, hasty = plain.mailer(), plain.mailer(transport=plain.hasty(1.0))
     results = []
     for number, case in enumerate(CASES.values()):
         plain.sandbox.fault(esp, case.kind, **case.options)
-        results.append(mailer.send(message(number), route="r"))
+        results.append((hasty if case.kind == "drip" else mailer).send(message(number), route="r"))
         plain.sandbox.clear_faults()
         if not mailer.servers.get("a").active:
             mailer.servers.activate("a")

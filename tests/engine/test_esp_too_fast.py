@@ -198,7 +198,7 @@ def test_under_load_it_finds_the_pace_that_the_esp_bears(live):
     live.sandbox.limit("ses", per_second=10)
     mailer.enqueue(messages(40))
     with running(mailer, concurrency=30):
-        assert eventually(lambda: live.sandbox.count("ses") == 40, 30)
+        assert eventually(lambda: live.sandbox.count("ses") == 40)
         assert eventually(lambda: sum(mailer.outbox.counts().values()) == 0)
     refused = len(live.sandbox.requests("ses")) - 40
     assert 20 <= refused <= 40, refused

@@ -315,7 +315,7 @@ def test_a_worker_keeps_what_came_back_while_the_file_is_locked(live: World) -> 
         time.sleep(1.2)  # it tries in vain
         assert mailer.outbox.counts()["sending"] == 6
         free()
-        assert eventually(lambda: not any(mailer.outbox.counts().values()), 10)
+        assert eventually(lambda: not any(mailer.outbox.counts().values()))
         assert mailer.enqueue(messages(2))
         assert eventually(lambda: live.sandbox.count() == 8)
     assert len(live.sandbox.requests("sendgrid")) == 8
@@ -336,7 +336,7 @@ def test_a_worker_waits_for_room_on_the_disk(live: World) -> None:
     with running(mailer):
         time.sleep(1.0)  # deleting makes pages free, so it may get on; it must not stumble
         make_room()
-        assert eventually(lambda: not any(mailer.outbox.counts().values()), 20)
+        assert eventually(lambda: not any(mailer.outbox.counts().values()))
     assert live.sandbox.count() == waiting
     assert db.row("pragma integrity_check") == ("ok",)
 

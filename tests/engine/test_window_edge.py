@@ -49,7 +49,7 @@ def test_a_slow_connection_counts_where_it_begins(world, delays, before):
     mailer.enqueue(messages(3 * LIMIT))
     delays[:] = [15.0]
     mailer.worker().drain()
-    within_the_old = before if before < LIMIT else LIMIT
+    within_the_old = min(before, LIMIT)
     assert world.sandbox.count() == within_the_old + (LIMIT if before < LIMIT else 0)
     if before < LIMIT:
         assert used(mailer, "s") == {"the server s": LIMIT}

@@ -1,7 +1,9 @@
 """What a process of these tests does: ``run`` or ``drain`` a worker, ``send`` one mail after the other, ``attach`` a file to many."""
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from process_kit import ROUTE, FileClock, message, open_mailer, wait_at_gate
 
 from deliverykit import Attachment
 from deliverykit.contracts.books import LaneKey, NewMail
+from deliverykit.engine.spacing import Spacing
 
 
 def peak() -> int:
@@ -23,9 +26,25 @@ def peak() -> int:
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
+class RecordedStarts(Spacing):
+    """Writes down when each submission starts, on the clock that all processes of the machine share."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def start(self, gaps: Sequence[tuple[str, int]], now: int, late: float = 0) -> int:
+        wait = super().start(gaps, now, late)
+        if not wait:
+            os.write(self._file, f"{now}\n".encode())
+        return wait
+
+
 def main(given: dict[str, Any]) -> object:
     folder = Path(given["folder"])
     mailer = open_mailer(folder, FileClock(folder / "clock"), **given.get("options", {}))
+    if given.get("record"):
+        object.__setattr__(mailer._context, "spacing", RecordedStarts(folder / "starts"))
     if given.get("gate"):
         if given["gate"] != "early":
             mailer.servers.list()

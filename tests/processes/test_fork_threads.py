@@ -84,7 +84,7 @@ def test_what_a_child_has_acknowledged_outlives_the_parents_close(stage: Stage) 
         return len(stage.mailer.enqueue(messages(5, start=10), route="bulk"))
 
     answer = in_child(stage, child)
-    assert eventually(lambda: opened.exists() or ended(stage), 10)
+    assert eventually(lambda: opened.exists() or ended(stage))
     assert opened.exists(), answer()
     stage.mailer.close()
     closed.touch()

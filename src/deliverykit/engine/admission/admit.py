@@ -37,9 +37,9 @@ class Grant:
     gaps: tuple[tuple[Gate, int], ...] = ()
     """The paces among them, with the least time between two starts."""
 
-    def in_time(self, now: int) -> bool:
-        """Whether a submission that starts at ``now`` stays inside every window it was charged to."""
-        return now < self.until - MARGIN if self.until < NEVER else True
+    def left(self, now: int) -> int:
+        """Return how many ms after ``now`` a submission may still start and stay inside every window it was charged to."""
+        return self.until - MARGIN - now if self.until < NEVER else NEVER
 
 
 @frozen

@@ -10,6 +10,13 @@ from deliverykit.engine.admission.admit import Grant
 
 __all__ = ["MoveSlot", "Slot"]
 
+_PATIENCE = 3_000
+"""A moved slot is no further behind the earliest useful one than its gap, or so many ms.
+
+One gap is enough for two processes on a slow store to take turns. More would keep a message waiting that
+another server could send.
+"""
+
 
 @frozen
 class Slot:
@@ -32,8 +39,8 @@ class MoveSlot:
     """Give a slot back that was missed and take a later one of every pace, in one step.
 
     The new slot is at least ``lead`` ms ahead, so that it is not missed as well while the answer
-    travels. The result is ``None``, and nothing is changed, where no slot is near: other
-    submissions hold all of them, and the message has to ask for admission again.
+    travels. The result is ``None``, and nothing is changed, where no slot is near, because other
+    submissions hold them: the message has to ask for admission again then.
     """
 
     grant: Grant
@@ -45,11 +52,12 @@ class MoveSlot:
         earliest = view.now + self.lead
         records: list[dict[str, State] | None] = [None] * len(view.records)
         at, marks = earliest, dict(self.slot.marks)
-        for gate, _gap in self.grant.gaps:
+        for gate, gap in self.grant.gaps:
             state = gate.limit.give(view.records[gate.record].get(gate.name, ()), marks[gate.name], 1)
-            if gate.limit.room(state, earliest) < 1:
+            first = gate.limit.when(state, earliest, 1)
+            if first - earliest > min(gap, _PATIENCE):
                 return Step(result=None)
-            state, terms = gate.limit.take(state, earliest, 1)
+            state, terms = gate.limit.take(state, max(earliest, first), 1)
             record = records[gate.record]
             if record is None:
                 record = records[gate.record] = dict(view.records[gate.record])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
-from deliverykit.engine.admission.admit import MARGIN, Grant
+from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.slots import MoveSlot, Slot
 from deliverykit.engine.context import Context
@@ -53,7 +53,7 @@ class TimeToStart:
         left = self.ends - steady
         if self.grant.until < NEVER:
             now = max(self.clock.now(), self.grant.now + round((steady - self.issued) * 1000))
-            left = min(left, (self.grant.until - MARGIN - now) / 1000)
+            left = min(left, self.grant.left(now) / 1000)
         return left
 
     def missed(self) -> str:
@@ -103,15 +103,9 @@ async def in_its_slot(context: Context, ports: Ports, account: str, config: Conf
     lead = max(_LEAD, context.spacing.lead)
     for _ in range(_MOVES):
         await until(context, ports, issued, 0)
-        late = max(0, -issued.left(context.clock))
-        if late <= tolerance:
-            wait = context.spacing.start(gaps, round(context.clock.monotonic() * 1000), late if tolerance < math.inf else 0)
-            if not wait:
-                return True
-            if wait > HORIZON:
-                return False
-            await ports.sleep(wait / 1000)
-            continue
+        started = await _started(context, ports, gaps, issued, tolerance)
+        if started is not None:
+            return started
         asked = context.clock.monotonic()
         decide = MoveSlot(grant, issued.slot, lead)
         moved, _late = await ports.decide(Question(context.storage, account, config.keys, decide))
@@ -121,6 +115,22 @@ async def in_its_slot(context: Context, ports: Ports, account: str, config: Conf
         # The next time far enough ahead for a store as slow as this one.
         context.spacing.lead = lead = max(_LEAD, 2 * round((issued.had - asked) * 1000))
     return False
+
+
+async def _started(
+    context: Context, ports: Ports, gaps: Sequence[tuple[str, int]], issued: Issued, tolerance: float
+) -> bool | None:
+    """Keep the gap to this process's last start; ``None`` where the slot was missed, ``False`` where it takes too long."""
+    begun = context.clock.monotonic()
+    while (late := max(0, -issued.left(context.clock))) <= tolerance:
+        now = context.clock.monotonic()
+        wait = context.spacing.start(gaps, round(now * 1000), late if tolerance < math.inf else 0)
+        if not wait:
+            return True
+        if (now - begun) * 1000 + wait > HORIZON:
+            return False
+        await ports.sleep(wait / 1000)
+    return None
 
 
 def _tolerance(gaps: Sequence[int]) -> float:
