@@ -1,9 +1,12 @@
 """What a provider is handed: one mail, as one server sends it."""
 
+from typing import Self
+
 from attrs import field, frozen
 
 from deliverykit.words.addresses import Address
 from deliverykit.words.message import Message
+from deliverykit.words.raw import header_values
 
 __all__ = ["Outgoing"]
 
@@ -23,6 +26,20 @@ class Outgoing:
     forced: bool = False
     retries: int = 0
     """How many attempts of it surely did not go. The same number means: this may be the same email once more."""
+
+    @classmethod
+    def of(cls, message: Message, id: str, sender: Address, *, forced: bool, retries: int = 0) -> Self:
+        """Return the mail of this message from this sender.
+
+        A forced sender replaces the From. The message's own sender becomes the Reply-To then, unless the message has a
+        Reply-To, both are the same mailbox, or no answer could reach it.
+        """
+        reply_to: tuple[Address, ...] = message.reply_to
+        original = message.sender
+        if forced and original is not None and original.routable and original.key != sender.key:
+            answered = reply_to or (message.raw is not None and header_values(message.raw, "reply-to"))
+            reply_to = reply_to if answered else (original,)
+        return cls(id=id, message=message, sender=sender, reply_to=reply_to, forced=forced, retries=retries)
 
     @property
     def to(self) -> tuple[Address, ...]:

@@ -10,29 +10,39 @@ from typing import Any, ClassVar, Final, Self, final
 from attrs import Attribute, asdict, evolve, field, fields
 
 from deliverykit.contracts.answers import Answer, Row, foreign, judged, within_a_day
-from deliverykit.contracts.capabilities import Capabilities, Needs
+from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
 from deliverykit.contracts.outgoing import Outgoing
+from deliverykit.contracts.sealing import ABSENT, Path, are_headers, is_line, mentioned, merged, misspelled, touched, twins
 from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret
-from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.errors import ConfigurationError, MessageError, Unsupported
+from deliverykit.words.message import Message
 from deliverykit.words.origins import origin_of
 from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Scope, Throttled, Unknown
+from deliverykit.words.raw import head_alone
 from deliverykit.words.untrusted import ID_LIMIT, TEXT_LIMIT, Mask, clean
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-__all__ = ["ABSENT", "Outgoing", "Path", "Provider", "fingerprint", "json_body", "option", "secret", "web_address"]
+__all__ = [
+    "ABSENT",
+    "Outgoing",
+    "Path",
+    "Provider",
+    "are_headers",
+    "fingerprint",
+    "is_line",
+    "json_body",
+    "merged",
+    "option",
+    "secret",
+    "web_address",
+]
 
-Path = tuple[str | int, ...]
-
-
-class _Absent:
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-ABSENT: Final = _Absent()
-"""In :meth:`Provider.sealed`: nothing may stand at this path."""
+_PROBE_ID: Final = "x" * 64
+"""Stands for our id where a message is judged before it has one; no id of ours is longer."""
+_NOBODY: Final = Address("nobody@example.com")
+"""Stands for the sender where a message without one is judged for a server that forces none."""
 
 
 def _filled(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
@@ -209,9 +219,23 @@ class Provider(ABC):
     def error(self, response: HttpResponse) -> str | None:
         """Code and text of an error in the ESP's own shape; ``None`` where something else answered."""
 
-    def lacks(self, needs: Needs) -> tuple[str, ...]:
-        """Why this ESP cannot carry mail of these needs, one reason each."""
-        return self.capabilities.lacks(needs)
+    def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
+        """Return why this ESP cannot carry the message, one reason each; empty where it can.
+
+        ``sender`` is the server's forced sender, ``None`` where it forces none. The answer holds all that can be known
+        without asking the ESP: the declared ``capabilities``, ``extra``, and in a shipped provider every documented
+        rule about addresses, headers, tags, metadata, attachments and ``raw``. Pure, and it never raises for a message.
+
+        ``send``, ``enqueue`` and ``explain`` ask it at hand-over, the worker asks it again before it builds the
+        request. To add a rule, override it and return ``(*super().unsupported(message, sender), *yours)``.
+        """
+        reasons = self.capabilities.lacks(Needs.of(message))
+        if sender is not None and sender.international and Feature.INTERNATIONAL not in self.capabilities.features:
+            reasons += (f"sender: {sender.email!r} is not ASCII before the @, which {self.label} cannot send from",)
+        if message.extra and (extra := message.extra.get(self.esp)):
+            problem = self._extra_problem(message, extra, sender)
+            return (*reasons, problem) if problem else reasons
+        return reasons
 
     def senders(self) -> tuple[str, ...] | None:
         """Return the From domains allowed where the host names none; ``*.example.com`` is all below it, ``None`` any."""
@@ -247,24 +271,64 @@ class Provider(ABC):
     # -- what the engine calls ------------------------------------------------------------------
 
     @final
-    def request(self, mail: Outgoing, now: int) -> HttpRequest:
-        """The one HTTP request that sends this mail.
+    def request(self, mail: Outgoing, now: int, *, checked: bool = False) -> HttpRequest:
+        """Return the one HTTP request that sends this mail.
 
-        Raises :class:`~deliverykit.MessageError` where ``extra`` touches what is sealed, and
-        :class:`~deliverykit.ConfigurationError` where a subclass's ``payload()`` does.
+        ``checked`` says that :meth:`unsupported` was just asked about this mail and had no reason; else it is asked
+        here. Raises :class:`~deliverykit.Unsupported` where it has a reason, and
+        :class:`~deliverykit.ConfigurationError` where a subclass's ``payload()`` changes what is promised. ``extra``
+        is compared with :meth:`sealed` once more in any case.
         """
         payload = self.payload(mail)
         extra = mail.message.extra.get(self.esp)
-        if self._trusted and not extra:
-            return self.encode(mail, payload, now)
-        sealed = self.sealed(mail)
-        if touched := _touched(payload, sealed):
-            raise ConfigurationError(f"{type(self).__name__}.payload() changed {touched}, which the library promises; leave it")
-        if extra:
-            payload = merged(payload, extra)
-            if touched := _touched(payload, sealed):
-                raise MessageError(f"extra[{self.esp!r}]: {touched} cannot be changed this way; use the message's own fields")
+        if extra or not self._trusted:
+            sealed = self.sealed(mail)
+            if found := touched(payload, sealed) or misspelled(payload, sealed)[0]:
+                raise ConfigurationError(
+                    f"{type(self).__name__}.payload() changed {found}, which the library promises; leave it"
+                )
+            if extra:
+                whole = merged(payload, extra)
+                if problem := self._changed(payload, whole, extra, sealed):
+                    raise MessageError(problem)
+                payload = whole
+        if not checked and (reasons := self.unsupported(mail.message, mail.sender if mail.forced else None)):
+            why = "; ".join(reasons)
+            raise Unsupported(f"{self.label} cannot carry this message: {why}", {self.name: why})
         return self.encode(mail, payload, now)
+
+    def _probe(self, message: Message, sender: Address | None) -> Outgoing:
+        """The message as this server would send it, with a stand-in for our id, to judge it by."""
+        return Outgoing.of(message, _PROBE_ID, sender or message.sender or _NOBODY, forced=sender is not None)
+
+    def _extra_problem(self, message: Message, extra: Mapping[str, Any], sender: Address | None) -> str:
+        """Why ``extra`` cannot be merged into this message's request; ``""`` where it can."""
+        mail = self._probe(_light(message), sender)
+        try:
+            payload, sealed = self.payload(mail), self.sealed(mail)
+        except MessageError as error:  # a plug-in's payload() that refuses by itself
+            return str(error)
+        except ConfigurationError:
+            return ""  # no fault of the message's: request() says it, and the server is paused for it
+        if touched(payload, sealed):
+            return ""  # nor is this
+        if found := mentioned(extra, sealed):
+            return self._sealed_text(found)
+        return self._changed(payload, merged(payload, extra), extra, sealed)
+
+    def _changed(
+        self, payload: Mapping[str, Any], whole: Mapping[str, Any], extra: Mapping[str, Any], sealed: Mapping[Path, Any]
+    ) -> str:
+        """What of the promised values ``extra`` has changed, or put a second spelling beside; ``""`` for nothing."""
+        if found := touched(whole, sealed):
+            return self._sealed_text(found)
+        name, wanted = twins(payload, extra)
+        if not name:
+            name, wanted = misspelled(whole, sealed)
+        return f"extra[{self.esp!r}]: {name} differs only in case from {wanted!r}; write {wanted!r}" if name else ""
+
+    def _sealed_text(self, path: str) -> str:
+        return f"extra[{self.esp!r}]: {path} cannot be changed this way; use the message's own fields"
 
     @final
     def outcome(self, response: HttpResponse, mail: Outgoing, now: int) -> Outcome:
@@ -395,54 +459,10 @@ def _author(cls: type, method: str) -> type | None:
     return next((base for base in cls.__mro__ if method in vars(base)), None)
 
 
-def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """``extra`` over ``base``, mappings merged all the way down, everything else replaced."""
-    out = dict(base)
-    for key, value in extra.items():
-        below = out.get(key)
-        out[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return out
-
-
-class _Spellings:
-    """What stands in a tree under which name, without case; each mapping is read once, however many paths lead through it."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, dict[str, list[tuple[str | int, Any]]]] = {}
-
-    def at(self, tree: Any, path: Path) -> list[tuple[str | int, Any]]:
-        """What stands at a path: every spelling of every name on the way.
-
-        ESPs that read names without case take the last of two spellings, so none may hide behind another.
-        """
-        found: list[tuple[str | int, Any]] = [("", tree)]
-        for step in path:
-            found = [deeper for _, value in found for deeper in self._below(value, step)]
-        return found
-
-    def _below(self, tree: Any, step: str | int) -> list[tuple[str | int, Any]]:
-        if isinstance(tree, Mapping):
-            names = self._known.get(id(tree))
-            if names is None:
-                names = self._known[id(tree)] = {}
-                for key, value in tree.items():
-                    names.setdefault(str(key).casefold(), []).append((key, value))
-            return names.get(str(step).casefold(), [])
-        if isinstance(tree, Sequence) and isinstance(step, int) and step < len(tree):
-            return [(step, tree[step])]
-        return []
-
-
-def _touched(payload: Mapping[str, Any], sealed: Mapping[Path, Any]) -> str:
-    spellings = _Spellings()
-    for path, expected in sealed.items():
-        found = spellings.at(payload, path)
-        if callable(expected):
-            names = [name for name, _ in found]
-            if names in ([], [path[-1]]) and expected(found[0][1] if found else ABSENT):
-                continue
-            return ".".join(map(str, path))
-        wanted = [] if expected is ABSENT else [(path[-1], expected)]
-        if found != wanted:
-            return ".".join(map(str, path))
-    return ""
+def _light(message: Message) -> Message:
+    """The message without the bytes of its files and its raw body, which decide nothing about ``extra``."""
+    if message.raw is not None:
+        return message.evolve(raw=head_alone(message.raw))
+    if message.attachments:
+        return message.evolve(attachments=[evolve(one, content=b"x") for one in message.attachments])
+    return message

@@ -7,14 +7,14 @@ from typing import TypeVar
 from attrs import field, frozen
 
 from deliverykit.contracts.books import LaneKey
-from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
+from deliverykit.contracts.capabilities import DROPPABLE
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
 from deliverykit.contracts.storage import Decide, Late, Storage
 from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Catalog, Config, Stale
 from deliverykit.engine.admission.lanes import Ticket
-from deliverykit.engine.outgoing import OnUnsupported, stripped
+from deliverykit.engine.outgoing import OnUnsupported, fitted, stripped
 from deliverykit.engine.permissions import Permissions
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
@@ -105,16 +105,23 @@ class Context:
         wanted = message if self.on_unsupported == "error" else stripped(message, DROPPABLE)
         return Ticket.of(wanted, members, router)
 
-    def fitted(self, message: Message, provider: Provider) -> Message:
-        """The message without what this ESP cannot carry and the host lets drop."""
-        if self.on_unsupported == "error":
-            return message
-        lacking = frozenset(
-            feature for feature in Needs.of(message).features & DROPPABLE if provider.lacks(_only(message, feature))
-        )
-        if lacking and self.on_unsupported == "warn":
-            self.teller.tell([FeaturesDropped(esp=provider.label, features=tuple(sorted(lacking)))])
-        return stripped(message, lacking)
+    def fitted(
+        self, message: Message, server: DeliveryServer, provider: Provider, *, tell: bool = True
+    ) -> tuple[Message, tuple[str, ...]]:
+        """The message without what this ESP cannot carry and the host lets drop; and why the ESP cannot carry even that.
+
+        ``tell``: report what is left out, where the host wants that. An exception of a plug-in's ``unsupported()`` is
+        logged and counts as a reason.
+        """
+        try:
+            message, reasons, gone = fitted(message, provider, server.sender, self.on_unsupported)
+        except Exception as error:  # noqa: BLE001  a host's own provider
+            doing = f"the provider {provider.name} failed to judge a message"
+            self.teller.failed(doing, error, account=server.account)
+            return message, (f"{doing}: {type(error).__name__}",)
+        if gone and tell and self.on_unsupported == "warn":
+            self.teller.tell([FeaturesDropped(esp=provider.label, features=tuple(sorted(gone)))])
+        return message, reasons
 
     def again_after(self, attempts: int) -> float:
         """Seconds until another round, for mail that no server of this one could take; a minute where the back-off gives up."""
@@ -124,11 +131,6 @@ class Context:
     def latest_now(self, grant: Grant, issued: float) -> int:
         """An upper bound of the store's clock, ``issued`` being the monotonic time before the grant was asked for."""
         return max(self.clock.now(), grant.now + round((self.clock.monotonic() - issued) * 1000))
-
-
-def _only(message: Message, feature: Feature) -> Needs:
-    tags = len(message.tags) if feature is Feature.TAGS else 0
-    return Needs(features=frozenset({feature}), tags=tags)
 
 
 def lane_of(account: str, route: str, message: Message, ticket: Ticket) -> LaneKey:

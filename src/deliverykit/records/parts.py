@@ -4,12 +4,14 @@ Nothing is imported or unpickled from what a store says. An unknown name is an :
 which makes one server BROKEN and leaves the others working.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from attrs import fields, has
 
+from deliverykit.contracts.answers import Row
+from deliverykit.contracts.capabilities import Capabilities
 from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
@@ -20,6 +22,24 @@ __all__ = ["Parts", "UnknownPart"]
 
 Family = type[Provider] | type[Limit] | type[Router]
 _FAMILIES: tuple[tuple[str, type], ...] = (("provider", Provider), ("limit", Limit), ("router", Router))
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(row, Row) for row in value)
+
+
+_DECLARED: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("name", _is_name, "ClassVar[str] = '…'"),
+    ("esp", _is_name, "ClassVar[str] = '…'"),
+    ("label", _is_name, "ClassVar[str] = '…'"),
+    ("capabilities", lambda value: isinstance(value, Capabilities), "ClassVar[Capabilities] = Capabilities(…)"),
+    ("table", _is_table, "ClassVar[Sequence[Row]] = (…)"),
+)
+"""What a provider's class must say of itself, how that is recognised, and what to write. Of other parts only the first."""
 
 
 class UnknownPart(ConfigurationError):
@@ -35,7 +55,7 @@ class Parts:
             self.register(part)
 
     def register(self, part: type) -> None:
-        """Add a class; refused where it is no part, is abstract, has no name of its own, or takes another's."""
+        """Add a class; refused where it is no part, is abstract, lacks a class attribute, or takes another's name."""
         family = _family(part)
         if family is None or not has(part):
             raise ConfigurationError(
@@ -44,9 +64,10 @@ class Parts:
         if getattr(part, "__abstractmethods__", None):
             missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))
             raise ConfigurationError(f"register: {part.__name__} does not define {missing}")
-        name = getattr(part, "name", None)
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"register: {part.__name__} has no name; add  name: ClassVar[str] = '…'")
+        for attribute, right, line in _DECLARED if family == "provider" else _DECLARED[:1]:
+            if not right(getattr(part, attribute, None)):
+                raise ConfigurationError(f"register: {part.__name__} has no {attribute}; add  {attribute}: {line}")
+        name: str = getattr(part, "name", "")
         taken = self._by_name.setdefault((family, name), part)
         if taken is not part:
             raise ConfigurationError(

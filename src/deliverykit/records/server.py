@@ -4,11 +4,11 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.provider import Provider
 from deliverykit.records.stored import Stored
 from deliverykit.words.addresses import Address
+from deliverykit.words.message import Message
 
 __all__ = ["VALUES", "Budget", "DeliveryServer", "Status"]
 
@@ -96,12 +96,14 @@ class DeliveryServer:
             return self.senders
         return self.provider.senders()
 
-    def lacks(self, needs: Needs, sender: Address | None) -> tuple[str, ...]:
-        """Why it can never carry such mail, as it is configured; empty where it can."""
+    def unsupported(self, message: Message) -> tuple[str, ...]:
+        """Return why it can never carry this message, as it is configured; empty where it can.
+
+        See :meth:`~deliverykit.contracts.provider.Provider.unsupported`; and for whom it may not send.
+        """
         if self.provider is None:
             return (self.reason,)
-        refused = self.may_send(sender)
-        return (*self.provider.lacks(needs), *((refused,) if refused else ()))
+        return (*self.provider.unsupported(message, self.sender), *filter(None, [self.may_send(message.sender)]))
 
 
 def _below(domain: str, allowed: tuple[str, ...]) -> bool:

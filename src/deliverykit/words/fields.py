@@ -9,6 +9,7 @@ from deliverykit.words.addresses import Address, address, addresses
 from deliverykit.words.clock import instant
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import MessageError
+from deliverykit.words.extras import plain_extra
 from deliverykit.words.lines import RESERVED_HEADERS, body_text, one_line
 from deliverykit.words.outcomes import OnDoubt, on_doubt
 
@@ -79,13 +80,8 @@ def metadata(value: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def extra(value: Mapping[str, Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
-    """``Message.extra``, checked."""
-    clean: dict[str, dict[str, Any]] = {}
-    for esp, fields in _mapping(value, "extra").items():
-        if not isinstance(fields, Mapping):
-            raise MessageError(f"extra[{esp!r}]: expected a mapping of that ESP's fields, as in extra={{'sendgrid': {{…}}}}")
-        clean[esp] = dict(fields)
-    return clean
+    """``Message.extra``, checked and copied."""
+    return plain_extra(value)
 
 
 def _instant(value: datetime | None, what: str) -> datetime | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from deliverykit.words.errors import MessageError
 
-__all__ = ["begins_with_fields", "header_values", "rewritten"]
+__all__ = ["begins_with_fields", "has_long_line", "head_alone", "header_names", "header_values", "rewritten"]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # RFC 5322, 3.6.8; the blank before the colon is its obsolete syntax (4.5), which mail servers still read.
@@ -47,6 +47,30 @@ def _head(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
 def begins_with_fields(raw: bytes) -> bool:
     """Whether there is a header block at all, rather than text somebody took for a message."""
     return bool(_head(raw)[0])
+
+
+def header_names(raw: bytes) -> list[str]:
+    """The names of the header fields in raw MIME, as they are written, in order."""
+    return [text.partition(b":")[0].rstrip().decode("ascii") for _, text in _head(raw)[0]]
+
+
+def head_alone(raw: bytes) -> bytes:
+    """The header fields of raw MIME, ended by an empty line, without the body."""
+    return b"\r\n".join([*(text for _, text in _head(raw)[0]), b"", b""])
+
+
+def has_long_line(raw: bytes, limit: int = 998) -> bool:
+    """Whether a line is longer than ``limit`` bytes without its line end (RFC 5321, 4.5.3.1.6: 1,000 with CR LF)."""
+    at = 0
+    while len(raw) - at > limit:
+        # The last line end within reach: whatever lines lie before it are short enough.
+        end = raw.rfind(b"\n", at, at + limit + 1)
+        if end < 0 and raw[at + limit : at + limit + 2] == b"\r\n":
+            end = at + limit + 1
+        if end < 0:
+            return True
+        at = end + 1
+    return False
 
 
 def header_values(raw: bytes, name: str) -> list[str]:

@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator
 from werkzeug.datastructures import FileStorage
 from werkzeug.formparser import FormDataParser
 
-from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers.mailgun import File, Mailgun
 from deliverykit.providers.mailgun.multipart import encoded
@@ -245,10 +244,11 @@ def test_a_tag_mailgun_would_change_is_refused(tag: str) -> None:
     assert sent(outgoing(tags=["x" * 128])).one("o:tag") == "x" * 128
 
 
-def test_a_fourth_tag_and_a_foreign_local_part_are_lacks() -> None:
-    assert any("tags" in why for why in MAILGUN.lacks(Needs.of(outgoing(tags=list("abcd")).message)))
-    assert MAILGUN.lacks(Needs.of(outgoing(to="zoë@example.org").message))
-    assert MAILGUN.lacks(Needs.of(FULL.message)) == ()
+def test_an_eleventh_tag_or_a_foreign_local_part_is_unsupported() -> None:
+    assert any("tags" in why for why in MAILGUN.unsupported(outgoing(tags=list("abcdefghijk")).message))
+    assert MAILGUN.unsupported(outgoing(tags=list("abcdefghij")).message) == ()
+    assert MAILGUN.unsupported(outgoing(to="zoë@example.org").message)
+    assert MAILGUN.unsupported(FULL.message) == ()
 
 
 def test_options_beyond_16_kb_are_refused_by_name() -> None:
@@ -280,7 +280,8 @@ def test_what_extra_may_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", [{"attachment": "text"}, {"o:tag": object()}, {"t:variables": {"a": object()}}, {"o:tag": [None]}, {"text": b"x"}]
+    "extra",
+    [{"attachment": "text"}, {"o:tag": None}, {"o:tag": [None]}, {"O:testmode": True}, {"h:X-A": "b\r\nBcc: c@d.example"}],
 )
 def test_what_fits_in_no_form_is_a_message_error(extra: dict[str, Any]) -> None:
     with pytest.raises(MessageError, match="Mailgun field"):

@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from provider_cases import FORCED, NOW, SENDER, answer, outgoing, plain
 
-from deliverykit.contracts.capabilities import Needs
 from deliverykit.providers.ses import SES
 from deliverykit.words.addresses import Address
 from deliverykit.words.message import Message
@@ -210,8 +209,8 @@ def test_the_simulator_proves_nothing() -> None:
 
 
 def test_fifty_one_recipients_are_refused_by_name() -> None:
-    def many(n: int) -> Needs:
-        return Needs.of(Message(to=[f"a{i}@example.org" for i in range(n)], subject="s", text="t"))
+    def many(n: int) -> Message:
+        return Message(to=[f"a{i}@example.org" for i in range(n)], subject="s", text="t")
 
-    assert ses.lacks(many(50)) == ()
-    assert "50 recipients" in ses.lacks(many(51))[0]
+    assert ses.unsupported(many(50)) == ()
+    assert "50 recipients" in ses.unsupported(many(51))[0]

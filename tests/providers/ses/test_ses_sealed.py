@@ -58,9 +58,8 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("named", "extra"), HOSTILE)
 def test_extra_that_touches_what_is_promised_is_refused_by_name(named: str, extra: dict[str, Any]) -> None:
-    mail = outgoing(plain(extra={"ses": extra}).message, FORCED, forced=True)
-    with pytest.raises(MessageError, match=rf"extra\['ses'\]: {named} cannot be changed"):
-        ses.request(mail, NOW)
+    with pytest.raises(MessageError, match=rf"extra\['ses'\]: ({named} cannot be changed|.*differ only in case)"):
+        ses.request(outgoing(plain(extra={"ses": extra}).message, FORCED, forced=True), NOW)
 
 
 @pytest.mark.parametrize(("named", "change"), HOSTILE)
@@ -149,11 +148,12 @@ def seen_by_ses(sent: dict[str, Any]) -> dict[str, Any]:
 @example({"FromEmailAddress": "evil@example.net"})
 @example({"EmailTags": [OURS, {"Name": "campaign", "Value": "x"}]})
 @example({"Content": {"Simple": {"Headers": [ID_HEADER, {"Name": "X-Direction", "Value": "from"}]}}})
-def test_whatever_extra_holds_it_is_refused_or_changes_nothing_promised(extra: dict[str, Any]) -> None:
+@example({"Content": {"FromEmailAddress": "evil@example.net", "simple": {"Name": "X-Deliverykit-Id", "Value": "x"}}})
+@example({"Content": {"Simple": {"body": {"Html": {"Data": "x"}}}}})
+def test_extra_never_changes_what_is_promised(extra: dict[str, Any]) -> None:
     before = seen_by_ses(body(ses.request(outgoing(full(), FORCED, forced=True), NOW)))
-    mail = outgoing(full(extra={"ses": extra}), FORCED, forced=True)
     try:
-        sent = body(ses.request(mail, NOW))
+        sent = body(ses.request(outgoing(full(extra={"ses": extra}), FORCED, forced=True), NOW))
     except MessageError:
         return
     assert seen_by_ses(sent) == before
@@ -164,13 +164,11 @@ def test_what_is_not_promised_may_be_added() -> None:
         "TenantName": "acme",
         "FromEmailAddressIdentityArn": "arn:aws:ses:eu-west-1:1:identity/example.com",
         "FeedbackForwardingEmailAddress": "bounces@example.com",
-        "EmailTags": [{"Name": "campaign", "Value": "x"}, OURS],
-        "Content": {"Simple": {"Headers": [{"Name": "X-Direction", "Value": "from"}, ID_HEADER]}},
+        "Content": {"Simple": {"Subject": {"Charset": "utf-8"}}},
     }
     sent = body(ses.request(plain(extra={"ses": extra, "sendgrid": {"from": "ignored"}}), NOW))
     assert sent | extra | {"Content": sent["Content"]} == sent
-    assert sent["Content"]["Simple"]["Headers"][0] == {"Name": "X-Direction", "Value": "from"}
-    assert sent["Content"]["Simple"]["Subject"]["Data"] == "Hello"
+    assert sent["Content"]["Simple"]["Subject"] == {"Data": "Hello", "Charset": "utf-8"}
 
 
 @pytest.mark.parametrize("odd", [object(), {1, 2}, b"bytes", float("nan"), "\ud800"])

@@ -110,7 +110,7 @@ def hold_against_message(sent: dict[str, Any], mail: Outgoing) -> None:
 @given(messages())
 def test_any_message_is_what_botocore_would_send_and_what_the_host_wrote(message: Message) -> None:
     mail = outgoing(message)
-    assume(not ses.lacks(Needs.of(message)))
+    assume(not ses.unsupported(message))
     hold_against_message(hold_against_botocore(mail), mail)
 
 
@@ -118,7 +118,7 @@ def test_a_message_of_every_feature() -> None:
     mail = outgoing(full())
     elsewhere = {Feature.RAW, Feature.EMPTY_SUBJECT, Feature.EMPTY_FILES}
     assert Needs.of(mail.message).features >= ses.capabilities.features - elsewhere
-    assert ses.lacks(Needs.of(mail.message)) == ()
+    assert ses.unsupported(mail.message) == ()
     sent = hold_against_botocore(mail)
     hold_against_message(sent, mail)
     assert sent["FromEmailAddress"] == "=?utf-8?b?w5hyc3RlZCBOeWhlZGVy?= <news@xn--bcher-kva.example>"
@@ -144,7 +144,7 @@ def test_a_message_of_every_feature() -> None:
 )
 def test_the_edges_of_what_it_carries(fields: dict[str, Any]) -> None:
     mail = plain(**fields)
-    assert ses.lacks(Needs.of(mail.message)) == ()
+    assert ses.unsupported(mail.message) == ()
     hold_against_botocore(mail)
 
 
@@ -170,7 +170,7 @@ def test_the_edges_of_what_it_carries(fields: dict[str, Any]) -> None:
     ],
 )
 def test_what_it_cannot_carry_is_declared(fields: dict[str, Any], says: str) -> None:
-    assert says in "; ".join(ses.lacks(Needs.of(plain(**fields).message)))
+    assert says in "; ".join(ses.unsupported(plain(**fields).message))
 
 
 def test_a_forced_sender_it_cannot_carry_is_named() -> None:

@@ -27,8 +27,9 @@ class Ticket:
     """All of a mail that decides *which* servers may carry it. Equal tickets share a lane.
 
     ``sender`` is in it only where a server of the route names its senders (``"*"`` otherwise), lest
-    every author have a lane of their own. ``unfit`` are servers that refused this kind of mail for
-    good, ``tried`` those passed over for this round only. ``asked`` is what the route's router goes by.
+    every author have a lane of their own. ``needs`` are held against what an ESP declares, also of a server that joins the
+    route later. ``unfit`` are servers whose ESP cannot carry the mail for another reason, known at hand-over or
+    since it was refused there; ``tried`` are those passed over for this round only. ``asked`` is what the router goes by.
     """
 
     needs: Needs = field(factory=Needs)
@@ -74,6 +75,10 @@ class Ticket:
         except (ValueError, TypeError, AttributeError, RecursionError):
             return cls(foreign=key)
 
+    def without(self, servers: Iterable[str]) -> Self:
+        """The ticket for mail that these servers cannot carry."""
+        return evolve(self, unfit=tuple(sorted({*self.unfit, *servers})))
+
     def passing(self, server: str, *, for_good: bool) -> Self:
         """The ticket once ``server`` is passed over."""
         if for_good:
@@ -89,10 +94,13 @@ class Ticket:
         if self.foreign:
             return ("a newer version wrote these messages; upgrade this process",)
         if server.id in self.unfit:
-            return ("refused mail like this before",)
+            return ("cannot carry mail like this, or refused it before",)
+        if server.provider is None:
+            return (server.reason,)
+        reasons = server.provider.capabilities.lacks(self.needs)
         if self.sender == _ANY:
-            return server.provider.lacks(self.needs) if server.provider else (server.reason,)
-        return server.lacks(self.needs, Address(self.sender) if self.sender else None)
+            return reasons
+        return (*reasons, *filter(None, [server.may_send(Address(self.sender) if self.sender else None)]))
 
     def admits(self, server: DeliveryServer) -> bool:
         """Whether this server may carry it now, but for its quota."""
@@ -122,6 +130,6 @@ def _as_of_one(needs: Needs, servers: Iterable[DeliveryServer]) -> Needs:
     if needs.recipients == 1:
         return needs
     alone = evolve(needs, recipients=1)
-    providers = [one.provider for one in servers if one.provider is not None]
-    same = all(bool(one.lacks(needs)) == bool(one.lacks(alone)) for one in providers)
+    declared = [one.provider.capabilities for one in servers if one.provider is not None]
+    same = all(bool(one.lacks(needs)) == bool(one.lacks(alone)) for one in declared)
     return alone if same else needs

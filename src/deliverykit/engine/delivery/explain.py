@@ -1,6 +1,6 @@
 """The dry run: what ``send()`` would do with a message now, and why. Asked in one step, and nothing is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -11,12 +11,14 @@ from deliverykit.engine.admission.decisions import braked, keeps
 from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, circuit
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
-from deliverykit.engine.delivery.intake import never
+from deliverykit.engine.delivery.intake import judged, refusal, typed
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import Slowed
+from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant, moment
 from deliverykit.words.message import Message
+from deliverykit.words.outcomes import first_rest
 from deliverykit.words.results import Explanation, SendStatus, ServerView, Wait
 
 __all__ = ["explain"]
@@ -24,14 +26,26 @@ __all__ = ["explain"]
 
 async def explain(context: Context, ports: Ports, account: str, message: Message, route: str) -> Explanation:
     """What ``send()`` would do with it now, and why; spends and writes nothing."""
+    message = typed(message)
     config = await ports.store(context.catalog.fresh, account)
     config.usable(route)
 
     def make(config: Config) -> Survey:
-        ticket = context.ticket(message, config.members(route), config.route(route).strategy)
-        return Survey(config=config, route=route, ticket=ticket, message=message, patience=context.max_wait)
+        found = judged(context, config, message, config.members(route), config.route(route).strategy)
+        problem = refusal(context, message) or _doubtful(context, message, config.route(route))
+        lacking = dict.fromkeys(found.refusals, (problem,)) if problem else found.refusals
+        return Survey(
+            config=config, route=route, ticket=found.ticket, message=message, patience=context.max_wait,
+            problem=problem, lacking=lacking,
+        )  # fmt: skip
 
     return await context.decided(ports, account, make)
+
+
+def _doubtful(context: Context, message: Message, route: Route) -> str:
+    if keeps(route) or not first_rest(message.in_doubt or route.in_doubt, context.lease):
+        return ""
+    return "in_doubt: the route rejects what cannot go now, so nothing waits on it to be sent again; give in_doubt='hold'"
 
 
 @frozen(kw_only=True)
@@ -44,12 +58,16 @@ class Survey:
     message: Message
     patience: int
     """How many ms ``send()`` waits for a pace."""
+    problem: str = ""
+    """Why the message is refused whatever the servers."""
+    lacking: Mapping[str, tuple[str, ...]]
+    """Why each server can never carry it, by id."""
 
     def __call__(self, view: View) -> Step[Explanation]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         self.config.current(view)
         members = self.config.members(self.route)
-        lacking = {one.id: never(self.config, one, self.message, self.ticket) for one in members}
+        lacking = {one.id: self.lacking.get(one.id, ()) for one in members}
         able = [one for one in members if not lacking[one.id]]
         candidates = self.config.candidates(self.config.route(self.route), self.ticket, self.message.stream)
         standings = Standings(candidates, view.records, view.now)
@@ -89,6 +107,8 @@ class Survey:
         """The whole, without its servers."""
         keep = keeps(self.config.route(self.route))
         plain = Explanation(route=self.route, server=None, goes_at=None, servers=(), status=SendStatus.REJECTED)
+        if self.problem:
+            return evolve(plain, reason=self.problem)
         if not able:
             return evolve(plain, reason="no server of the route can ever carry it")
         if self.message.expires_at is not None and instant(self.message.expires_at) <= now:

@@ -1,12 +1,14 @@
 """Taking messages in: checked against their route at the earliest moment, written down durably."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 
-from attrs import evolve
+from attrs import frozen
 
 from deliverykit.contracts.books import MailState, NewMail
+from deliverykit.contracts.router import Router
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context, lane_of
@@ -20,31 +22,36 @@ from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, Mes
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import first_rest
 
-__all__ = ["checked", "enqueue", "never", "new_mail"]
+__all__ = ["Judged", "checked", "enqueue", "judged", "new_mail", "refusal", "typed"]
 
 
-def checked(
-    context: Context, config: Config, message: object, route: str, only: DeliveryServer | None = None
-) -> tuple[Message, Ticket]:
-    """The message and its ticket, or the error that says what to mend: at the earliest moment. ``only``: by this server."""
-    if not isinstance(message, Message):
-        raise MessageError(
-            f"expected a Message, got {type(message).__name__}; Message.from_email() takes the standard library's"
-        )
-    visible = len(message.to) + len(message.cc)
-    if visible > context.max_visible_recipients:
-        raise MessageError(
-            f"to: {visible} people would see each other's addresses "
-            f"(max_visible_recipients is {context.max_visible_recipients}); enqueue one message each"
-        )
+@frozen
+class Judged:
+    """A message as the servers of its route see it at hand-over."""
+
+    message: Message
+    ticket: Ticket
+    refusals: Mapping[str, tuple[str, ...]]
+    """Why each server can never carry it, by the server's id; empty where it can."""
+    carriers: Mapping[str, DeliveryServer]
+    """The servers that carry the message as it is; each was asked as it is here."""
+
+
+def checked(context: Context, config: Config, message: object, route: str, only: DeliveryServer | None = None) -> Judged:
+    """Return the message as judged by the servers of its route, or raise what ``send`` and ``enqueue`` raise.
+
+    ``only``: by this server alone.
+    """
+    message = typed(message)
+    if problem := refusal(context, message):
+        raise MessageError(problem)
     router = config.usable(route).strategy if only is None else None
     members = config.members(route) if only is None else (only,)
     if not members:
         raise ConfigurationError(f"route {route!r} has no delivery server; add one with mailer.servers.add(…)")
-    ticket = context.ticket(message, members, router)
-    refusals = {server.name: never(config, server, message, ticket) for server in members}
-    if all(refusals.values()):
-        reasons = {name: "; ".join(why) for name, why in refusals.items()}
+    found = judged(context, config, message, members, router)
+    if all(found.refusals.values()):
+        reasons = {server.name: "; ".join(found.refusals[server.id]) for server in members}
         listed = ". ".join(f"{name}: {why}" for name, why in reasons.items())
         if only is not None:
             raise Unsupported(f"server {only.name!r} can never carry this message: {reasons[only.name]}", reasons)
@@ -53,21 +60,69 @@ def checked(
                 f"sender: the message has none and no server of route {route!r} forces one; give sender=", reasons
             )
         raise Unsupported(f"no server of route {route!r} can ever carry this message. {listed}", reasons)
-    return message, ticket
+    return found
 
 
-def never(config: Config, server: DeliveryServer, message: Message, ticket: Ticket) -> tuple[str, ...]:
-    """Why a server can never carry it: what the ESP lacks, whom it may not send for, a limit it exceeds alone."""
-    if server.provider is None:
-        return ()  # BROKEN here; it may be mended, and another process may read it
+def typed(message: object) -> Message:
+    """The message; raises ``MessageError`` for anything else."""
+    if isinstance(message, Message):
+        return message
+    raise MessageError(f"expected a Message, got {type(message).__name__}; Message.from_email() takes the standard library's")
+
+
+def refusal(context: Context, message: Message) -> str:
+    """Why no route takes this message, whatever its servers; ``""`` where nothing speaks against it."""
+    visible = len(message.to) + len(message.cc)
+    if visible > context.max_visible_recipients:
+        return (
+            f"to: {visible} people would see each other's addresses "
+            f"(max_visible_recipients is {context.max_visible_recipients}); enqueue one message each"
+        )
+    return _unknown_esp(context, message.extra) if message.extra else ""
+
+
+def _unknown_esp(context: Context, extra: Iterable[str]) -> str:
+    providers = context.archive.parts.providers()
+    known = {one.esp for one in providers}
+    for esp in extra:
+        if esp in known:
+            continue
+        by_name = {one.name: one.esp for one in providers}
+        near = [by_name.get(esp, ""), *get_close_matches(esp.casefold()[:60], known, 1)]
+        hint = next((f"did you mean {one!r}? " for one in near if one), "")
+        return f"extra: no registered provider is of the ESP {esp[:60]!r}; {hint}known are {', '.join(sorted(known))}"
+    return ""
+
+
+def judged(
+    context: Context, config: Config, message: Message, members: Sequence[DeliveryServer], router: Router | None
+) -> Judged:
+    """Ask each of these servers once whether it can ever carry the message."""
+    ticket = context.ticket(message, members, router)
+    refusals: dict[str, tuple[str, ...]] = {}
+    unfit: list[str] = []
+    carriers: dict[str, DeliveryServer] = {}
+    for server in members:
+        if server.provider is None:  # BROKEN here; it may be mended, and another process may read it
+            refusals[server.id] = ()
+            continue
+        fitting, reasons = context.fitted(message, server, server.provider, tell=False)
+        if reasons and not ticket.refuses(server):
+            unfit.append(server.id)
+        refusals[server.id] = (*reasons, *_never(config, server, message))
+        if fitting is message and not refusals[server.id]:
+            carriers[server.id] = server
+    return Judged(message, ticket.without(unfit) if unfit else ticket, refusals, carriers)
+
+
+def _never(config: Config, server: DeliveryServer, message: Message) -> Iterator[str]:
+    """Why this server can never carry it, whatever its ESP can: whom it may not send for, a limit the message exceeds alone."""
+    if refused := server.may_send(message.sender):
+        yield refused
     cost = len(message.recipients)
-    capacity = [
-        f"costs {cost} recipients, more than {gate.owner}'s {gate.limit.name} ever grants"
-        for gate in config.gates(server, message.stream)
-        if gate.too_small(cost)
-    ]
-    needs = ticket.needs if cost == ticket.needs.recipients else evolve(ticket.needs, recipients=cost)
-    return (*server.provider.lacks(needs), *filter(None, [server.may_send(message.sender)]), *capacity)
+    for gate in config.gates(server, message.stream):
+        if gate.too_small(cost):
+            yield f"costs {cost} recipients, more than {gate.owner}'s {gate.limit.name} ever grants"
 
 
 def new_mail(
@@ -125,8 +180,8 @@ async def enqueue(
 
 
 def _with(context: Context, config: Config, message: Message, route: str, account: str) -> tuple[Message, str, Route, Ticket]:
-    message, ticket = checked(context, config, message, route)
-    return message, account, config.route(route), ticket
+    found = checked(context, config, message, route)
+    return found.message, account, config.route(route), found.ticket
 
 
 def _batches(messages: Iterable[Message], chunk: int | None) -> Iterator[Callable[[], list[Message] | None]]:

@@ -2,13 +2,12 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from deliverykit.contracts.books import LaneKey
-from deliverykit.contracts.capabilities import Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.provider import Provider
 from deliverykit.engine.admission.admit import Grant
@@ -76,6 +75,8 @@ class Flight:
     resends: int = 0
     ends: float = math.inf
     """The monotonic time at which its caller's time limit ends."""
+    carriers: Mapping[str, DeliveryServer] = field(factory=dict, eq=False, repr=False)
+    """The servers that were asked in this call and carry the message as it is."""
 
     def landed(self, verdict: Verdict, *, held: bool = False, keep: bool = True) -> Landing:
         """This flight with its verdict, as the books want it."""
@@ -216,12 +217,16 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
 def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | Outcome:
     server = flight.server
     try:
-        message = context.fitted(flight.message, provider)
-        if lacking := server.lacks(Needs.of(message), message.sender):
-            return Unfit("; ".join(lacking))
+        message = flight.message
+        asked = flight.carriers.get(server.id)
+        if asked is None or asked.provider is not server.provider or asked.sender is not server.sender:
+            message, reasons = context.fitted(message, server, provider)
+            if reasons := (*reasons, *filter(None, [server.may_send(message.sender)])):
+                return Unfit("; ".join(reasons))
         stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
         mail = addressed(message, server, stamp, flight.attempts - flight.resends)
-        return _Ready(provider, mail, provider.request(mail, context.latest_now(flight.grant, flight.issued)))
+        now = context.latest_now(flight.grant, flight.issued)
+        return _Ready(provider, mail, provider.request(mail, now, checked=True))
     except MessageError as error:
         return Unfit(str(error))
     except ConfigurationError as error:

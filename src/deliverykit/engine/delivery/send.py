@@ -1,6 +1,6 @@
 """``send()``: one mail now, server after server, by the same journey as the worker's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from attrs import define, evolve, field, frozen
@@ -45,7 +45,8 @@ async def send(
     """Try now. See ``Mailer.send``."""
     config = await ports.store(context.catalog.fresh, account)
     server = None if only is None else _chosen(config, only, route_name)
-    message, ticket = checked(context, config, message, route_name, server)
+    found = checked(context, config, message, route_name, server)
+    message, ticket = found.message, found.ticket
     route = config.route(route_name) if server is None else _through(server)
     mail = new_mail(context, message, account, route, ticket)
     if mail.resend and not keeps(route):
@@ -64,7 +65,8 @@ async def send(
             await ports.store(context.storage.enqueue, [mail])
             queued(context, [mail])
             return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
-        return await Sending(context, ports, account, message, mail, ticket, route=route).run()
+        sending = Sending(context, ports, account, message, mail, ticket, route=route, carriers=found.carriers)
+        return await sending.run()
 
     return await once(context, ports, account, message, mail, first)
 
@@ -107,6 +109,8 @@ class Sending:
     """Whether the server under test is the record itself. What is only to become it must harm nothing of what is."""
     budgets: Sequence[Budget] = field(default=(), kw_only=True)
     """Those that are new with a server under test."""
+    carriers: Mapping[str, DeliveryServer] = field(factory=dict, kw_only=True)
+    """See :class:`~deliverykit.engine.delivery.intake.Judged`."""
     attempts: list[Attempt] = field(factory=list, init=False)
     patience: int = field(init=False)
     """How many ms are left to wait for a pace."""
@@ -229,7 +233,7 @@ class Sending:
         return Flight(
             uid=self.mail.uid, row=0, token=self.mail.token, lane=self.mail.lane, ticket=self.ticket, route=self.route,
             config=config, server=config.server(placed.grant.server), message=self.message, grant=placed.grant, issued=issued,
-            attempts=len(self.attempts), resend=self.mail.resend,
+            attempts=len(self.attempts), resend=self.mail.resend, carriers=self.carriers,
         )  # fmt: skip
 
     async def _land(self, flight: Flight, verdict: Verdict) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from deliverykit.contracts.books import LaneKey, NewMail
-from deliverykit.contracts.capabilities import Needs
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.delivery.send import Sending
@@ -42,7 +41,7 @@ def trial_message(
     message = Message(sender=sender, to=to, subject=subject, text=text)
     if message.sender is None and server.sender is None:
         raise MessageError(f"sender: server {server.name!r} forces none; give {field}")
-    if lacking := server.lacks(Needs.of(message), message.sender):
+    if lacking := server.unsupported(message):
         raise Unsupported(
             f"server {server.name!r} cannot carry this test: {'; '.join(lacking)}", {server.name: "; ".join(lacking)}
         )

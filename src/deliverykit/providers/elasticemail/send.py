@@ -6,20 +6,33 @@ its Python SDK 4.4.0; read 2026-11-23, not tried against the live API.
 
 import base64
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
 
 from deliverykit.contracts.answers import Row
-from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
-from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
+from deliverykit.contracts.capabilities import Capabilities, Feature
+from deliverykit.contracts.provider import (
+    ABSENT,
+    Outgoing,
+    Path,
+    Provider,
+    are_headers,
+    fingerprint,
+    is_line,
+    json_body,
+    secret,
+    web_address,
+)
 from deliverykit.providers.elasticemail.control import checked
 from deliverykit.providers.elasticemail.table import REPLAYED, TABLE
+from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
-from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -75,19 +88,19 @@ class ElasticEmail(Provider):
         if self.base_url.rstrip("/").endswith("/v4"):
             raise ConfigurationError(f"ElasticEmail base_url: {self.base_url!r} ends in /v4, which is added here; leave it out")
 
-    def lacks(self, needs: Needs) -> tuple[str, ...]:
-        """Why Elastic Email cannot carry mail of these needs; with ``unsubscribe=`` only to a single recipient."""
-        reasons = self.capabilities.lacks(needs)
-        if Feature.UNSUBSCRIBE not in needs.features:
-            return reasons
-        hidden = [feature.value for feature in (Feature.CC, Feature.BCC) if feature in needs.features]
-        if needs.recipients > 1 and not hidden:
-            hidden = [f"{needs.recipients} recipients"]
-        return (*reasons, *(_HIDDEN.format(what) for what in hidden))
+    def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
+        """See :meth:`Provider.unsupported`; with Elastic Email's own rules."""
+        reasons = super().unsupported(message, sender)
+        if message.unsubscribe and len(message.recipients) > 1:
+            reasons += tuple(_HIDDEN.format(what) for what in _beside_unsubscribe(message))
+        if message.headers:
+            reasons += tuple(_header_problems(message))
+        if len(message.attachments) > 1:
+            reasons += tuple(_name_problems(message))
+        return reasons
 
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The JSON body of either call."""
-        _check(mail)
         options = _options(mail)
         return {"Recipients": _recipients(mail), "Content": _content(mail), **({"Options": options} if options else {})}
 
@@ -99,6 +112,8 @@ class ElasticEmail(Provider):
             ("Content", "EnvelopeFrom"): ABSENT,
             ("Content", "Postback"): mail.id,
             **{("Content", "Headers", name): ABSENT for name in SEALED_HEADERS},
+            ("Content", "Headers"): are_headers,
+            ("Content", "Subject"): is_line,
         }
 
     def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:
@@ -143,28 +158,25 @@ class ElasticEmail(Provider):
         return fingerprint(self.api_key) if scope is Scope.ACCOUNT else ""
 
 
-def _check(mail: Outgoing) -> None:
-    """What Elastic Email would take and then do otherwise, refused by name."""
-    message = mail.message
-    if message.unsubscribe and len(message.recipients) > 1:
-        raise MessageError(
-            f"unsubscribe: Elastic Email {_HIDDEN.format(f'{len(message.recipients)} recipients')}; send one mail each"
-        )
-    if len(mail.reply_to) > 1:
-        raise MessageError(f"reply_to: Elastic Email takes one address, the message has {len(mail.reply_to)}")
+def _beside_unsubscribe(message: Message) -> list[str]:
+    """What the bulk call, which alone takes ``unsubscribe=``, cannot carry (Elastic Email's API description, 2026-05)."""
+    hidden = [name for name in ("cc", "bcc") if getattr(message, name)]
+    return hidden or [f"{len(message.recipients)} recipients"]
+
+
+def _header_problems(message: Message) -> Iterator[str]:
     for name in message.headers:
         if name.lower() in SEALED_HEADERS:
-            raise MessageError(
-                f"headers: {name} cannot be set at Elastic Email; it would change the sender, the recipients or our id"
-            )
+            yield f"headers: {name} cannot be set at Elastic Email; it would change the sender, the recipients or our id"
         if name.lower() in {"list-unsubscribe", "list-unsubscribe-post"}:
-            raise MessageError(f"headers: Elastic Email keeps no {name} given there; give unsubscribe=")
+            yield f"headers: Elastic Email keeps no {name} given there; give unsubscribe="
+
+
+def _name_problems(message: Message) -> Iterator[str]:
     names = [_name(one) for one in message.attachments]
-    for one in message.attachments:
-        if one.inline and names.count(one.content_id) > 1:
-            raise MessageError(
-                f"attachments: two are named {one.content_id!r}; Elastic Email finds an inline image by its name only"
-            )
+    for name in dict.fromkeys(_name(one) for one in message.attachments if one.inline):
+        if names.count(name) > 1:
+            yield f"attachments: two are named {name!r}; Elastic Email finds an inline image by its name only"
 
 
 def _recipients(mail: Outgoing) -> Any:

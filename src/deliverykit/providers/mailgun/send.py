@@ -6,25 +6,37 @@ django-anymail's notes on what the API really does; read 2026-11-23, not tried a
 
 import base64
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
 
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
-from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, option, secret, web_address
+from deliverykit.contracts.provider import (
+    ABSENT,
+    Outgoing,
+    Path,
+    Provider,
+    fingerprint,
+    is_line,
+    merged,
+    option,
+    secret,
+    web_address,
+)
 from deliverykit.providers.mailgun.control import checked
-from deliverykit.providers.mailgun.form import parts
+from deliverykit.providers.mailgun.form import is_field, parts
 from deliverykit.providers.mailgun.multipart import File, encoded
 from deliverykit.providers.mailgun.table import BARE, TABLE
-from deliverykit.words.addresses import ascii_domain, header_text
+from deliverykit.words.addresses import Address, ascii_domain, header_text
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Scope
-from deliverykit.words.raw import header_values, rewritten
+from deliverykit.words.raw import head_alone, header_names, rewritten
 from deliverykit.words.untrusted import TEXT_LIMIT
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -45,6 +57,9 @@ ESP_HEADERS = ("x-mailgun-variables", "x-mailgun-recipient-variables")
 """Headers Mailgun reads as options: the first would replace the variables (our id), the second splits the recipients."""
 FIELDS = ("from", "to", "cc", "bcc", "recipient-variables", "message")
 
+_NOT_IN_RAW = frozenset(ENVELOPE_HEADERS) - {"to", "cc"}
+"""Taken out of the host's MIME. Its To and Cc are text to read; the envelope is the form's ``to``."""
+
 # The second level of country domains under which anybody registers: never a domain of one's own.
 _SHARED = frozenset({"asso", "firm", "gouv", "info", "name"})
 
@@ -63,13 +78,13 @@ class Mailgun(Provider):
     name: ClassVar[str] = "mailgun"
     esp: ClassVar[str] = "mailgun"
     label: ClassVar[str] = "Mailgun"
-    # 1,000 recipients and 25 MB by the documentation. Tags: 3 by the documentation, 10 in Mailgun's own Ruby client; the
-    # lower is safe. Local parts that are not ASCII break in its From (django-anymail).
+    # 1,000 recipients and 25 MB by the documentation. Up to 10 tags (2026-11-30; its documentation of 2024 said 3).
+    # Local parts that are not ASCII break in its From (django-anymail).
     capabilities: ClassVar[Capabilities] = Capabilities(
         features=set(Feature) - {Feature.INTERNATIONAL},
         max_recipients=1000,
         max_bytes=25_000_000,
-        max_tags=3,
+        max_tags=10,
     )
     hosts: ClassVar[Sequence[str]] = ("api.mailgun.net", "api.eu.mailgun.net")
     table: ClassVar[Sequence[Row]] = TABLE
@@ -86,9 +101,19 @@ class Mailgun(Provider):
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "domain", _domain(self.domain))
 
+    def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
+        """See :meth:`Provider.unsupported`; with Mailgun's own rules about tags, headers, raw MIME and the form's size."""
+        reasons = super().unsupported(message, sender)
+        refused = any(one.startswith("extra[") for one in reasons)  # then its fields need no second reason
+        extra = {} if refused else message.extra.get(self.esp, {})
+        used = message.tags or message.headers or message.metadata or message.unsubscribe or message.reply_to or extra
+        # A forced sender's Reply-To is the original sender, whose name may be of any length.
+        if used or message.raw is not None or (message.sender is not None and len(message.sender.name) > 500):
+            reasons = (*reasons, *_problems(self._probe(message, sender), extra))
+        return reasons
+
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The form's fields by name; lists are repeated fields, files are :class:`File`."""
-        _check(mail)
         return _options(mail) | (_composed(mail) if mail.message.raw is None else _raw(mail))
 
     def sealed(self, mail: Outgoing) -> Mapping[Path, Any]:
@@ -100,6 +125,7 @@ class Mailgun(Provider):
         return {
             **{(name,): ours.get(name, ABSENT) for name in fields},
             **{(f"h:{name}",): ABSENT for name in (*ENVELOPE_HEADERS, *ESP_HEADERS)},
+            ("subject",): is_line,
             **template,
         }
 
@@ -190,25 +216,37 @@ def _shared(domain: str) -> bool:
     return len(labels[1]) == 2 and (len(labels[0]) <= 3 or labels[0] in _SHARED)
 
 
-def _check(mail: Outgoing) -> None:
-    """What Mailgun would take and then do otherwise, refused by name."""
-    if mail.sender.international:
-        raise MessageError(f"sender: {mail.sender.email!r} has a local part that is not ASCII, which Mailgun cannot send from")
-    for tag in mail.message.tags:
+def _problems(mail: Outgoing, extra: Mapping[str, Any]) -> Iterator[str]:
+    """What Mailgun would refuse, or take and then do otherwise."""
+    for tag in mail.message.tags:  # its documentation on tagging, 2024
         if not tag.isascii() or len(tag) > MAX_TAG:
-            raise MessageError(f"tags: {tag!r}: Mailgun takes ASCII of at most {MAX_TAG} characters")
-    present = {name.lower() for name in mail.headers}
-    raw = mail.message.raw
-    for name in (*ENVELOPE_HEADERS, *ESP_HEADERS):
-        if name in present:
-            raise MessageError(
-                f"headers: {name} cannot be set at Mailgun; it would change the sender, the recipients or our id"
-            )
+            yield f"tags: {tag[:MAX_TAG]!r}: Mailgun takes ASCII of at most {MAX_TAG} characters"
+    named_well = True
+    for name in mail.message.headers:
+        if name.lower() in {*ENVELOPE_HEADERS, *ESP_HEADERS}:
+            yield f"headers: {name} cannot be set at Mailgun; it would change the sender, the recipients or our id"
+        if not is_field(f"h:{name}"):
+            named_well = False
+            yield f"headers: {name!r} cannot be a field of Mailgun's form; use letters, digits and -"
+    if mail.message.raw is not None:
+        yield from _raw_problems(mail, mail.message.raw)
+    if named_well:
+        try:
+            parts(merged(_texts(mail), extra))
+        except MessageError as error:
+            yield str(error)
+
+
+def _raw_problems(mail: Outgoing, raw: bytes) -> Iterator[str]:
+    try:
+        rewritten(head_alone(raw), _NOT_IN_RAW, _raw_headers(mail))
+    except MessageError as error:
+        yield str(error)
+        return
+    names = [name.lower() for name in header_names(raw)]
     for name in ESP_HEADERS:
-        if raw is not None and header_values(raw, name):
-            raise MessageError(
-                f"raw: {name} cannot stand in it; Mailgun reads it as an option. Use metadata=, one message each"
-            )
+        if name in names:
+            yield f"raw: {name} cannot stand in it; Mailgun reads it as an option. Use metadata=, one message each"
 
 
 def _options(mail: Outgoing) -> dict[str, Any]:
@@ -230,28 +268,36 @@ def _composed(mail: Outgoing) -> dict[str, Any]:
     fields |= {name: [one.header for one in getattr(mail, name)] for name in ("to", "cc", "bcc") if getattr(mail, name)}
     fields["subject"] = message.subject
     fields |= {name: body for name, body in (("text", message.text), ("html", message.html)) if body}
-    if mail.reply_to:
-        fields["h:Reply-To"] = ", ".join(one.header for one in mail.reply_to)
-    fields |= {f"h:{name}": header_text(value) for name, value in mail.headers.items()}
-    fields[f"h:{ID_HEADER}"] = mail.id
+    fields |= _headers(mail)
     files = [_file(one, one.filename) for one in message.attachments if not one.inline]
     # The part's file name becomes the Content-ID.
     inline = [_file(one, one.content_id) for one in message.attachments if one.inline]
     return fields | {name: found for name, found in (("attachment", files), ("inline", inline)) if found}
 
 
+def _headers(mail: Outgoing) -> dict[str, str]:
+    reply_to = {"h:Reply-To": ", ".join(one.header for one in mail.reply_to)} if mail.reply_to else {}
+    theirs = {f"h:{name}": header_text(value) for name, value in mail.headers.items()}
+    return {**reply_to, **theirs, f"h:{ID_HEADER}": mail.id}
+
+
+def _texts(mail: Outgoing) -> dict[str, Any]:
+    """The fields whose size together is limited."""
+    return _options(mail) | (_headers(mail) if mail.message.raw is None else {})
+
+
 def _file(one: Attachment, filename: str) -> File:
     return File(filename=filename, content=one.content, content_type=one.content_type)
 
 
+def _raw_headers(mail: Outgoing) -> dict[str, str]:
+    reply_to = {"Reply-To": ", ".join(one.header for one in mail.reply_to)} if mail.reply_to else {}
+    return {"From": mail.sender.header, ID_HEADER: mail.id, **reply_to}
+
+
 def _raw(mail: Outgoing) -> dict[str, Any]:
-    headers = {"From": mail.sender.header, ID_HEADER: mail.id}
-    if mail.reply_to:
-        headers["Reply-To"] = ", ".join(one.header for one in mail.reply_to)
-    gone = frozenset(ENVELOPE_HEADERS) - {"to", "cc"}
+    mime = rewritten(mail.message.raw or b"", _NOT_IN_RAW, _raw_headers(mail))
     return {
         "to": [one.ascii for one in mail.to],
-        "message": File(
-            filename="message.mime", content=rewritten(mail.message.raw or b"", gone, headers), content_type="message/rfc822"
-        ),
+        "message": File(filename="message.mime", content=mime, content_type="message/rfc822"),
     }

@@ -12,7 +12,18 @@ from attrs import frozen
 
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
-from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, secret, web_address
+from deliverykit.contracts.provider import (
+    ABSENT,
+    Outgoing,
+    Path,
+    Provider,
+    are_headers,
+    fingerprint,
+    is_line,
+    json_body,
+    secret,
+    web_address,
+)
 from deliverykit.providers.sendgrid.control import checked
 from deliverykit.providers.sendgrid.table import TABLE
 from deliverykit.words.addresses import Address, header_text
@@ -20,6 +31,7 @@ from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.untrusted import clean
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -40,8 +52,12 @@ _EVENT_FIELDS = frozenset(
 )  # fmt: skip
 """Custom arguments stand beside these in an event: metadata of such a name travels with our prefix before it."""
 
-_THEIR_HEADERS = ("from", "sender", "to", "cc", "bcc", "return-path", "x-smtpapi")
-"""What would name another sender or recipient; X-SMTPAPI is the older API's way to do so."""
+_THEIR_HEADERS = (
+    "from", "sender", "to", "cc", "bcc", "return-path", "x-smtpapi",
+    "subject", "reply-to", "received", "dkim-signature", "content-type", "content-transfer-encoding", "x-sg-id", "x-sg-eid",
+)  # fmt: skip
+"""What would name another sender or recipient (X-SMTPAPI is the older API's way to do so), and what the API's
+description forbids in ``headers`` (2026-01). A message cannot set them; this is about ``extra``."""
 
 _ERRORS = 20
 """So many errors of one answer are read."""
@@ -77,6 +93,17 @@ class SendGrid(Provider):
 
     api_key: Credential = secret(label="API key", where="SendGrid: Settings, API Keys; the scope mail.send is enough")
     base_url: str = web_address(label="API address", default="https://api.sendgrid.com")
+
+    def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
+        """See :meth:`Provider.unsupported`; with SendGrid's own rules about attachments."""
+        reasons = super().unsupported(message, sender)
+        for one in message.attachments:
+            # "The attachment type cannot contain ';', or CRLF characters", and the same of content_id: SendGrid's page of
+            # errors (2026-11-30; django-anymail#492, sendgrid-csharp#386). Cut off, a charset or method would be lost.
+            for what, value in (("content_type", one.content_type), ("content_id", one.content_id)):
+                if ";" in value:
+                    reasons += (f"attachments: {what} {value[:80]!r} holds a ';', which SendGrid refuses; leave it out",)
+        return reasons
 
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The JSON body of ``/v3/mail/send``."""
@@ -116,6 +143,8 @@ class SendGrid(Provider):
             ("mail_settings", "bcc"): ABSENT,
             ("personalizations",): lambda found: isinstance(found, list | tuple),  # once, under its own name
             **{(*at, name): ABSENT for at in (("headers",), (*person, "headers")) for name in _THEIR_HEADERS},
+            ("headers",): are_headers,
+            ("subject",): is_line,
         }
 
     def encode(self, mail: Outgoing, payload: Mapping[str, Any], now: int) -> HttpRequest:

@@ -4,7 +4,6 @@ Source: botocore's description of SESv2 (1.44.5) and AWS's SES developer guide, 
 """
 
 import base64
-import json
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -13,34 +12,44 @@ from attrs import evolve, frozen
 
 from deliverykit.contracts.answers import Row
 from deliverykit.contracts.capabilities import Capabilities, Feature
-from deliverykit.contracts.provider import ABSENT, Outgoing, Path, Provider, fingerprint, json_body, option, secret, web_address
+from deliverykit.contracts.provider import (
+    ABSENT,
+    Outgoing,
+    Path,
+    Provider,
+    fingerprint,
+    is_line,
+    json_body,
+    option,
+    secret,
+    web_address,
+)
 from deliverykit.providers.ses.control import checked
 from deliverykit.providers.ses.regions import region_problem
+from deliverykit.providers.ses.rules import (
+    ID_HEADER,
+    METADATA_HEADER,
+    THEIR_HEADERS,
+    commands_ses,
+    our_headers,
+    problems,
+    raw_message,
+)
 from deliverykit.providers.ses.signing import Keys, keys_of, signed
 from deliverykit.providers.ses.table import TABLE, error_text
 from deliverykit.words.addresses import Address, header_text
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret, revealed
 from deliverykit.words.enclosures import Attachment
-from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Scope
-from deliverykit.words.raw import rewritten
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["ID_HEADER", "ID_TAG", "METADATA_HEADER", "SES"]
 
 ID_TAG = "deliverykit_id"
 """The message tag that carries our id; it comes back in ``mail.tags`` of every published event."""
-ID_HEADER = "X-Deliverykit-Id"
-"""The header that carries it too: an identity's notifications hold headers and no tags."""
-METADATA_HEADER = "X-Deliverykit-Metadata"
-"""Metadata as JSON, in ``mail.headers`` of events. A reader of the mail can see it, as any header."""
-
-_THEIR_HEADERS = frozenset({"from", "sender", "to", "cc", "bcc", "return-path", "resent-from", "resent-to", "resent-bcc"})
-"""What would name another sender or recipient. ``x-ses-…`` as well: it stands for parameters of the call."""
-
-_NOT_IN_RAW = frozenset({"sender", "return-path"})
-"""Taken out of the host's MIME, as Bcc is; its From is replaced, its To and Cc are text to read, the envelope is ours."""
 
 
 @frozen(kw_only=True)
@@ -115,6 +124,13 @@ class SES(Provider):
             session_token=Secret(keys.token) if keys.token else None,
         )
 
+    def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
+        """See :meth:`Provider.unsupported`; with SES's own rules about headers, file names and raw MIME."""
+        reasons = super().unsupported(message, sender)
+        if message.headers or message.attachments or message.unsubscribe or message.raw is not None:
+            reasons = (*reasons, *problems(self._probe(message, sender)))
+        return reasons
+
     def payload(self, mail: Outgoing) -> dict[str, Any]:
         """The JSON body of ``SendEmail``."""
         if mail.sender.international:  # of the message it is checked before; this is the server's own sender
@@ -144,7 +160,11 @@ class SES(Provider):
         """
         raw = mail.message.raw
         content: Mapping[Path, Any] = (
-            {("Content", "Raw"): ABSENT, ("Content", "Simple", "Headers"): lambda headers: _headers_kept(headers, mail.id)}
+            {
+                ("Content", "Raw"): ABSENT,
+                ("Content", "Simple", "Headers"): lambda headers: _headers_kept(headers, mail.id),
+                ("Content", "Simple", "Subject", "Data"): is_line,
+            }
             if raw is None
             else {("Content", "Raw"): _raw(mail, raw), ("Content", "Simple"): ABSENT}
         )
@@ -222,13 +242,8 @@ def _tracking(mail: Outgoing) -> dict[str, str]:
     return {name: "ENABLED" if on else "DISABLED" for name, on in asked.items() if on is not None}
 
 
-def _our_headers(mail: Outgoing) -> dict[str, str]:
-    metadata = dict(mail.message.metadata)
-    return {ID_HEADER: mail.id, **({METADATA_HEADER: json.dumps(metadata)} if metadata else {})}
-
-
 def _simple(mail: Outgoing) -> dict[str, Any]:
-    message, ours = mail.message, _our_headers(mail)
+    message, ours = mail.message, our_headers(mail)
     taken = {name.lower() for name in ours}
     theirs = {name: value for name, value in mail.headers.items() if name.lower() not in taken}
     bodies = {"Text": message.text, "Html": message.html}
@@ -257,14 +272,7 @@ def _file(one: Attachment) -> dict[str, str]:
 
 
 def _raw(mail: Outgoing, raw: bytes) -> dict[str, str]:
-    """The host's MIME with our From, our id, and the Reply-To of a forced sender; the envelope is ``Destination``."""
-    reply_to = {"Reply-To": ", ".join(one.header for one in mail.reply_to)} if mail.reply_to else {}
-    ours = {"From": mail.sender.header, **reply_to, **_our_headers(mail)}
-    data = rewritten(raw, _NOT_IN_RAW, ours)
-    if theirs := re.search(rb"^x-ses-[^:\s]*", data.partition(b"\r\n\r\n")[0], re.IGNORECASE | re.MULTILINE):
-        name = theirs.group().decode("ascii", "replace")
-        raise MessageError(f"raw: the header {name} commands SES; remove it, the server's own settings say it")
-    return {"Data": base64.b64encode(data).decode()}
+    return {"Data": base64.b64encode(raw_message(mail, raw)).decode()}
 
 
 def _pairs(items: Any) -> list[tuple[str, str]] | None:
@@ -286,4 +294,4 @@ def _headers_kept(headers: Any, mail_id: str) -> bool:
     pairs = _pairs(headers) or []
     names = {name for name, _ in pairs}
     ours = [value for name, value in pairs if name == ID_HEADER.lower()] == [mail_id]
-    return ours and not names & _THEIR_HEADERS and not any(name.startswith("x-ses-") for name in names)
+    return ours and not names & THEIR_HEADERS and not any(map(commands_ses, names))
