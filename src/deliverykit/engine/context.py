@@ -17,6 +17,7 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.outgoing import OnUnsupported, fitted, stripped
 from deliverykit.engine.permissions import Permissions
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.renewal import Renewals
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.spacing import Spacing
 from deliverykit.engine.telling import Teller
@@ -70,6 +71,7 @@ class Context:
     lease: int = 60_000
     """How long mail stays a lost worker's, in ms."""
     spacing: Spacing = field(factory=Spacing, repr=False)
+    renewals: Renewals = field(factory=Renewals, repr=False)
 
     async def decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> R:
         """Let a decide object decide on the configuration as it stands; read that again where it has moved."""

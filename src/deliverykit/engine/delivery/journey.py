@@ -109,7 +109,10 @@ async def fly(
     left = _Begun.now(context.clock)
     try:
         outcome = await _submitted(context, ports, ready)
-        return outcome if isinstance(outcome, Verdict) else _judged(context, flight, outcome, left)
+        if isinstance(outcome, Verdict):
+            return outcome
+        verdict = _judged(context, flight, outcome, left)
+        return evolve(verdict, pause="") if context.renewals.tries_again(flight.server, outcome, ready.read) else verdict
     except INTERRUPTIONS as interruption:
         outcome = Unknown("it was cancelled while it was on the wire")
         raise CutShort(_judged(context, flight, outcome, left)) from interruption
@@ -190,11 +193,14 @@ class _Ready:
     provider: Provider
     mail: Outgoing
     request: HttpRequest
+    read: int
+    """The number of the read of its credentials; see :class:`~deliverykit.engine.renewal.Renewals`."""
     start: TimeToStart | None = None
 
 
 def _built(context: Context, flight: Flight) -> _Ready | Verdict:
     """The request, or the verdict where there is none. Whatever goes wrong becomes an outcome."""
+    read = context.renewals.number()
     try:
         provider = context.provider(flight.server)
     except ConfigurationError as error:
@@ -204,7 +210,7 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
         doing = f"the credentials of {flight.server.id} cannot be had"
         context.teller.failed(doing, error, account=flight.lane.account, mail=flight.uid, trace=False)
         return unequipped(f"the credentials cannot be had: {type(error).__name__}", _situation(flight))
-    ready = _request(context, flight, provider)
+    ready = _request(context, flight, provider, read)
     if not isinstance(ready, _Ready):
         return judge(ready, _situation(flight), context.back_off)
     try:  # of the request itself: an adapter may put its address together from any of its options
@@ -214,7 +220,7 @@ def _built(context: Context, flight: Flight) -> _Ready | Verdict:
     return ready
 
 
-def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | Outcome:
+def _request(context: Context, flight: Flight, provider: Provider, read: int) -> _Ready | Outcome:
     server = flight.server
     try:
         message = flight.message
@@ -226,7 +232,7 @@ def _request(context: Context, flight: Flight, provider: Provider) -> _Ready | O
         stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
         mail = addressed(message, server, stamp, flight.attempts - flight.resends)
         now = context.latest_now(flight.grant, flight.issued)
-        return _Ready(provider, mail, provider.request(mail, now, checked=True))
+        return _Ready(provider, mail, provider.request(mail, now, checked=True), read)
     except MessageError as error:
         return Unfit(str(error))
     except ConfigurationError as error:
