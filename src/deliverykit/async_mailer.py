@@ -30,6 +30,7 @@ from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.route import DEFAULT_ROUTE
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
+from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 from deliverykit.words.results import ClockAccepted, DrainReport, Explanation, SendResult
@@ -189,7 +190,7 @@ class AsyncWorker:
             raise ConfigurationError(f"concurrency: {concurrency!r}; give a whole number from 1")
         if not isinstance(poll, timedelta) or poll <= timedelta():
             raise ConfigurationError(f"poll: {poll!r}; give a timedelta such as timedelta(seconds=1)")
-        self._stream = Stream(context, ports, concurrency, poll.total_seconds())
+        self._stream = Stream(context, ports, concurrency, bounded("poll", poll).total_seconds())
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> DrainReport:

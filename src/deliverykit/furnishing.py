@@ -27,6 +27,7 @@ from deliverykit.records.vault import Vault
 from deliverykit.routers import By, LeastUsed, Priority, RoundRobin, Weighted
 from deliverykit.storages import Durability, open_storage
 from deliverykit.words.clock import Clock
+from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["Options", "environment", "furnished"]
@@ -107,9 +108,11 @@ def furnished(storage: str | Storage, options: Options) -> Context:
     max_wait = options.get("max_wait", timedelta(seconds=5))
     if not isinstance(max_wait, timedelta):
         raise ConfigurationError(f"max_wait: {max_wait!r}; write timedelta(seconds={max_wait!r})")
+    bounded("max_wait", max_wait)
     lease = options.get("lease", timedelta(seconds=60))
     if not isinstance(lease, timedelta) or lease < timedelta(seconds=1):
         raise ConfigurationError(f"lease: {lease!r}; give a timedelta of a second or more, such as timedelta(seconds=60)")
+    bounded("lease", lease)
     clock = options.get("clock") or SystemClock()
     books = open_storage(storage, clock, options.get("durability", "full")) if isinstance(storage, str) else storage
     teller = Teller(logging.getLogger("deliverykit"), hooks_of(options.get("hooks")))

@@ -21,6 +21,7 @@ from attrs import evolve
 
 from deliverykit.transports import AsyncHttpTransport, HttpTransport, Timeouts, async_transport_of, transport_of
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
+from deliverykit.words.untrusted import ANSWER_LIMIT
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 TIMES = {"connect": 0.4, "read": 0.25, "total": 3.0}
@@ -158,20 +159,23 @@ def test_an_answer_that_is_garbage(kind: str, raw: bytes) -> None:
         assert server.requests == 1
 
 
-def test_an_answer_that_is_too_large(kind: str) -> None:
+def test_a_long_answer_is_read_to_its_limit(kind: str) -> None:
     with servers.serving(servers.endless) as server, sender(kind) as send:
-        with pytest.raises(TransportError, match="larger than 1048576 bytes") as caught:
-            send(request(server.url))
-        assert caught.value.stage is Stage.READ
-        assert server.requests == 1
+        response = send(request(server.url))
+        assert (len(response.body), response.complete) == (ANSWER_LIMIT, False)
+        send(request(server.url))
+        assert server.requests == 2
+        assert server.connections == 2  # what was not read to its end is not used again
 
 
 def test_an_answer_of_exactly_the_limit(kind: str) -> None:
     with servers.serving(servers.answer(servers.ok(b"a" * 1000))) as server:
         with sender(kind, max_response=1000) as send:
-            assert len(send(request(server.url)).body) == 1000
+            response = send(request(server.url))
+            assert (len(response.body), response.complete) == (1000, True)
         with sender(kind, max_response=999) as send:
-            assert stage_of(send, request(server.url)) is Stage.READ
+            response = send(request(server.url))
+            assert (len(response.body), response.complete) == (999, False)
 
 
 def test_an_answer_that_drips(kind: str) -> None:

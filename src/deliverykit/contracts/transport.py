@@ -8,9 +8,10 @@ __all__ = ["AsyncTransport", "Transport"]
 
 
 class Transport(Protocol):
-    """Blocks until the answer is read whole.
+    """Blocks until the answer is read.
 
-    It submits **once** (no retries, no redirects), verifies TLS, bounds the answer's size, and
+    It submits **once** (no retries, no redirects), verifies TLS, reads at most 256 KB of the answer
+    (``HttpResponse(complete=False)`` says that there was more), and
     raises :class:`~deliverykit.words.errors.TransportError` with the stage at which a call failed:
     that stage decides *surely not sent* from *unknown*, so a transport that cannot tell says the later one.
 

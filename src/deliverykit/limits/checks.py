@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from deliverykit.contracts.limit import Limit, QuotaPolicy
+from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def check_length(name: str, value: object, *, unit: str = "seconds") -> None:
     if isinstance(value, timedelta):
         if value < timedelta(milliseconds=1):
             raise ConfigurationError(f"{name}={value!r} is too short; give a millisecond or more, or leave {name} out")
+        bounded(name, value)
         return
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else "…"
     raise ConfigurationError(f"{name}={value!r} is no timedelta and leaves its unit open; write timedelta({unit}={number})")

@@ -16,6 +16,7 @@ from deliverykit.records.server import VALUES, Budget, DeliveryServer, Status
 from deliverykit.records.stored import UPGRADE, NewerFormat, Stored, fields_of, with_format
 from deliverykit.records.vault import Binding, Vault
 from deliverykit.words.addresses import Address
+from deliverykit.words.clock import length
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.outcomes import on_doubt
 
@@ -157,7 +158,7 @@ class Archive:
                 strategy=strategy,
                 when_exhausted=WhenExhausted(data.get("when_exhausted", WhenExhausted.FAILOVER)),
                 in_doubt=on_doubt(data.get("in_doubt", "hold")),
-                max_lateness=timedelta(milliseconds=lateness) if lateness else None,
+                max_lateness=length(lateness) if lateness else None,
                 first=_texts(data.get("first", [])),
                 version=_typed(data.get("version", 1), int),
                 broken=broken,

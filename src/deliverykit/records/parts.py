@@ -15,6 +15,7 @@ from deliverykit.contracts.capabilities import Capabilities
 from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
+from deliverykit.words.clock import length
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError
 
@@ -151,7 +152,7 @@ def _value(value: Any) -> Any:
         return value
     match value:
         case {"$ms": ms}:
-            return timedelta(milliseconds=ms)
+            return length(ms)
         case {"$at": text}:
             return datetime.fromisoformat(text).astimezone(UTC)
         case {"$date": text}:

@@ -17,6 +17,7 @@ from deliverykit.transports.origins import Address, address
 from deliverykit.transports.stages import Watch, failure, leave
 from deliverykit.transports.timeouts import CallTimes, Timeouts
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
+from deliverykit.words.untrusted import ANSWER_LIMIT
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _Settings(Generic[C]):
         *,
         timeouts: Timeouts | None = None,
         bytes_per_second: int = 100_000,
-        max_response: int = 1 << 20,
+        max_response: int = ANSWER_LIMIT,
         connections: int = 200,
         tls: "ssl.SSLContext | None" = None,
     ) -> None:
@@ -52,7 +53,7 @@ class _Settings(Generic[C]):
             raise ConfigurationError(f"bytes_per_second={bytes_per_second!r}: must be above zero; the default is 100_000")
         self._host = client
         self._times = CallTimes(timeouts or Timeouts(), bytes_per_second)
-        self._max_response = max_response
+        self._max_response = min(max_response, ANSWER_LIMIT)
         self._connections = connections
         self._tls = tls
         self._begin()
@@ -90,28 +91,46 @@ class _Settings(Generic[C]):
             extensions = {"timeout": self._times.steps(request)}
             return to, httpcore2.Request(request.method, to.url, headers=headers, content=request.body, extensions=extensions)
 
-    def _checked(self, size: int) -> None:
-        if size > self._max_response:
-            raise TransportError(Stage.READ, f"the answer is larger than {self._max_response} bytes")
-
-    def _answer(self, status: int, raw: Iterable[tuple[bytes, bytes]], pieces: list[bytes]) -> HttpResponse:
+    def _answer(self, status: int, raw: Iterable[tuple[bytes, bytes]], read: "_Read") -> HttpResponse:
         """The answer that one of our own connections read."""
         headers: dict[str, str] = {}
         for name, value in raw:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         coding = headers.get("content-encoding", "").strip().lower()
-        body = b"".join(pieces)
+        body = read.body
         if coding in ("", "identity"):
-            return HttpResponse(status=status, headers=headers, body=body)
+            return HttpResponse(status=status, headers=headers, body=body, complete=read.complete)
         if coding not in ("gzip", "x-gzip", "deflate"):
             raise TransportError(Stage.READ, f"the answer came as {coding[:40]!r}, which was not asked for")
         decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         plain = decoder.decompress(body, self._max_response + 1)
-        self._checked(len(plain))
-        if not decoder.eof:
+        complete = read.complete and len(plain) <= self._max_response
+        if complete and not decoder.eof:
             raise TransportError(Stage.READ, f"the answer is not whole {coding}")
-        return HttpResponse(status=status, headers=headers, body=plain)
+        return HttpResponse(status=status, headers=headers, body=plain[: self._max_response], complete=complete)
+
+
+class _Read:
+    """What was read of a body, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.complete = True
+
+    def add(self, piece: bytes) -> bool:
+        """Add the next piece; ``False`` once there is more than the limit, and nothing is to be read any more."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self.complete = self._size <= self._limit
+        return self.complete
+
+    @property
+    def body(self) -> bytes:
+        """The bytes, at most as many as the limit."""
+        return b"".join(self._pieces)[: self._limit]
 
 
 class HttpTransport(_Settings["httpx2.Client"]):
@@ -125,7 +144,8 @@ class HttpTransport(_Settings["httpx2.Client"]):
     ``timeouts`` are the limits of one call, see :class:`Timeouts`; writing and the total get one second
     more for every ``bytes_per_second`` bytes of body (100,000: 0.8 Mbit/s). A request's own ``within``
     shortens them, and its ``time_to_start`` limits every step before its first byte.
-    An answer of more than ``max_response`` bytes is an unknown outcome. ``connections`` are open at most.
+    At most ``max_response`` bytes of an answer are read (256 KB, and no more than that): a longer success is an unknown
+    outcome, a longer refusal is judged by its beginning. ``connections`` are open at most.
 
     ``client`` is a host's own ``httpx.Client`` or ``httpx2.Client``, taken as it is: its proxies,
     certificates, event hooks and limits hold, its time limits too (unless they are the library's default of
@@ -151,11 +171,11 @@ class HttpTransport(_Settings["httpx2.Client"]):
         try:
             response = line.connection.handle_request(built)
             try:
-                pieces = self._pieces(response.iter_stream(), ends)
+                read = self._read(response.iter_stream(), ends)
             finally:
                 leave(response.stream)
                 response.close()
-            return self._answer(response.status, response.headers, pieces)
+            return self._answer(response.status, response.headers, read)
         except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             raise failure(error, line.stage) from None
         finally:
@@ -168,24 +188,23 @@ class HttpTransport(_Settings["httpx2.Client"]):
             response = client.send(built, stream=True, auth=None, follow_redirects=False)
             watch.answered(getattr(response, "stream", None))
             try:
-                pieces = self._pieces(response.iter_bytes(), ends)
+                read = self._read(response.iter_bytes(), ends)
             finally:
                 response.close()
         except _module(client).HTTPStatusError as error:
             return _despite(error)
         except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             raise failure(error, watch.stage) from None
-        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+        return HttpResponse(status=response.status_code, headers=response.headers, body=read.body, complete=read.complete)
 
-    def _pieces(self, stream: Iterable[bytes], ends: float) -> list[bytes]:
-        pieces, size = [], 0
+    def _read(self, stream: Iterable[bytes], ends: float) -> _Read:
+        read = _Read(self._max_response)
         for piece in stream:
-            pieces.append(piece)
-            size += len(piece)
-            self._checked(size)
+            if not read.add(piece):
+                break
             if time.monotonic() > ends:
                 raise TransportError(Stage.READ, "the answer did not end in time")
-        return pieces
+        return read
 
     def open(self) -> None:
         """Load and make what the first ``send`` needs, ahead of it; connects to nobody."""
@@ -233,11 +252,11 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
         try:
             response = await line.connection.handle_async_request(built)
             try:
-                pieces = await self._pieces(response.aiter_stream())
+                read = await self._read(response.aiter_stream())
             finally:
                 leave(response.stream)
                 await response.aclose()
-            return self._answer(response.status, response.headers, pieces)
+            return self._answer(response.status, response.headers, read)
         except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
             raise failure(error, line.stage) from None
         finally:
@@ -251,10 +270,10 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
             return _despite(error)
         watch.answered(getattr(response, "stream", None))
         try:
-            pieces = await self._pieces(response.aiter_bytes())
+            read = await self._read(response.aiter_bytes())
         finally:
             await response.aclose()
-        return HttpResponse(status=response.status_code, headers=response.headers, body=b"".join(pieces))
+        return HttpResponse(status=response.status_code, headers=response.headers, body=read.body, complete=read.complete)
 
     async def _timed(self, call: Awaitable[HttpResponse], watch: Watch, whole: float) -> HttpResponse:
         timer = asyncio.timeout(whole)
@@ -266,13 +285,12 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
                 raise TransportError(watch.stage or Stage.READ, f"not done within {whole:g} s") from None
             raise failure(error, watch.stage) from None
 
-    async def _pieces(self, stream: AsyncIterable[bytes]) -> list[bytes]:
-        pieces, size = [], 0
+    async def _read(self, stream: AsyncIterable[bytes]) -> _Read:
+        read = _Read(self._max_response)
         async for piece in stream:
-            pieces.append(piece)
-            size += len(piece)
-            self._checked(size)
-        return pieces
+            if not read.add(piece):
+                break
+        return read
 
     def open(self) -> None:
         """Load and make what the first ``send`` in the running loop needs, ahead of it; connects to nobody."""

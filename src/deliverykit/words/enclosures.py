@@ -11,7 +11,10 @@ from deliverykit.words.lines import one_line
 
 __all__ = ["Attachment", "Unsubscribe"]
 
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[^\x00-\x1f\x7f]+)*")
+_KIND = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+# RFC 2045: a token, or text in quotes in which a backslash escapes the next character.
+_PARAMETER = re.compile(r"[ \t]*+([A-Za-z0-9!#$%&'*+.^_`{|}~-]++)[ \t]*+=[ \t]*+(?:\"(?:[^\"\\]|\\.)*+\"|[^\s;\"\\]++)[ \t]*+")
+_LONGEST_TYPE = 1_000
 
 
 @frozen(kw_only=True)
@@ -33,9 +36,7 @@ class Attachment:
         if not isinstance(self.content, bytes):
             raise MessageError(f"attachment {self.filename!r}: content is {type(self.content).__name__}; give bytes")
         guessed = self.content_type or mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
-        if not _MEDIA_TYPE.fullmatch(one_line(guessed, f"attachment {self.filename!r} content_type")):
-            raise MessageError(f"attachment {self.filename!r}: {guessed!r} is not a media type such as 'image/png'")
-        object.__setattr__(self, "content_type", guessed)
+        object.__setattr__(self, "content_type", _media_type(guessed, f"attachment {self.filename!r} content_type"))
         content_id = one_line(self.content_id, f"attachment {self.filename!r} content_id").strip()
         content_id = content_id.removeprefix("<").removesuffix(">")
         if re.search(r"[\s<>\"]", content_id) or not content_id.isascii():
@@ -82,6 +83,23 @@ class Unsubscribe:
         listed = ", ".join(f"<{target}>" for target in (self.mailto, self.url) if target)
         post = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"} if self.url else {}
         return {"List-Unsubscribe": listed, **post}
+
+
+def _media_type(value: str, what: str) -> str:
+    """A media type with its parameters, each of the form ``name=value``; a semicolon after the last is left out."""
+    text = one_line(value, what).strip(" \t").rstrip("; \t")
+    if len(text) > _LONGEST_TYPE:
+        raise MessageError(f"{what}: {text[:40]!r}… has {len(text):,} characters; give a media type such as 'image/png'")
+    kind, semicolon, _ = text.partition(";")
+    if not _KIND.fullmatch(kind.rstrip(" \t")):
+        raise MessageError(f"{what}: {text!r} is not a media type; write one such as 'image/png'")
+    at = len(kind) + len(semicolon)
+    while at < len(text):
+        found = _PARAMETER.match(text, at)
+        if not found or text[found.end() : found.end() + 1] not in ("", ";"):
+            raise MessageError(f"{what}: {text[at:]!r} is no parameter; write 'text/plain; charset=utf-8', or leave it out")
+        at = found.end() + 1
+    return text
 
 
 def _is_target(value: str, scheme: str) -> bool:

@@ -50,13 +50,15 @@ def _items(value: object, what: str) -> list[Any]:
 def headers(value: Mapping[str, str] | None) -> dict[str, str]:
     """``Message.headers``, checked."""
     clean: dict[str, str] = {}
+    seen: set[str] = set()
     for name, text in _mapping(value, "headers").items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise MessageError(f"headers: {name!r} is not a header name (printable ASCII, no colon, at most 126)")
         if name.lower() in RESERVED_HEADERS:
             raise MessageError(f"headers: {name} cannot be set here; it has a field of its own or belongs to the ESP")
-        if name.lower() in {seen.lower() for seen in clean}:
+        if name.lower() in seen:
             raise MessageError(f"headers: {name} is given twice (header names do not know case)")
+        seen.add(name.lower())
         clean[name] = one_line(text, f"headers[{name}]")
     return clean
 

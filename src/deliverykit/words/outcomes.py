@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from attrs import Attribute, field, frozen
 
+from deliverykit.words.durations import bounded
+from deliverykit.words.errors import ConfigurationError
+
 __all__ = [
     "About",
     "Accepted",
@@ -63,7 +66,8 @@ class InDoubt(StrEnum):
 
 def _length(_: object, __: "Attribute[timedelta]", value: object) -> None:
     if not isinstance(value, timedelta) or value < timedelta(seconds=1):
-        raise ValueError(f"within: {value!r}; give a timedelta such as timedelta(hours=1)")
+        raise ConfigurationError(f"within: {value!r}; give a timedelta of a second or more, such as timedelta(hours=1)")
+    bounded("within", value)
 
 
 @frozen
@@ -92,7 +96,7 @@ def first_rest(word: OnDoubt, usual: int) -> int:
     return usual if word is InDoubt.RESEND else 0
 
 
-_STORED = re.compile(r"reconcile:(hold|resend):([0-9]{4,12})")
+_STORED = re.compile(r"reconcile:(hold|resend):([0-9]{4,13})")
 
 
 def on_doubt(value: object) -> OnDoubt:

@@ -10,6 +10,7 @@ __all__ = ["begins_with_fields", "has_long_line", "head_alone", "header_names", 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # RFC 5322, 3.6.8; the blank before the colon is its obsolete syntax (4.5), which mail servers still read.
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_WORD = re.compile(r"\s*+\S++")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 # Whoever these name gets no mail by them: recipients are given to the ESP. Left in, readers would see the hidden ones.
 _HIDDEN = frozenset({"bcc", "resent-bcc"})
@@ -22,7 +23,7 @@ def _head(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
     and at the first line that is neither a field nor the continuation of one. What stands before the first
     field (empty lines, a mailbox's ``From `` line, a continuation of nothing) is left out.
     """
-    fields: list[tuple[str, bytes]] = []
+    fields: list[tuple[str, list[bytes]]] = []
     at = 0
     while at < len(raw):
         end = _LINE_END.search(raw, at)
@@ -32,16 +33,19 @@ def _head(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
             raise MessageError("raw: a CR without LF stands among the headers; end lines with CR LF")
         found = _FIELD.match(line)
         if found:
-            fields.append((found[1].decode("ascii").lower(), line))
+            fields.append((found[1].decode("ascii").lower(), [line]))
         elif not fields and (not line or line[:1] in b" \t" or line.startswith(b"From ")):
             pass
         elif line[:1] in (b" ", b"\t"):
-            name, text = fields[-1]
-            fields[-1] = (name, text + b"\r\n" + line)
+            fields[-1][1].append(line)
         else:
-            return fields, raw[at:] if line else raw[following:]
+            return _joined(fields), raw[at:] if line else raw[following:]
         at = following
-    return fields, b""
+    return _joined(fields), b""
+
+
+def _joined(fields: list[tuple[str, list[bytes]]]) -> list[tuple[str, bytes]]:
+    return [(name, b"\r\n".join(lines)) for name, lines in fields]
 
 
 def begins_with_fields(raw: bytes) -> bool:
@@ -108,7 +112,7 @@ def _folded(name: str, value: str) -> bytes:
     if bad := re.search(r"[\x00-\x08\x0a-\x1f\x7f]", name + value):
         raise MessageError(f"header {name}: contains {bad.group()!r}, which cannot stand in a header")
     lines, line = [], f"{name}:"
-    for word in re.findall(r"\s*\S+", f" {value}"):
+    for word in _WORD.findall(f" {value.rstrip()}"):
         if len(line) + len(word) > 78 and line != f"{name}:":
             lines.append(line)
             line = ""

@@ -11,7 +11,6 @@ from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.verdicts import TenacityBackOff
 from deliverykit.words.checks import CheckReport
-from deliverykit.words.credentials import Secret
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -20,31 +19,30 @@ __all__ = ["checked"]
 _STEPS = 10
 """More requests than any check needs; it only ends what an adapter's bug would spin."""
 
+_FACTS = 50
+"""More facts, and more problems, than any check reports."""
+
 _BACK_OFF = TenacityBackOff(wait_random_exponential(multiplier=0.5, max=4), stop_after_attempt(3))
 """Three tries of one request, the waits between them with full jitter."""
-
-
-_WORD = 6
-"""No ESP's key is shorter; what is would be found within innocent words."""
 
 
 async def checked(context: Context, ports: Ports, account: str, provider: Provider, within: float) -> CheckReport:
     """Ask this provider's ESP whether it takes the credentials, for ``within`` seconds at most. Writes nothing, spends nothing.
 
-    Whatever goes wrong is in the report; secrets that an ESP's words repeat are taken out of it.
+    Whatever goes wrong is in the report; its texts are bounded, printable and without the provider's secrets.
     """
     try:
         equipped = context.equipped(account, provider)
     except ConfigurationError as error:
-        return CheckReport.refused(f"the credentials cannot be had: {error}", "set what it names where this process runs")
+        words = provider.safe_text(error)
+        return CheckReport.refused(f"the credentials cannot be had: {words}", "set what it names where this process runs")
     except Exception as error:  # noqa: BLE001  whatever a host's callable raises; its words may hold a secret
         name = type(error).__name__
         context.teller.failed(f"the credentials of a {provider.name} provider cannot be had", error, trace=False)
         return CheckReport.refused(f"the credentials cannot be had: {name}", "mend what Mailer(credentials={…}) gives for them")
     await ports.prepare()
-    report = await _Asking(context, ports, account, context.clock.monotonic() + within, within).told(equipped)
-    values = [getattr(equipped, one.name) for one in equipped.options()]
-    return _without(report, [value.reveal() for value in values if isinstance(value, Secret)])
+    asking = _Asking(context, ports, account, context.clock.monotonic() + within, within)
+    return _cleaned(await asking.told(equipped), equipped)
 
 
 @frozen
@@ -72,11 +70,11 @@ class _Asking:
                 return done.value
         except TransportError as error:
             return CheckReport.unknown(
-                f"{provider.label} gave no answer ({error})",
+                f"{provider.label} gave no answer ({provider.safe_text(error)})",
                 "look at the network, at proxies, and at the address (base_url) where one is given; then check again",
             )
         except ConfigurationError as error:
-            return CheckReport.refused(f"no request can be made: {error}", "mend that")
+            return CheckReport.refused(f"no request can be made: {provider.safe_text(error)}", "mend that")
         except Exception as error:  # noqa: BLE001  it is told of
             self.context.teller.failed(f"the adapter {provider.name} failed to check its credentials", error)
             words = f"the adapter {provider.name} failed: {type(error).__name__}"
@@ -97,9 +95,12 @@ class _Asking:
 
     async def _once(self, request: HttpRequest) -> HttpResponse | TransportError:
         try:
-            return await self.ports.transmit(request)
+            answer = await self.ports.transmit(request)
         except TransportError as error:
             return error
+        if not isinstance(answer, HttpResponse):
+            return TransportError(Stage.READ, f"the transport returned {type(answer).__name__}, not an HttpResponse")
+        return answer
 
     def _again(self, request: HttpRequest, answer: HttpResponse | TransportError, tries: int) -> float | None:
         """After how many seconds to ask once more; ``None`` where this is the answer."""
@@ -112,14 +113,10 @@ class _Asking:
         return max(wait, ((retry_at(answer, now) or now) - now) / 1000)
 
 
-def _without(report: CheckReport, secrets: list[str]) -> CheckReport:
-    def clean(text: str) -> str:
-        for secret in secrets:
-            text = text.replace(secret, "…") if len(secret) >= _WORD else text
-        return text
-
+def _cleaned(report: CheckReport, provider: Provider) -> CheckReport:
+    clean = provider.safe_text
     return evolve(
         report,
-        facts={name: clean(value) for name, value in report.facts.items()},
-        problems=tuple(evolve(one, what=clean(one.what), mend=clean(one.mend)) for one in report.problems),
+        facts={clean(name): clean(value) for name, value in list(report.facts.items())[:_FACTS]},
+        problems=tuple(evolve(one, what=clean(one.what), mend=clean(one.mend)) for one in report.problems[:_FACTS]),
     )

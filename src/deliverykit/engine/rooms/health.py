@@ -10,7 +10,7 @@ from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, circuit, closings
 from deliverykit.limits import Slowed
 from deliverykit.records.server import DeliveryServer
-from deliverykit.words.clock import moment
+from deliverykit.words.clock import length, moment
 
 __all__ = ["Health", "HealthView"]
 
@@ -57,7 +57,7 @@ class Health:
                 opened_at=moment(state[1]) if is_open else None,
                 probe_at=moment(CIRCUIT.probe_at(state)) if is_open else None,
                 throttled_until=moment(max(closed)) if max(closed) > now else None,
-                slowed=timedelta(milliseconds=gap) if gap else None,
+                slowed=length(gap) if gap else None,
                 slowed_until=moment(over) if gap else None,
             )
         )

@@ -18,6 +18,7 @@ from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
+from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError, NotFound
 from deliverykit.words.facts import MailResolved, MailsCancelled, MailsPruned, MailsRequeued, MailsResolved
 from deliverykit.words.untrusted import scrubbed
@@ -169,7 +170,7 @@ class Outbox(Room):
         if not isinstance(older_than, timedelta) or older_than <= timedelta():
             raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(days=30)")
         store, storage = self.ports.store, self.context.storage
-        before = await store(storage.now) - older_than // timedelta(milliseconds=1)
+        before = await store(storage.now) - bounded("older_than", older_than) // timedelta(milliseconds=1)
         dead = log = after = 0
         while count := await store(storage.prune, self.account, before, _PAGE):
             dead += count
@@ -209,7 +210,8 @@ class Outbox(Room):
         if older_than is not None:
             if not isinstance(older_than, timedelta):
                 raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(hours=1)")
-            before = moment(await self.ports.store(self.context.storage.now) - older_than // timedelta(milliseconds=1))
+            age = bounded("older_than", older_than) // timedelta(milliseconds=1)
+            before = moment(await self.ports.store(self.context.storage.now) - age)
         which = evolve(filter_of(server=server, route=route, before=before), states=(MailState.IN_DOUBT,))
         found: list[MailRow] = []
         while rows := await self.ports.store(

@@ -14,6 +14,7 @@ from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.routers import LeastUsed, Priority, RoundRobin
+from deliverykit.words.durations import bounded
 from deliverykit.words.errors import AlreadyExists, ConfigurationError
 from deliverykit.words.outcomes import InDoubt, OnDoubt, first_rest, on_doubt
 
@@ -190,6 +191,8 @@ def _first(value: object) -> tuple[str, ...]:
 def _lateness(value: timedelta | None) -> timedelta | None:
     if value is not None and (not isinstance(value, timedelta) or value <= timedelta()):
         raise ConfigurationError(f"max_lateness: {value!r}; give a timedelta such as timedelta(hours=6), or None")
+    if value is not None:
+        bounded("max_lateness", value)
     return value
 
 

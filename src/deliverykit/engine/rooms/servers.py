@@ -34,6 +34,7 @@ from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.clock import moment
+from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError, NotProven
 from deliverykit.words.results import SendResult
 
@@ -227,6 +228,7 @@ class Servers(Room):
             raise ConfigurationError("check: give a server's id, or provider=; one of the two")
         if not isinstance(within, timedelta) or within <= timedelta():
             raise ConfigurationError(f"within: {within!r} must be a timedelta above zero")
+        bounded("within", within)
         if id is not None:
             server = (await self.config()).server(_id(id))
             provider = server.provider

@@ -42,8 +42,8 @@ def filter_of(
         stream=_given("stream", stream, _text, "the name of a stream"),
         server=_given("server", server.id if isinstance(server, DeliveryServer) else server, _text, "a server, or its id"),
         reason=_given("reason", reason, _text, "a part of the reason"),
-        since=_given("since", since, _instant, "a datetime with a time zone"),
-        before=_given("before", before, _instant, "a datetime with a time zone"),
+        since=_instant("since", since),
+        before=_instant("before", before),
     )
 
 
@@ -76,5 +76,13 @@ def _ids(value: object) -> tuple[str, ...] | None:
     return ids if all(isinstance(one, str) for one in ids) else None
 
 
-def _instant(value: object) -> int | None:
-    return instant(value) if isinstance(value, datetime) and value.tzinfo is not None else None
+def _instant(name: str, value: object) -> int | None:
+    """The instant of a datetime. Raises for one without a time zone or out of range."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise ConfigurationError(f"{name}: {value!r}; give a datetime with a time zone")
+    try:
+        return instant(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None

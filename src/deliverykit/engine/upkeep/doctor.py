@@ -1,6 +1,5 @@
 """What a person would look at to see whether mail leaves: pure, over what the rooms and the storage tell."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,7 +16,9 @@ from deliverykit.limits.zones import zone
 from deliverykit.records.account import Account
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import Budget, DeliveryServer, Status
+from deliverykit.words.clock import length
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Facts", "Finding", "Severity", "findings", "house"]
 
@@ -117,7 +118,7 @@ def _clock(one: Condition, clock: int) -> Iterator[Finding]:
     ahead = one.seen - clock
     if ahead > _SLACK:
         refused = ahead > _HOUR
-        words = f"this machine's clock lies {timedelta(milliseconds=ahead)} behind what the storage has seen"
+        words = f"this machine's clock lies {length(ahead)} behind what the storage has seen"
         words += "; nothing is admitted" if refused else ""
         tell = _problem if refused else _warning
         yield tell(
@@ -347,7 +348,7 @@ _problem = partial(_finding, Severity.PROBLEM)
 
 def _plain(reason: str) -> str:
     """An ESP's text without the addresses it may quote."""
-    return re.sub(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+", "…@…", reason)
+    return scrubbed(reason)
 
 
 def _at(at: datetime | None) -> str:

@@ -6,6 +6,7 @@ its Python SDK 4.4.0; read 2026-11-23, not tried against the live API.
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -173,9 +174,9 @@ def _header_problems(message: Message) -> Iterator[str]:
 
 
 def _name_problems(message: Message) -> Iterator[str]:
-    names = [_name(one) for one in message.attachments]
+    names = Counter(map(_name, message.attachments))
     for name in dict.fromkeys(_name(one) for one in message.attachments if one.inline):
-        if names.count(name) > 1:
+        if names[name] > 1:
             yield f"attachments: two are named {name!r}; Elastic Email finds an inline image by its name only"
 
 
