@@ -40,7 +40,7 @@ def instant(value: datetime) -> int:
     Raises ``ValueError`` for one without a time zone, and for one before 1970 or after 9998.
     """
     if value.tzinfo is None:
-        raise ValueError(f"{value.isoformat()} has no time zone; give an aware datetime")
+        raise ValueError(f"{value.isoformat()} has no time zone; give a datetime with a time zone")
     try:
         at = round(value.timestamp() * 1000)
     except (OverflowError, ValueError):
