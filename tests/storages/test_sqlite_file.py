@@ -231,7 +231,7 @@ def test_the_hot_questions_use_the_partial_indexes(busy: SQLiteStorage) -> None:
         busy.recover()
         busy.renew(["t"], 5)
         busy.release(["t"])
-        busy.carried("default", "s")
+        step(busy, idle=("s",), vacant=("none",))
         recovery.needed(busy._db, 0)
         busy.claim(lane, 5, (KEY,), lambda _view: Step(result=Claim()), token="u", lease=1)
         assert len(leased) == 5

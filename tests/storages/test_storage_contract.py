@@ -27,8 +27,8 @@ from storage_kit import (
     uids,
 )  # fmt: skip
 
-from deliverykit.contracts.books import Change, Gone, MailState, Told, Wanted
-from deliverykit.contracts.storage import Claim, Step, Storage, View
+from deliverykit.contracts.books import Change, Document, Gone, MailState, Told, Wanted
+from deliverykit.contracts.storage import Claim, Occupied, Overtaken, Step, Storage, View
 from deliverykit.testing import ManualClock
 from deliverykit.words.errors import ClockError
 
@@ -481,11 +481,36 @@ def test_a_file_is_kept_once_and_goes_with_its_last_mail(storage: Storage) -> No
     assert storage.files(["h"]) == {}
 
 
+def occupied(storage: Storage, account: str = ACCOUNT, **wanted: Any) -> bool:
+    """Whether a step that needs this to be empty is refused; then its documents are not written."""
+    before = storage.version(account)
+    try:
+        step(storage, account, documents=(Document(kind="route", id="x", data="{}"),), **wanted)
+    except Occupied:
+        assert storage.version(account) == before
+        return True
+    return False
+
+
+def test_enqueue_is_refused_for_another_version(storage: Storage) -> None:
+    step(storage, documents=(Document(kind="route", id="x", data="{}"),))
+    version = storage.version(ACCOUNT)
+    with pytest.raises(Overtaken):
+        storage.enqueue([mail("a")], version + 1)
+    assert storage.counts(ACCOUNT) == {}
+    storage.enqueue([mail("a")], version)
+    storage.enqueue([mail("b", lane=key(account="new"))], 0)
+    assert storage.counts(ACCOUNT) == {("news", READY): 1}
+
+
 def test_a_route_is_moved_or_cancelled_but_for_what_flies(storage: Storage, clock: ManualClock) -> None:
     storage.enqueue([mail(uid, lane=key(uid)) for uid in "abc"] + [mail("d", state=SCHEDULED, due=NEVER - 1)])
     claimed(storage, lane_of(storage, "a"))
-    assert (storage.waiting(ACCOUNT, "news"), storage.waiting(ACCOUNT, "other")) == (True, False)
-    storage.move(ACCOUNT, "news", "other")
+    assert occupied(storage, vacant=("news",))
+    assert not occupied(storage, vacant=("other",))
+    assert occupied(storage, moves=(("news", "other"),), vacant=("news",)), "one is in flight"
+    assert storage.counts(ACCOUNT) == {("news", LEASED): 1, ("news", READY): 2, ("news", SCHEDULED): 1}, "nothing was moved"
+    step(storage, moves=(("news", "other"),))
     assert {row.uid: row.route for row in storage.mails(ACCOUNT, Wanted(), 9)} == {
         "a": "news",
         "b": "other",
@@ -497,10 +522,12 @@ def test_a_route_is_moved_or_cancelled_but_for_what_flies(storage: Storage, cloc
     assert {(row.uid, row.state, row.reason) for row in storage.mails(ACCOUNT, Wanted(states=(DEAD,)), 9)} == {
         (u, DEAD, "cancelled") for u in "bcd"
     }
-    assert storage.waiting(ACCOUNT, "news")
-    assert not storage.waiting(ACCOUNT, "other")
-    assert storage.carried(ACCOUNT, "s")
-    assert not storage.carried("acme", "s")
+    assert occupied(storage, vacant=("news",))
+    assert not occupied(storage, vacant=("other",))
+    assert not occupied(storage, "acme", vacant=("news",))
+    assert occupied(storage, idle=("s",))
+    assert not occupied(storage, idle=("t",))
+    assert not occupied(storage, "acme", idle=("s",))
     assert [row.uid for row in storage.mails(ACCOUNT, Wanted(), 2)] == ["a", "b"]
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "Decide",
     "DecideClaim",
     "Late",
+    "Occupied",
     "Overtaken",
     "Rewind",
     "Rewound",
@@ -60,6 +61,10 @@ class Taken(Exception):
 
 class Overtaken(Exception):
     """A change of a strict step came too late: nothing of the step becomes true."""
+
+
+class Occupied(Exception):
+    """A step needs a route or a server without messages, and there are some: nothing of the step becomes true."""
 
 
 @frozen
@@ -92,6 +97,15 @@ class Step(Generic[R_co]):
     """Quota may have come back: the account's lanes are looked at again; with more than one key, every account's."""
     strict: bool = False
     """Whether nothing becomes true, and :class:`Overtaken` is raised, where a change comes too late."""
+    moves: tuple[tuple[str, str], ...] = ()
+    """Pairs of routes of the account: every ready, scheduled and dead message of the first is on the second from now on.
+
+    Its order and lane key stay, and the lanes of the second route are asked again. Done before ``vacant`` is checked.
+    """
+    vacant: tuple[str, ...] = ()
+    """Routes of the account that must hold no message but dead ones, and :class:`Occupied` is raised where one does."""
+    idle: tuple[str, ...] = ()
+    """Servers of the account that must have no message in flight or in doubt; likewise."""
 
 
 class Decide(Protocol[R_co]):
@@ -197,7 +211,8 @@ class Storage(Protocol):
     def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, Late]:
         """Let ``decide`` look at ``keys`` and make its step true; also which changes came too late.
 
-        Raises :class:`Taken`, and nothing becomes true, where an insert's ``once`` key is there already.
+        Raises :class:`Taken`, and nothing becomes true, where an insert's ``once`` key is there already; :class:`Occupied`
+        and :class:`Overtaken` likewise, see :class:`Step`.
         """
         ...
 
@@ -208,8 +223,12 @@ class Storage(Protocol):
         ...
 
     # -- the outbox -------------------------------------------------------------------------------
-    def enqueue(self, mails: Sequence[NewMail]) -> None:
-        """Write them all down, or none; durable on return. Raises :class:`Taken` as :meth:`transact` does."""
+    def enqueue(self, mails: Sequence[NewMail], version: int | None = None) -> None:
+        """Write them all down, or none; durable on return. Raises :class:`Taken` as :meth:`transact` does.
+
+        They are of one account. With a ``version``, nothing is written and :class:`Overtaken` is raised where the
+        documents of that account are of another version: a route may have been removed since it was looked up.
+        """
         ...
 
     def taken(self, account: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
@@ -241,10 +260,6 @@ class Storage(Protocol):
         answer still settles it until another worker claims it. Expired mail that was once of unknown fate is in doubt
         again, at the server of that attempt, not dead.
         """
-        ...
-
-    def move(self, account: str, route: str, to: str) -> None:
-        """Let what waits on a route wait on another."""
         ...
 
     def cancel(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[int, ...]:
@@ -318,14 +333,6 @@ class Storage(Protocol):
 
     def counts(self, account: str) -> Mapping[tuple[str, MailState], int]:
         """How many mails stand where, by route and state."""
-        ...
-
-    def waiting(self, account: str, route: str) -> bool:
-        """Whether the outbox holds mail of this route that is not dead."""
-        ...
-
-    def carried(self, account: str, server: str) -> bool:
-        """Whether mail is in flight or in doubt at this server."""
         ...
 
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:

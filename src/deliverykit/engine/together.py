@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Decide, Late, Overtaken, Step, Storage, Taken, View
+from deliverykit.contracts.storage import Decide, Late, Occupied, Overtaken, Step, Storage, Taken, View
 from deliverykit.engine.admission.asking import Asking
 from deliverykit.words.errors import StorageError
 
@@ -118,7 +118,7 @@ def together(questions: Sequence[Question[Any]]) -> list[Answer[Any]]:
             steps, late = first.storage.transact(
                 first.account, first.keys, _Together(tuple([question.decide for question in questions]))
             )
-        except (_Alone, Taken, Overtaken, StorageError):
+        except (_Alone, Taken, Overtaken, Occupied, StorageError):
             return _one_by_one(questions)
         return [_answer(step, error, late) for step, error in steps]
     return _one_by_one(questions)

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from deliverykit.contracts.books import MailState, NewMail
 from deliverykit.contracts.router import Router
+from deliverykit.contracts.storage import Overtaken
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context, lane_of
@@ -22,7 +23,7 @@ from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, Mes
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import first_rest
 
-__all__ = ["Judged", "checked", "enqueue", "judged", "new_mail", "refusal", "typed"]
+__all__ = ["Judged", "checked", "enqueue", "judged", "new_mail", "refusal", "schedule", "typed"]
 
 
 @frozen
@@ -155,11 +156,7 @@ async def enqueue(
     context: Context, ports: Ports, account: str, messages: Iterable[Message], route: str, chunk: int | None
 ) -> list[str]:
     """Durable on return: all or none, or by chunks. See ``Mailer.enqueue``."""
-    config = await ports.store(context.catalog.fresh, account)
-    if config.usable(route).when_exhausted is WhenExhausted.REJECT:
-        raise ConfigurationError(
-            f"route {route!r} rejects what has no quota, so nothing can wait on it; use send(), or another route"
-        )
+    config = await _current(context, ports, account, route)
     if isinstance(messages, Message):
         raise MessageError("enqueue: expected a list of messages; give [message]")
     ids: list[str] = []
@@ -168,15 +165,43 @@ async def enqueue(
             taken = batch()
             if taken is None:
                 break
-            once = cache(hashed)  # raw mail is the same object for many, and Python hashes that for its dictionaries once
-            rows = [new_mail(context, *_with(context, config, one, route, account), once) for one in taken]
-            written = await write_down(context, ports, account, taken, rows)
+            written = None
+            while written is None:
+                once = cache(hashed)  # raw mail is the same object for many, and Python hashes that for its dictionaries once
+                rows = [new_mail(context, *_with(context, config, one, route, account), once) for one in taken]
+                try:
+                    written = await write_down(context, ports, config, taken, rows)
+                except Overtaken:  # the configuration has changed: the route may be gone, or reject now
+                    config = await _current(context, ports, account, route)
         except Exception as error:
             if chunk is None:
                 raise
             raise EnqueueInterrupted(f"enqueue stopped after {len(ids)} messages: {error}", ids) from error
         ids += written
     return ids
+
+
+async def schedule(context: Context, ports: Ports, config: Config, message: Message, mail: NewMail, route: str) -> None:
+    """Write down one message that waits for its ``send_at``, while its route is there."""
+    account = config.account.id
+    while True:
+        try:
+            await ports.store(context.storage.enqueue, [mail], config.version)
+        except Overtaken:  # the configuration has changed: the route may be gone, or reject now
+            config = await _current(context, ports, account, route)
+            checked(context, config, message, route)
+        else:
+            return
+
+
+async def _current(context: Context, ports: Ports, account: str, route: str) -> Config:
+    """The configuration as it stands; refused where nothing can wait on the route."""
+    config = await ports.store(context.catalog.fresh, account)
+    if config.usable(route).when_exhausted is WhenExhausted.REJECT:
+        raise ConfigurationError(
+            f"route {route!r} rejects what has no quota, so nothing can wait on it; use send(), or another route"
+        )
+    return config
 
 
 def _with(context: Context, config: Config, message: Message, route: str, account: str) -> tuple[Message, str, Route, Ticket]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from deliverykit.contracts.books import LogLine, MailState, NewMail, Once
 from deliverykit.contracts.storage import Taken
+from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.reports import queued
 from deliverykit.engine.ports import Ports
@@ -39,14 +40,18 @@ async def once(
 
 
 async def write_down(
-    context: Context, ports: Ports, account: str, messages: Sequence[Message], mails: Sequence[NewMail]
+    context: Context, ports: Ports, config: Config, messages: Sequence[Message], mails: Sequence[NewMail]
 ) -> list[str]:
-    """All mails but those whose key is bound, durably; the ids by which each message is known, in order."""
+    """All mails but those whose key is bound, durably; the ids by which each message is known, in order.
+
+    Raises :class:`~deliverykit.contracts.storage.Overtaken`, and writes nothing, where the configuration has changed.
+    """
+    account = config.account.id
     while True:
         ids = await _bound(context, ports, account, list(zip(messages, mails, strict=True)))
         fresh = [mail for mail, uid in zip(mails, ids, strict=True) if mail.uid == uid]
         with suppress(Taken):
-            await ports.store(context.storage.enqueue, fresh)
+            await ports.store(context.storage.enqueue, fresh, config.version)
             queued(context, fresh)
             return ids
 

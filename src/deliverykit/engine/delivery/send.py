@@ -13,7 +13,7 @@ from deliverykit.engine.admission.decisions import keeps
 from deliverykit.engine.admission.gates import circuit, closings, gates_of
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
-from deliverykit.engine.delivery.intake import checked, new_mail
+from deliverykit.engine.delivery.intake import checked, new_mail, schedule
 from deliverykit.engine.delivery.journey import INTERRUPTIONS, CutShort, Flight, fly
 from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.once import once
@@ -62,7 +62,7 @@ async def send(
             if not keeps(route):
                 words = _named(route_name, server)
                 raise MessageError(f"send_at: {words} what cannot go now; leave send_at out, or use another route")
-            await ports.store(context.storage.enqueue, [mail])
+            await schedule(context, ports, config, message, mail, route_name)
             queued(context, [mail])
             return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
         sending = Sending(context, ports, account, message, mail, ticket, route=route, carriers=found.carriers)

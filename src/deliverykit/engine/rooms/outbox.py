@@ -158,7 +158,14 @@ class Outbox(Room):
         log = tuple(
             LogLine(uid=row.uid, account=row.account, server=row.server, outcome="requeued", detail=row.reason) for row in rows
         )
-        await self.context.decided(self.ports, self.account, lambda _: _Requeue(changes, log))
+        routes = {row.route for row in rows}
+
+        def make(config: Config) -> _Requeue:
+            if lost := sorted(way for way in routes if not _exists(config, way)):
+                raise ConfigurationError(f"requeue: route {lost[0]!r} was removed meanwhile; add it first")
+            return _Requeue(config, changes, log)
+
+        await self.context.decided(self.ports, self.account, make)
 
     async def prune(self, *, older_than: timedelta) -> Pruned:
         """Drop dead mail that has been dead for longer, with its letter, and what the delivery log says of longer ago.
@@ -288,10 +295,12 @@ async def _page_by_page(room: Room, act: Callable[[str, Wanted, int, int], Seque
 class _Requeue:
     """Rows moved and lines written, all or none; what waits looks again."""
 
+    config: Config
     changes: tuple[Change, ...]
     log: tuple[LogLine, ...]
 
     def __call__(self, view: View) -> Step[None]:
+        self.config.current(view)
         return Step(result=None, changes=self.changes, log=self.log, wake=True, strict=True)
 
 

@@ -42,6 +42,10 @@ class Amendment:
     """Names of limit states that are cleared with it."""
     facts: tuple[Fact, ...] = ()
     """What is told of it once it is true."""
+    moves: tuple[tuple[str, str], ...] = ()
+    vacant: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+    """These three: see :class:`~deliverykit.contracts.storage.Step`."""
 
     def __call__(self, view: View) -> Step[Any]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
@@ -49,7 +53,10 @@ class Amendment:
         records: tuple[Record | None, ...] = ()
         if self.forget and any(view.records[0].get(name) for name in self.forget):
             records = ({name: state for name, state in view.records[0].items() if name not in self.forget},)
-        return Step(result=self.result, documents=self.documents, records=records, wake=bool(records))
+        return Step(
+            result=self.result, documents=self.documents, records=records, wake=bool(records),
+            moves=self.moves, vacant=self.vacant, idle=self.idle,
+        )  # fmt: skip
 
 
 @frozen

@@ -1,12 +1,15 @@
 """Delivery routes: added, changed, removed without losing what waits on them."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 from attrs import evolve
 
 from deliverykit.contracts.books import Document, Wanted
 from deliverykit.contracts.router import Router
+from deliverykit.contracts.storage import Occupied
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.outbox import cancelled
@@ -22,6 +25,8 @@ __all__ = ["Routes"]
 
 Strategy = Router | str
 _FIELDS = ("servers", "strategy", "when_exhausted", "in_doubt", "max_lateness", "first")
+_CANCELS = 10
+"""So often what was enqueued meanwhile is cancelled before a route that is in use is said to be so."""
 _STRATEGIES: dict[str, Router] = {"priority": Priority(), "round_robin": RoundRobin(), "least_used": LeastUsed()}
 
 
@@ -124,30 +129,37 @@ class Routes(Room):
         return changed
 
     async def remove(self, name: str, *, move_to: str | None = None, cancel: bool = False) -> None:
-        """Remove a route. Mail that waits on it goes to the route ``move_to``, or is cancelled; else this is refused."""
-        config = await self.config()
-        config.route(name)
-        if name not in config.routes:
-            raise ConfigurationError(
-                f"route {name!r} is made up of the ACTIVE servers and cannot be removed; add one of that name instead"
-            )
-        if move_to is not None:
-            if config.route(move_to).name == name:
+        """Remove a route. What waits on it goes to the route ``move_to``, or is cancelled; else this is refused.
+
+        All of it is one step, so a message that another process enqueues meanwhile is moved too, or keeps the route.
+        While a message of the route is in flight or in doubt, the route stays and this is refused; what waits has been
+        moved or cancelled then, so call it again once that message is settled.
+
+        Raises :class:`~deliverykit.NotFound` and :class:`~deliverykit.ConfigurationError`.
+        """
+
+        def move(config: Config, *, last: bool) -> Amendment:
+            route = _removable(config, name)
+            if move_to is not None and config.route(move_to).name == name:
                 raise ConfigurationError(f"move_to: {name!r} is the route that is being removed")
-            await self.ports.store(self.context.storage.move, self.account, name, move_to)
-        elif cancel:
-            await cancelled(self, Wanted(route=name))
-        if await self.ports.store(self.context.storage.waiting, self.account, name):
-            raise ConfigurationError(
-                f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies"
-            )
-
-        def make(config: Config) -> Amendment:
-            route = config.route(name)
+            moves = () if move_to is None else ((name, move_to),)
+            if not last:
+                return Amendment(config=config, result=None, moves=moves)
             gone, told = Document(kind="route", id=route.name, data=None), recorded(self.account, "removed", route)
-            return Amendment(config=config, result=None, documents=(gone,), facts=told)
+            return Amendment(config=config, result=None, documents=(gone,), facts=told, moves=moves, vacant=(name,))
 
-        await self.amend(make)
+        _removable(await self.config(), name)
+        for _ in range(_CANCELS if cancel and move_to is None else 1):
+            if cancel and move_to is None:
+                await cancelled(self, Wanted(route=name))
+            with suppress(Occupied):
+                await self.amend(partial(move, last=True))
+                return
+        if move_to is not None:
+            await self.amend(partial(move, last=False))
+        raise ConfigurationError(
+            f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies"
+        )
 
     def _strategy(self, strategy: Strategy) -> Router:
         if isinstance(strategy, str):
@@ -160,6 +172,15 @@ class Routes(Room):
             raise ConfigurationError(f"strategy: expected a name or a Router, got {type(strategy).__name__}")
         self.context.archive.parts.knows(strategy)
         return strategy
+
+
+def _removable(config: Config, name: str) -> Route:
+    config.route(name)
+    if name not in config.routes:
+        raise ConfigurationError(
+            f"route {name!r} is made up of the ACTIVE servers and cannot be removed; add one of that name instead"
+        )
+    return config.routes[name]
 
 
 def _name(name: object) -> str:

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from deliverykit.contracts.books import Document
 from deliverykit.contracts.limit import QuotaPolicy
 from deliverykit.contracts.provider import Provider
-from deliverykit.contracts.storage import Step, View
+from deliverykit.contracts.storage import Occupied, Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.gates import circuit, closings, slowed
 from deliverykit.engine.rooms.acts import act, activated, updated
@@ -265,7 +265,6 @@ class Servers(Room):
     async def remove(self, id: ServerId, *, force: bool = False) -> None:
         """Remove a server; refused while a route names it or mail of it is in flight or in doubt (``force=True`` does it)."""
         server_id = _id(id)
-        carried = await self.ports.store(self.context.storage.carried, self.account, server_id)
 
         def make(config: Config) -> Amendment:
             server = config.server(server_id)
@@ -274,8 +273,6 @@ class Servers(Room):
                 raise ConfigurationError(
                     f"server {server.name!r} is named by route {', '.join(routes)}; update them first, or force=True"
                 )
-            if carried and not force:
-                raise ConfigurationError(f"mail of server {server.name!r} is in flight or in doubt; wait, or force=True")
             edited = [
                 evolve(route, servers=tuple(one for one in route.servers if one != server.id), version=route.version + 1)
                 for route in config.routes.values()
@@ -283,9 +280,14 @@ class Servers(Room):
             ]
             gone = Document(kind="server", id=server.id, data=None)
             documents = (*map(self.context.archive.route, edited), gone, self.context.archive.removed(server))
-            return Amendment(config=config, result=None, documents=documents, facts=act(server, "removed"))
+            facts, idle = act(server, "removed"), () if force else (server.id,)
+            return Amendment(config=config, result=None, documents=documents, facts=facts, idle=idle)
 
-        await self.amend(make)
+        try:
+            await self.amend(make)
+        except Occupied:
+            server = await self.get(server_id)
+            raise ConfigurationError(f"mail of server {server.name!r} is in flight or in doubt; wait, or force=True") from None
 
     async def quota(self, id: ServerId) -> tuple[QuotaView, ...]:
         """What is used and left of every window this server is under, and when each resets."""

@@ -12,10 +12,11 @@ from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine
 from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Late, Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.lanes import lane_id, moved_and_vacant
 from deliverykit.storages.sqlite.leaving import forget, was_sent
 from deliverykit.words.errors import StorageError
 
-__all__ = ["REMEMBERED", "applied", "insert_mails", "lane_id", "overtake", "view"]
+__all__ = ["REMEMBERED", "applied", "insert_mails", "overtake", "view"]
 
 REMEMBERED = 24 * 3_600_000
 """How long, in ms, a ``once`` key is known."""
@@ -63,7 +64,9 @@ def marks(items: Sequence[Any]) -> str:
 def applied(db: Connection, account: str, keys: Sequence[str], seen: View, step: Step[Any]) -> Late:
     """Write what the step wants; which changes came too late."""
     states = [(key, record) for key, record in zip(keys, step.records, strict=False) if record is not None]
-    more = bool(step.inserts or step.changes or step.log or step.documents or step.wake)
+    more = bool(step.inserts or step.changes or step.log or step.documents or step.wake or step.moves)
+    if step.moves or step.vacant or step.idle:
+        moved_and_vacant(db, account, step)
     db.keep(states, seen.now, alone=not more)
     if not more:
         return frozenset()
@@ -157,17 +160,6 @@ def overtake(db: Connection, lane: int, priority: int) -> None:
         " and ? > (select priority from dk_mail where lane=? and state=0 order by priority desc, id limit 1)",
         (lane, priority, lane),
     )
-
-
-def lane_id(db: Connection, key: LaneKey) -> int:
-    """The lane's row, made where there is none."""
-    where = (key.account, key.route, key.stream, key.key)
-    find = "select id from dk_lane where account=? and route=? and stream=? and key=?"
-    found = db.row(find, where) or db.row(
-        "insert into dk_lane (account, route, stream, key) values (?, ?, ?, ?) returning id", where
-    )
-    assert found is not None  # noqa: S101  an INSERT … RETURNING answers or raises
-    return int(found[0])
 
 
 def _changed(db: Connection, changes: Sequence[Change | Gone], now: int) -> Late:

@@ -23,13 +23,13 @@ from deliverykit.contracts.books import (
     Told,
     Wanted,
 )
-from deliverykit.contracts.storage import Decide, DecideClaim, Late, Rewind, Rewound, View
+from deliverykit.contracts.storage import Decide, DecideClaim, Late, Overtaken, Rewind, Rewound, View
 from deliverykit.storages.sqlite import evidence, keeping, recovery
 from deliverykit.storages.sqlite.clocking import SLACK, accept, behind, times_accepted
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.keeping import mail_row
-from deliverykit.storages.sqlite.steps import REMEMBERED, applied, insert_mails, lane_id, marks, view
+from deliverykit.storages.sqlite.steps import REMEMBERED, applied, insert_mails, marks, view
 from deliverykit.words.clock import NEVER, Clock
 
 __all__ = ["SQLiteStorage"]
@@ -169,9 +169,13 @@ class SQLiteStorage:
 
     # -- the outbox ---------------------------------------------------------------------------------
 
-    def enqueue(self, mails: Sequence[NewMail]) -> None:
+    def enqueue(self, mails: Sequence[NewMail], version: int | None = None) -> None:
         """All in one transaction."""
         with self._db.writing() as db:
+            if version is not None and mails:
+                (stands,) = db.row("select version from dk_account where id=?", (mails[0].lane.account,)) or (0,)
+                if stands != version:
+                    raise Overtaken
             insert_mails(db, mails, self.now())
 
     def taken(self, account: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
@@ -239,16 +243,6 @@ class SQLiteStorage:
                 return ()
         with self._db.writing() as db:
             return recovery.recover(db, self.now())  # asked again: an earlier clock may have been accepted meanwhile
-
-    def move(self, account: str, route: str, to: str) -> None:
-        """Lane by lane, each mail keeping its order."""
-        with self._db.writing() as db:
-            for id_, stream, key in db.rows(
-                "select id, stream, key from dk_lane where account=? and route=?", (account, route)
-            ):
-                target = lane_id(db, LaneKey(account, to, stream, key))
-                db.run("update dk_mail set lane=? where lane=? and state in (0, 4, 5)", (target, id_))
-            db.run("update dk_lane set blocked_until=0 where account=? and route=?", (account, to))
 
     def cancel(self, account: str, wanted: Wanted, limit: int, after: int = 0) -> tuple[int, ...]:
         """Bury what waits."""
@@ -331,31 +325,6 @@ class SQLiteStorage:
         """Mail by route and state."""
         with self._db.reading() as db:
             return keeping.by_route(db, account)
-
-    def waiting(self, account: str, route: str) -> bool:
-        """Whether a route has mail."""
-        with self._db.reading() as db:
-            return bool(
-                db.row(
-                    "select 1 from dk_lane l where l.account=? and l.route=?"
-                    " and (ready+in_doubt+scheduled>0 or exists (select 1 from dk_mail where lane=l.id and state in (1, 2)))",
-                    (account, route),
-                )
-            )
-
-    def carried(self, account: str, server: str) -> bool:
-        """Whether mail is in flight or in doubt at a server."""
-        with self._db.reading() as db:
-            return bool(
-                db.row(
-                    "select exists(select 1 from dk_mail m join dk_lane l on l.id=m.lane"
-                    "  where m.state in (1, 2) and m.lease_until>0 and m.server=? and l.account=?)"
-                    " or exists(select 1 from dk_lane l join dk_mail m on m.lane=l.id"
-                    "  where m.state in (3, 5) and m.state=3 and m.server=? and l.account=?)",
-                    (server, account, server, account),
-                )
-                == (1,)
-            )
 
     def log(self, uid: str) -> tuple[tuple[int, LogLine], ...]:
         """A mail's lines of the log."""
