@@ -86,6 +86,8 @@ class Head:
     resends: int = 0
     late: int = 0
     """How many ms after its own time (``send_at``, a retry) it came due; waiting for quota is not in it."""
+    memo: tuple[int, ...] = ()
+    """What :attr:`Change.memo` gave it last."""
 
 
 @frozen
@@ -144,6 +146,9 @@ class Change:
     letter: bytes | None = field(default=None, repr=False)
     """Another letter in place of the old one, which encloses the same files; ``cost`` is what it costs."""
     cost: int = 0
+    memo: tuple[int, ...] | None = None
+    """Whole numbers that the engine keeps with the message: the store returns them in its :class:`Head` and reads nothing
+    into them. ``None`` leaves them as they are."""
     lease: int = 0
     """Where the mail stays held: for how many ms from now; 0: as long as it was."""
 

@@ -150,7 +150,7 @@ class Outbox(Room):
         """Back in the queue, all or none; the servers they were kept from are asked again."""
         changes = tuple(
             Change(
-                id=row.id, was=MailState.DEAD, state=MailState.READY, afresh=True,
+                id=row.id, was=MailState.DEAD, state=MailState.READY, afresh=True, memo=(),
                 lane=LaneKey(row.account, row.route, row.stream, evolve(Ticket.decode(row.key), unfit=(), tried=()).encode()),
             )
             for row in rows

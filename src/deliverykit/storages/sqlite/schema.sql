@@ -63,6 +63,7 @@ create table if not exists dk_mail (
   resends      integer not null default 0,
   doubt_at     integer not null default 0,  -- the last attempt of unknown fate: when, and whose
   doubt_server text not null default '',
+  memo         text not null default '',    -- whole numbers that the engine keeps with the message, as JSON
   heard        text not null default ''     -- an event that proves it was sent came while it was on the wire
 );
 -- `ready` means due, so no index over it mentions a time: a blocked backlog of any size costs nothing.

@@ -221,6 +221,8 @@ def _assignments(db: Connection, change: Change, now: int) -> tuple[str, list[An
         sets["since"] = now
     if change.letter is not None:
         sets["cost"] = change.cost
+    if change.memo is not None:
+        sets["memo"] = json.dumps(change.memo, separators=(",", ":")) if change.memo else ""
     if change.lease:
         sets["lease_until"] = now + change.lease
     if change.lane is not None:

@@ -339,11 +339,11 @@ class SQLiteStorage:
 
 def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     rows = db.rows(
-        "select id, uid, cost, attempts, expires, resend, resends, case when due>0 then since-due else 0 end, expiries"
+        "select id, uid, cost, attempts, expires, resend, resends, case when due>0 then since-due else 0 end, memo, expiries"
         " from dk_mail where lane=? and state=0 order by priority desc, id limit ?",
         (lane, want),
     )
-    suspect = next((place for place, row in enumerate(rows) if row[8] >= _ALONE), None)
+    suspect = next((place for place, row in enumerate(rows) if row[9] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple([Head(*row[:8]) for row in rows])
+    return tuple([Head(*row[:8], tuple(json.loads(row[8])) if row[8] else ()) for row in rows])
