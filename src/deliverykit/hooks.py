@@ -20,6 +20,7 @@ from deliverykit.words.facts import (
     Fact,
     FeaturesDropped,
     LaneBlocked,
+    LaneHeld,
     LeaseLost,
     MailAccepted,
     MailDead,
@@ -56,6 +57,7 @@ __all__ = [
     "FeaturesDropped",
     "Hooks",
     "LaneBlocked",
+    "LaneHeld",
     "LeaseLost",
     "MailAccepted",
     "MailDead",
@@ -134,6 +136,9 @@ class Hooks:
 
     def lane_blocked(self, fact: LaneBlocked) -> None:
         """See :class:`LaneBlocked`."""
+
+    def lane_held(self, fact: LaneHeld) -> None:
+        """See :class:`LaneHeld`."""
 
     def server_paused(self, fact: ServerPaused) -> None:
         """See :class:`ServerPaused`."""

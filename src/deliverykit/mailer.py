@@ -122,6 +122,9 @@ class OutboxFace(Face[Outbox]):
     @twin(Outbox.requeue)
     def requeue(self) -> None: ...
 
+    @twin(Outbox.release)
+    def release(self) -> None: ...
+
     @twin(Outbox.prune)
     def prune(self) -> None: ...
 

@@ -22,6 +22,7 @@ from deliverykit.hooks import (
     Hooks,
     MailAccepted,
     MailDead,
+    MailScheduled,
     MailQueued,
     RecordChanged,
     RouteDegraded,

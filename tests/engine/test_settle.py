@@ -9,14 +9,15 @@ from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import View
 from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.gates import circuit, closings
+from deliverykit.engine.admission.gates import BRAKE, brake_name, circuit, closings
 from deliverykit.engine.admission.lanes import Ticket
-from deliverykit.engine.settling.settle import Landing, Settle, brake_name
+from deliverykit.engine.settling.batch import Landing
+from deliverykit.engine.settling.settle import Settle
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.providers import SendGrid
 from deliverykit.records.account import Account
 from deliverykit.records.server import DeliveryServer
-from deliverykit.words.outcomes import Accepted, NotSent, Rejected, Scope
+from deliverykit.words.outcomes import About, Accepted, NotSent, Rejected, Scope
 
 NOW = 1_795_393_800_000
 SERVER = DeliveryServer(id="s", account="default", name="S", provider=SendGrid(api_key="SG.none"))
@@ -27,7 +28,7 @@ CONFIG = Config(
 ANSWERS = {
     "accepted": Verdict(next=Next.DONE, outcome=Accepted("id")),
     "fault": Verdict(next=Next.LATER, outcome=NotSent("no route"), fault=True),
-    "rejected": Verdict(next=Next.DEAD, outcome=Rejected("no"), reason="no", brake=True),
+    "rejected": Verdict(next=Next.BACK, outcome=Rejected("no"), reason="no", about=About.UNKNOWN),
 }
 
 
@@ -51,7 +52,14 @@ def settled(*answers: str, before: Record | None = None) -> Record:
     }
 
 
-@pytest.mark.parametrize(("answer", "left"), [("fault", circuit(SERVER).name), ("rejected", brake_name("s"))])
+def test_three_alike_refusals_open_the_circuit_unless_one_is_accepted_between() -> None:
+    name = brake_name("s")
+    assert BRAKE.is_open(settled("rejected", "rejected", "rejected")[name])
+    assert not BRAKE.is_open(settled("rejected", "rejected", "accepted", "rejected", "rejected", "accepted by o")[name])
+    assert BRAKE.is_open(settled("rejected", "rejected", "accepted by o", "rejected")[name])
+
+
+@pytest.mark.parametrize(("answer", "left"), [("fault", circuit(SERVER).name)])
 def test_an_accepted_mail_lifts_what_an_answer_before_it_in_its_batch_has_left(answer: str, left: str) -> None:
     assert list(settled(answer)) == [left]
     assert list(settled("accepted", answer)) == [left]

@@ -252,6 +252,8 @@ class MailRow:
     id: int
     key: str
     """Its lane's."""
+    put_back: bool = False
+    """Whether it carries a :attr:`Change.memo` and no attempt of unknown fate: it was refused and is tried again."""
 
 
 @frozen(kw_only=True)

@@ -9,4 +9,6 @@ from deliverykit.limits.pace import Pause, Rate, in_blocks, pace
 from deliverykit.limits.rolling import RollingQuota
 from deliverykit.limits.slowed import Slowed
 
-__all__ = ["Brake", "CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "Slowed", "check_new", "in_blocks", "pace"]
+__all__ = [
+    "Brake", "CalendarQuota", "Circuit", "Closed", "Pause", "Rate", "RollingQuota", "Slowed", "check_new", "in_blocks", "pace",
+]  # fmt: skip

@@ -1,6 +1,6 @@
 """The brake: what the refusals of one server come to. It tells a bad message from a bad server, lane or From domain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -31,7 +31,7 @@ _STEPS: Final = (0, 30_000, 60_000, 120_000, 300_000, 600_000)
 _DAY: Final = 86_400_000
 _CASES: Final = 8
 """The number of reasons remembered for each server."""
-_KNOWN: Final = 3
+_KNOWN: Final = 6
 """The number of servers whose last refusal a message remembers."""
 _FREE: Final = Terms(0)
 
@@ -223,6 +223,7 @@ class Brake(Limit):
     """
 
     name: ClassVar[str] = "brake"
+    run: ClassVar[int] = RUN
     idle: ClassVar[bool] = True
 
     lane: int = field(default=0)
@@ -288,6 +289,10 @@ class Brake(Limit):
         """The number of probes refused since it opened."""
         return max((case.refused for case in _read(state).cases if self._stops(case)), default=0)
 
+    def probing(self, state: State, now: int) -> bool:
+        """Whether a probe is on its way."""
+        return any(case.probe_until > now for case in _read(state).cases if self._stops(case))
+
     @staticmethod
     def domains(state: State) -> frozenset[int]:
         """The From domains that are stopped at this server."""
@@ -333,8 +338,7 @@ class Brake(Limit):
             case, effect = _probed(case, one, now, returned=returned)
         known.pop(one.server, None)
         known[one.server] = (one.reason, memory.epoch, seq)
-        kept = list(known.items())[-_KNOWN:]
-        memo = (times + 1, *(number for server, rest in kept for number in (server, *rest)))
+        memo = _memo(times + 1, known)
         delay = min(FIRST_DELAY << min(times, 8), LAST_DELAY)
         return Ruling(state=memory.put(case).stored(), memo=memo, delay=delay, effect=effect)
 
@@ -378,6 +382,18 @@ class Brake(Limit):
         freed = memory.each(lambda case: case.watched() if case.phase != _WATCHED else case)
         return evolve(freed, epoch=memory.epoch + 1, cases=()).stored() if anew else freed.stored()
 
+    @staticmethod
+    def passed_on(memo: State, server: int) -> State:
+        """What to keep with a message that a server refused and another server of its route gets."""
+        times, known = _remembered(memo)
+        known.setdefault(server, (0, 0, 0))
+        return _memo(times, known)
+
+    @staticmethod
+    def refusers(memo: State) -> frozenset[int]:
+        """The servers that refused a message, hashed."""
+        return frozenset(_remembered(memo)[1])
+
     def rewound(self, state: State, now: int) -> State:
         """After the clock was set back: a probe waits no longer than the longest step from now."""
         if not state:
@@ -399,6 +415,11 @@ def _remembered(memo: State) -> tuple[int, dict[int, tuple[int, int, int]]]:
         return 0, {}
     rows: Sequence[State] = [memo[at : at + 4] for at in range(1, len(memo), 4)]
     return memo[0], {row[0]: (row[1], row[2], row[3]) for row in rows if len(row) == 4}
+
+
+def _memo(times: int, known: Mapping[int, tuple[int, int, int]]) -> State:
+    kept = list(known.items())[-_KNOWN:]
+    return (times, *(number for server, rest in kept for number in (server, *rest)))
 
 
 def _spent(memory: _Memory, mark: int, now: int, but: _Case | None = None) -> _Memory:

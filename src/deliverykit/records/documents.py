@@ -10,6 +10,7 @@ from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
 from deliverykit.records.account import Account
+from deliverykit.records.hold import Hold
 from deliverykit.records.parts import Parts
 from deliverykit.records.route import NoRouter, Route, WhenExhausted
 from deliverykit.records.server import VALUES, Budget, DeliveryServer, Status
@@ -24,7 +25,7 @@ __all__ = ["KINDS", "Archive"]
 
 T = TypeVar("T")
 
-KINDS: Final = ("account", "server", "route", "budget", "removed", "brake")
+KINDS: Final = ("account", "server", "route", "budget", "removed", "brake", "hold")
 """The kinds of document that this version knows. It leaves others as they are, and ``doctor()`` reports them."""
 
 _IN_ORDER: Final = {"part": "priority", "fields": {}}
@@ -38,6 +39,7 @@ _FIELDS: Final = {
     "route": ("servers", "strategy", "when_exhausted", "in_doubt", "max_lateness", "first", "version"),
     "budget": ("limits",),
     "brake": ("reason",),
+    "hold": ("reason", "server", "lane", "domain", "route", "stream"),
 }  # fmt: skip
 
 _ANOTHER = -(1 << 30)
@@ -69,6 +71,20 @@ class Archive:
         except ValueError:
             data = {}
         return str(data.get("reason") or "paused; the reason cannot be read")
+
+    def hold(self, hold: Hold) -> Document:
+        """A hold as a document."""
+        data = {name: getattr(hold, name) for name in _FIELDS["hold"]}
+        return _document("hold", hold.id, data, hold.stored)
+
+    def read_hold(self, document: Document) -> Hold | None:
+        """The hold again; ``None`` where this version cannot read it, and then it holds nothing here."""
+        try:
+            data, stored = _opened(document)
+            texts = {name: _typed(data.get(name, ""), str) for name in ("reason", "server", "domain", "route", "stream")}
+            return Hold(**texts, lane=_typed(data.get("lane", 0), int), stored=stored)
+        except _UNREADABLE:
+            return None
 
     def budget(self, budget: Budget) -> Document:
         """A budget as a document."""

@@ -36,6 +36,8 @@ class Grant:
     """Every gate that was charged, with the mark to give it back by."""
     gaps: tuple[tuple[Gate, int], ...] = ()
     """The paces among them, with the least time between two starts."""
+    stopped: frozenset[int] = frozenset()
+    """The From domains, hashed, of which the server takes only probes."""
 
     def left(self, now: int) -> int:
         """Return how many ms after ``now`` a submission may still start and stay inside every window it was charged to."""
@@ -90,7 +92,7 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
         if leave.until < NEVER and start >= leave.until - MARGIN:
             refusal = Refusal(leave.until, "the window ends")
             break
-        grants.append(Grant(server, cost, now, start, leave.until, leave.charges, leave.gaps))
+        grants.append(Grant(server, cost, now, start, leave.until, leave.charges, leave.gaps, leave.stopped))
     for place in range(len(picks) - 1, len(grants) - 1, -1):
         ledger.give_back(charged[place][1], costs[place])
     if refusal is None and len(picks) < len(costs):

@@ -10,9 +10,10 @@ from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.storage import Step, Storage, View
 from deliverykit.engine.admission.admit import Candidates
 from deliverykit.engine.admission.gates import Gate, gates_of
-from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.lanes import Ticket, hashed, lane_hash
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.documents import KINDS, Archive
+from deliverykit.records.hold import Hold
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
@@ -44,6 +45,8 @@ class Config:
     servers: Mapping[str, DeliveryServer]
     routes: Mapping[str, Route]
     budgets: Mapping[str, Budget]
+    holds: tuple[Hold, ...] = ()
+    """What waits until a person releases it."""
     removed: tuple[str, ...] = ()
     """The ids of servers that are no longer there; late events may tell of their mail."""
     foreign: tuple[tuple[str, str], ...] = ()
@@ -123,6 +126,21 @@ class Config:
             return tuple(self.servers.values())
         return tuple(self.servers[id_] for id_ in self.route(name).servers if id_ in self.servers)
 
+    def held(self, route: str, stream: str, ticket: Ticket, server: str = "") -> Hold | None:
+        """Why the messages of a lane wait for a person: at every server, or at this one too."""
+        if not self.holds:
+            return None
+        lane, domain = lane_hash(route, stream, ticket), ticket.domain
+        found = (
+            hold for hold in self.holds
+            if hold.server in ("", server) and (hold.lane == lane if hold.lane else hold.domain == domain)
+        )  # fmt: skip
+        return next(found, None)
+
+    def domain_held(self, domain: str, server: str) -> Hold | None:
+        """Why messages of a From domain wait at a server for a person."""
+        return next((hold for hold in self.holds if domain and (hold.domain, hold.server) == (domain, server)), None)
+
     def candidates(self, route: Route, ticket: Ticket, stream: str) -> Candidates:
         """Who may carry such mail now, as :func:`~deliverykit.engine.admission.admit` wants it."""
         question = (route.name, route.version, route.servers, ticket, stream)
@@ -135,8 +153,13 @@ class Config:
 
     def _candidates(self, route: Route, ticket: Ticket, stream: str) -> Candidates:
         members = (self.servers[id_] for id_ in route.servers if id_ in self.servers)
+        lane, domain = lane_hash(route.name, stream, ticket), hashed(ticket.domain)
         return Candidates(
-            gates={server.id: self.gates(server, stream) for server in members if ticket.admits(server)},
+            gates={
+                server.id: tuple(gate.for_lane(lane, domain) for gate in self.gates(server, stream))
+                for server in members
+                if ticket.admits(server) and not self.held(route.name, stream, ticket, server.id)
+            },
             router=route.strategy,
             when_exhausted=route.when_exhausted,
             memory=f"r:{route.name}/{route.strategy.name}",
@@ -206,6 +229,7 @@ class Catalog:
             servers={server.id: _under(server, owner, budgets) for server in servers},
             routes={route.name: route for route in routes},
             budgets=budgets,
+            holds=tuple(hold for document in by_kind["hold"] if (hold := self._archive.read_hold(document)) is not None),
             removed=tuple(document.id for document in by_kind["removed"]),
             foreign=tuple(foreign),
             host=self._host,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
+from zlib import crc32
 
 from attrs import evolve, field, frozen
 
@@ -11,10 +12,24 @@ from deliverykit.contracts.storage import Claim, Step, View
 from deliverykit.engine.admission.admit import Admission, Grant, Refusal, admit
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.limits import Brake
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
 
-__all__ = ["ClaimHeads", "Illegible", "asked", "back", "braked", "keeps"]
+__all__ = ["PROBE_HEADS", "ClaimHeads", "Illegible", "MoreHeads", "asked", "back", "braked", "keeps"]
+
+
+PROBE_HEADS = 200
+"""A probe is chosen among this many messages of its lane: a run of bad recipients is shorter."""
+
+
+class MoreHeads(Exception):
+    """A probe is to be chosen among more messages than were asked for: ask again for :data:`PROBE_HEADS`."""
+
+
+def _shuffled(heads: Sequence[Head], now: int) -> list[Head]:
+    """In an order of chance, but the same for the same instant. Those that were never put back come first."""
+    return sorted(heads, key=lambda head: (bool(head.memo), crc32(f"{now} {head.uid}".encode())))
 
 
 class Illegible(Exception):
@@ -31,6 +46,10 @@ class ClaimHeads:
     lane: LaneKey
     wait: Callable[[int], float]
     """Seconds of back-off after so many attempts."""
+    most: int = NEVER
+    """How many may be leased."""
+    wide: bool = False
+    """Whether the lane was looked at beyond that, since a probe is a random message of it."""
     grants: dict[int, Grant] = field(factory=dict, eq=False)
     """Filled for the engine: the grant of each leased mail. A re-run starts it afresh."""
     claims: list[tuple[Claim, tuple[str, ...]]] = field(factory=list, eq=False)
@@ -54,6 +73,11 @@ class ClaimHeads:
         heads = [head for head in view.heads if head.id not in expired and head.id not in late]
         if not heads:
             return Step(result=gone)
+        if _probing(self, view):
+            if not self.wide and len(view.heads) < PROBE_HEADS:
+                raise MoreHeads
+            heads = _shuffled(heads, view.now)
+        heads = heads[: self.most]
         admission = asked(self, [head.cost for head in heads], view)
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
         refusal = admission.refusal
@@ -117,11 +141,33 @@ def braked(config: Config) -> Refusal | None:
 
 
 def asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
-    """Who may go; nobody while the account is paused as a whole."""
+    """Who may go; nobody while the account is paused as a whole, or the lane is held."""
     config = question.config
-    if (refusal := braked(config)) is not None:
+    if (refusal := braked(config) or _held(question)) is not None:
         return Admission((), refusal, (None,) * len(view.records))
-    return admit(config.candidates(question.route, question.ticket, question.stream), costs, view.records, view.now)
+    candidates = config.candidates(question.route, question.ticket, question.stream)
+    admission = admit(candidates, costs, view.records, view.now)
+    if admission.refusal is not None and not candidates.gates and config.holds:
+        why = (config.held(question.route.name, question.stream, question.ticket, one) for one in question.route.servers)
+        if (hold := next(filter(None, why), None)) is not None:
+            return evolve(admission, refusal=Refusal(NEVER, hold.reason))
+    return admission
+
+
+def _held(question: _Question) -> Refusal | None:
+    """Why nothing of a lane may go until a person releases it."""
+    hold = question.config.held(question.route.name, question.stream, question.ticket)
+    return Refusal(NEVER, hold.reason, braked=True) if hold is not None else None
+
+
+def _probing(question: _Question, view: View) -> bool:
+    """Whether single messages of the lane try a server that the brake has stopped."""
+    gates = question.config.candidates(question.route, question.ticket, question.stream).gates.values()
+    return any(
+        isinstance(gate.limit, Brake) and gate.limit.is_open(view.records[gate.record].get(gate.name, ()))
+        for some in gates
+        for gate in some
+    )
 
 
 def back(now: int, wait: float, refusal: Refusal) -> int:

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from attrs import evolve, field, frozen
 
 from deliverykit.contracts.limit import Counts, Limit, RateLimiter
-from deliverykit.limits import Circuit, Closed, Slowed
+from deliverykit.limits import Brake, Circuit, Closed, Slowed
 from deliverykit.records.account import Account
 from deliverykit.records.server import Budget, DeliveryServer
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import Scope
 
-__all__ = ["CIRCUIT", "EMAILS", "Gate", "circuit", "closings", "gates_of", "slowed"]
+__all__ = ["BRAKE", "CIRCUIT", "EMAILS", "Gate", "brake", "brake_name", "circuit", "closings", "gates_of", "slowed"]
 
 EMAILS: Counts = "emails"
 ACCOUNT, HOST = 0, 1
@@ -33,7 +33,7 @@ class Gate:
     firm: bool = field(init=False, eq=False, repr=False)
     """Whether it has a say without a state too."""
     circuit: bool = field(init=False, eq=False, repr=False)
-    """Whether it is a circuit, which takes its server out of the order."""
+    """Whether it takes its server out of the order while it is open: a circuit, or the brake."""
 
     @emails.default
     def _emails(self) -> bool:
@@ -45,7 +45,7 @@ class Gate:
 
     @circuit.default
     def _circuit(self) -> bool:
-        return isinstance(self.limit, Circuit)
+        return isinstance(self.limit, Brake | Circuit)
 
     def within(self, account: str) -> str:
         """The name among all accounts."""
@@ -55,6 +55,10 @@ class Gate:
         """As mail of this stream meets it."""
         limit = self.limit.for_stream(stream)
         return self if limit is self.limit else evolve(self, limit=limit)
+
+    def for_lane(self, lane: int, domain: int) -> "Gate":
+        """As messages of this lane and From domain meet it."""
+        return evolve(self, limit=self.limit.bound_to(lane, domain)) if isinstance(self.limit, Brake) else self
 
     def cost(self, recipients: int, emails: int = 1) -> int:
         """What such mail costs here."""
@@ -67,6 +71,20 @@ class Gate:
 
 CIRCUIT = Circuit()
 """One for all servers: five faults in a row."""
+
+
+BRAKE = Brake()
+"""The one brake, before it is bound to a lane."""
+
+
+def brake_name(server: str) -> str:
+    """The name of the state of a server's brake, in the account's record."""
+    return f"s:{server}/{BRAKE.key}"
+
+
+def brake(server: DeliveryServer) -> Gate:
+    """The gate that the refusals of a server close."""
+    return Gate(ACCOUNT, brake_name(server.id), BRAKE, server.name)
 
 
 def circuit(server: DeliveryServer) -> Gate:
@@ -91,7 +109,7 @@ def slowed(server: DeliveryServer, interval: int = 0) -> Gate:
 
 def gates_of(server: DeliveryServer, account: Account, budgets: Iterable[Budget], host: Iterable[Limit]) -> tuple[Gate, ...]:
     """Everything that may refuse a mail of this server: its circuit, closings, limits, budgets, account, host, slowness."""
-    gates = {gate.name: gate for gate in (circuit(server), *closings(server).values())}
+    gates = {gate.name: gate for gate in (circuit(server), brake(server), *closings(server).values())}
     owned: list[tuple[int, str, str, Iterable[Limit]]] = [
         (ACCOUNT, f"s:{server.id}", server.name, server.limits),
         *((ACCOUNT, f"b:{budget.name}", f"budget {budget.name}", budget.limits) for budget in budgets),

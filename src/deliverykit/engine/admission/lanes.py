@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Self
+from zlib import crc32
 
 from attrs import asdict, evolve, field, frozen
 
@@ -14,7 +15,7 @@ from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 
-__all__ = ["Ticket"]
+__all__ = ["Ticket", "hashed", "lane_hash", "own_lane"]
 
 _ANY = "*"
 _PLAIN = Needs()
@@ -79,6 +80,11 @@ class Ticket:
         """The ticket for mail that these servers cannot carry."""
         return evolve(self, unfit=tuple(sorted({*self.unfit, *servers})))
 
+    @property
+    def domain(self) -> str:
+        """The From domain of the lane's messages; ``""`` where it holds several."""
+        return "" if self.sender == _ANY else self.sender.rpartition("@")[2]
+
     def passing(self, server: str, *, for_good: bool) -> Self:
         """The ticket once ``server`` is passed over."""
         if for_good:
@@ -105,6 +111,23 @@ class Ticket:
     def admits(self, server: DeliveryServer) -> bool:
         """Whether this server may carry it now, but for its quota."""
         return server.active and server.id not in self.tried and not self.refuses(server)
+
+
+@lru_cache(1024)
+def hashed(text: str) -> int:
+    """A whole number for a text, other than 0, for the states of limits; 0 for an empty text."""
+    return (crc32(text.encode(errors="replace")) or 1) if text else 0
+
+
+@lru_cache(1024)
+def lane_hash(route: str, stream: str, ticket: Ticket) -> int:
+    """The number of a lane, whichever servers its messages were passed over by."""
+    return hashed(json.dumps([route, stream, evolve(ticket, unfit=(), tried=()).encode()]))
+
+
+def own_lane(ticket: Ticket, domain: str) -> Ticket:
+    """The ticket of messages of one From domain, which leave a lane that holds several."""
+    return evolve(ticket, sender=f"*@{domain}") if ticket.sender == _ANY and domain else ticket
 
 
 @lru_cache(1024)

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from deliverykit.contracts.limit import QuotaPolicy, Record, State, Terms
 from deliverykit.engine.admission.gates import Gate
+from deliverykit.limits import Brake
 from deliverykit.words.clock import NEVER
 
 __all__ = ["Leave", "Ledger"]
@@ -20,6 +21,8 @@ class Leave:
     """Every gate that was charged, with the mark to give it back by."""
     gaps: tuple[tuple[Gate, int], ...]
     """The paces among them, with the least time between two starts."""
+    stopped: frozenset[int] = frozenset()
+    """The From domains, hashed, of which the server takes only probes."""
 
 
 class _Tally:
@@ -189,13 +192,16 @@ class Ledger:
 
 def _leave(tallies: Sequence[_Tally]) -> Leave:
     until, charges, gaps = NEVER, [], []
+    stopped: frozenset[int] = frozenset()
     for tally in tallies:
         if (terms := tally.terms) is not None:
             until = min(until, terms.until)
             charges.append((tally.gate, terms.mark))
             if terms.gap:
                 gaps.append((tally.gate, terms.gap))
-    return Leave(until, tuple(charges), tuple(gaps))
+            if isinstance(tally.gate.limit, Brake):
+                stopped = tally.gate.limit.domains(tally.state)
+    return Leave(until, tuple(charges), tuple(gaps), stopped)
 
 
 def _own(server: str, gate: Gate) -> bool:

@@ -8,12 +8,12 @@ from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.admit import Admission, Grant, Refusal, Standings, admit
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.decisions import braked, keeps
-from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, circuit
-from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.gates import ACCOUNT, BRAKE, CIRCUIT, brake_name, circuit
+from deliverykit.engine.admission.lanes import Ticket, hashed, own_lane
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.intake import judged, refusal, typed
 from deliverykit.engine.ports import Ports
-from deliverykit.limits import Slowed
+from deliverykit.limits import Brake, Slowed
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, instant, moment
@@ -69,7 +69,7 @@ class Survey:
         members = self.config.members(self.route)
         lacking = {one.id: self.lacking.get(one.id, ()) for one in members}
         able = [one for one in members if not lacking[one.id]]
-        candidates = self.config.candidates(self.config.route(self.route), self.ticket, self.message.stream)
+        candidates = self.config.candidates(self.config.route(self.route), self._ticket(view), self.message.stream)
         standings = Standings(candidates, view.records, view.now)
         order = standings.order(self._cost)
         admission = self._admission(standings)
@@ -85,13 +85,26 @@ class Survey:
             )
         )
 
+    def _ticket(self, view: View) -> Ticket:
+        """As ``send()`` would go by it: a From domain that a server of the route has stopped has a lane of its own."""
+        sender = self.message.sender
+        if sender is None:
+            return self.ticket
+        for server in self.config.members(self.route):
+            stopped = BRAKE.domains(view.records[ACCOUNT].get(brake_name(server.id), ()))
+            if server.sender is None and (
+                hashed(sender.domain) in stopped or self.config.domain_held(sender.domain, server.id) is not None
+            ):
+                return own_lane(self.ticket, sender.domain)
+        return self.ticket
+
     @property
     def _cost(self) -> int:
         return len(self.message.recipients)
 
     def _admission(self, standings: Standings) -> Admission:
         """As ``send()`` would be answered; where only a pace refuses, when it asks again, as long as it does."""
-        if (refusal := braked(self.config)) is not None:
+        if (refusal := braked(self.config) or self._held()) is not None:
             return Admission((), refusal, (None,) * len(standings.records))
         now, patience = standings.now, self.patience
         while True:
@@ -102,6 +115,13 @@ class Survey:
             wait = max(refusal.at - now, 1)
             patience -= wait
             now += wait
+
+    def _held(self, server: str = "") -> Refusal | None:
+        """Why its lane waits for a person: at every server, or at this one too."""
+        hold = self.config.held(self.config.route(self.route).name, self.message.stream, self.ticket, server)
+        if hold is None and server and self.message.sender is not None and self.config.servers[server].sender is None:
+            hold = self.config.domain_held(self.message.sender.domain, server)
+        return Refusal(NEVER, hold.reason, braked=True) if hold is not None else None
 
     def _answer(self, now: int, able: Sequence[DeliveryServer], grant: Grant | None, refusal: Refusal | None) -> Explanation:
         """The whole, without its servers."""
@@ -126,7 +146,7 @@ class Survey:
 
     def _instead(self, standings: Standings, able: Sequence[DeliveryServer], taker: str) -> str | None:
         """Who would come first if every server were in the order and had quota; ``None`` where that is the taker."""
-        circuits = {circuit(one).name for one in able}
+        circuits = {name for one in able for name in (circuit(one).name, brake_name(one.id))}
         stream = self.message.stream
         gates = {one.id: tuple(gate for gate in self.config.gates(one, stream) if gate.name not in circuits) for one in able}
         whole = evolve(standings, candidates=evolve(standings.candidates, gates=gates))
@@ -145,7 +165,7 @@ class Survey:
             later = grant.start > standings.now
             view = evolve(view, reason=self._slowed(server, standings))
             return evolve(view, verdict="takes it" if later else "takes it now", at=moment(grant.start) if later else None)
-        if (refusal := braked(self.config)) is not None:
+        if (refusal := braked(self.config) or self._held(server.id)) is not None:
             return evolve(view, verdict="waits", reason=refusal.by)
         if server.id not in standings.candidates.gates:
             return evolve(view, reason="; ".join(self.ticket.refuses(server)))
@@ -156,6 +176,11 @@ class Survey:
         if CIRCUIT.is_open(state) and server.id not in order:
             words = f"its circuit is open, after {state[0]} faults in a row"
             return evolve(view, reason=words, at=moment(CIRCUIT.probe_at(state)), waits=waits)
+        brake = next((gate.limit for gate in standings.candidates.gates[server.id] if isinstance(gate.limit, Brake)), BRAKE)
+        state = standings.records[ACCOUNT].get(brake_name(server.id), ())
+        if brake.is_open(state) and server.id not in order:
+            words = f"its circuit is open: it refused {brake.run} messages for the same reason, and is tried by one at a time"
+            return evolve(view, reason=words, at=moment(brake.probe_at(state)), waits=waits)
         if refusals:
             slow = self._slowed(server, standings) if refusals[0].by.endswith(f": {Slowed.name}") else ""
             return evolve(view, verdict="waits", reason=slow or refusals[0].by, at=waits[0].until, waits=waits)

@@ -4,13 +4,14 @@ import asyncio
 from collections import defaultdict
 from typing import TypeVar
 
+from deliverykit.contracts.books import Change, Gone
 from deliverykit.contracts.storage import Late
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.journey import Flight
 from deliverykit.engine.delivery.landing import landed_in
 from deliverykit.engine.delivery.reports import settled
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing
+from deliverykit.engine.settling.batch import Landing
 from deliverykit.words.errors import StorageError
 from deliverykit.words.facts import StorageFailed
 from deliverykit.words.untrusted import scrubbed
@@ -23,8 +24,10 @@ RETRY = 0.5
 
 R = TypeVar("R")
 _Starts = list[tuple[Flight, asyncio.Future[bool]]]
-_Landings = list[tuple[Landing, asyncio.Future[None]]]
+_Landings = list[tuple[Landing, "asyncio.Future[Change | Gone | None]"]]
 """What waits to be written, each with what its flight waits for."""
+_Ends = dict[int, Change | Gone]
+"""What became of each landing's message."""
 
 
 class Flusher:
@@ -44,12 +47,12 @@ class Flusher:
         self._work.set()
         return await done
 
-    async def settle(self, landing: Landing) -> None:
-        """Write a verdict down."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def settle(self, landing: Landing) -> Change | Gone | None:
+        """Write a verdict down; what became of the message, ``None`` where it was no longer ours."""
+        done: asyncio.Future[Change | Gone | None] = asyncio.get_running_loop().create_future()
         self._landings.append((landing, done))
         self._work.set()
-        await done
+        return await done
 
     def taken_back(self, landing: Landing) -> bool:
         """Whether the verdict was not being written yet; then it will not be."""
@@ -75,7 +78,7 @@ class Flusher:
             shares[landing.lane.account][1].append((landing, landed))
         for account, (to_start, to_settle) in shares.items():
             try:
-                late = await self._written(account, to_start, to_settle)
+                late, ends = await self._written(account, to_start, to_settle)
             except StorageError as error:
                 await self._postponed(error, to_start, to_settle)
                 continue
@@ -84,8 +87,8 @@ class Flusher:
                 continue
             for flight, started in to_start:
                 _resolve(started, flight.row not in late)
-            for _, landed in to_settle:
-                _resolve(landed, None)
+            for landing, landed in to_settle:
+                _resolve(landed, ends.get(id(landing)))
 
     async def _one_by_one(
         self,
@@ -97,26 +100,27 @@ class Flusher:
         for _, started in starts:
             _resolve(started, False)
         for landing, landed in landings:
+            ends: _Ends = {}
             try:
-                await self._written(account, [], [(landing, landed)])
+                _, ends = await self._written(account, [], [(landing, landed)])
             except StorageError as error:
                 await self._postponed(error, [], [(landing, landed)])
                 continue
             except Exception as error:  # noqa: BLE001  whatever a host's limit raises
                 doing = f"mail {landing.uid} cannot be settled; its lease will end"
                 self._context.teller.failed(doing, error, account=landing.lane.account, mail=landing.uid)
-            _resolve(landed, None)
+            _resolve(landed, ends.get(id(landing)))
 
     async def _written(
         self,
         account: str,
         starts: _Starts,
         landings: _Landings,
-    ) -> Late:
+    ) -> tuple[Late, _Ends]:
         landed = [landing for landing, _ in landings]
         done, late = await landed_in(self._context, self._ports, account, landed, [flight for flight, _ in starts])
         settled(self._context, done, late)
-        return late
+        return late, {id(landing): change for landing, change in done.landed if change.name not in late}
 
     async def _postponed(
         self,

@@ -14,7 +14,7 @@ from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.decisions import braked
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.delivery.turns import Turns
-from deliverykit.limits import Circuit, Closed, Pause, Rate, in_blocks
+from deliverykit.limits import Brake, Circuit, Closed, Pause, Rate, in_blocks
 from deliverykit.limits.pace import HORIZON
 from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import NotFound
@@ -197,7 +197,7 @@ class Forecast:
             gate.name
             for server in used
             for gate in queue.candidates.gates[server]
-            if isinstance(gate.limit, Circuit | Closed) and self._records[gate.record].get(gate.name)
+            if isinstance(gate.limit, Brake | Circuit | Closed) and self._records[gate.record].get(gate.name)
         }
         if probed:
             self._records = tuple({name: state for name, state in one.items() if name not in probed} for one in self._records)

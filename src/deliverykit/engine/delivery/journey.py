@@ -12,20 +12,20 @@ from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.provider import Provider
 from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.lanes import Ticket, hashed
 from deliverykit.engine.admission.slots import Slot
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.starting import HORIZON, Issued, TimeToStart, in_its_slot, until
 from deliverykit.engine.outgoing import addressed
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing
+from deliverykit.engine.settling.batch import Landing
 from deliverykit.engine.settling.verdicts import Next, Situation, Verdict, judge, unequipped
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import NEVER, Clock, instant
 from deliverykit.words.errors import ConfigurationError, MessageError, Stage, TransportError
 from deliverykit.words.message import Message
-from deliverykit.words.outcomes import NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
+from deliverykit.words.outcomes import About, NotSent, Outcome, Rejected, ServerFault, Unfit, Unknown
 from deliverykit.words.untrusted import named, scrubbed
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -77,6 +77,15 @@ class Flight:
     """The monotonic time at which its caller's time limit ends."""
     carriers: Mapping[str, DeliveryServer] = field(factory=dict, eq=False, repr=False)
     """The servers that were asked in this call and carry the message as it is."""
+    memo: tuple[int, ...] = ()
+    """What the brake keeps with the message."""
+
+    @property
+    def from_domain(self) -> str:
+        """The domain of its From; ``""`` where the server forces another, or the message cannot be read."""
+        message: Message | None = self.message
+        sender = message.sender if message is not None and self.server.sender is None else None
+        return sender.domain if sender is not None else ""
 
     def landed(self, verdict: Verdict, *, held: bool = False, keep: bool = True) -> Landing:
         """This flight with its verdict, as the books want it."""
@@ -85,7 +94,7 @@ class Flight:
         return Landing(
             uid=self.uid, row=self.row, token=self.token, lane=self.lane, ticket=self.ticket,
             server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep, resends=self.resends,
-            attempt=self.attempts + 1, told=scrubbed(verdict.reason, people),
+            attempt=self.attempts + 1, domain=self.from_domain, memo=self.memo, told=scrubbed(verdict.reason, people),
         )  # fmt: skip
 
 
@@ -122,6 +131,8 @@ async def _readied(
     context: Context, ports: Ports, flight: Flight, mark_sending: Callable[[], Awaitable[bool]] | None
 ) -> "_Ready | Verdict | None":
     """The request, once it may leave at once; else the verdict, or ``None`` where the mail is no longer ours."""
+    if (stopped := _domain_stopped(flight)) is not None:
+        return stopped
     marked = begun = _Begun.now(context.clock)
     issued = Issued(Slot.of(flight.grant), begun.steady)
     await until(context, ports, issued, HORIZON)
@@ -149,6 +160,18 @@ async def _readied(
     if missed := start.missed():
         return _missed(missed)
     return evolve(ready, request=start.limit(ready.request), start=start)
+
+
+def _domain_stopped(flight: Flight) -> Verdict | None:
+    """The verdict on a message whose From domain this server takes none of, found in a lane of several From domains."""
+    domain = flight.from_domain
+    if not domain or flight.ticket.domain:
+        return None
+    hold = flight.config.domain_held(domain, flight.server.id)
+    if hold is None and hashed(domain) not in flight.grant.stopped:
+        return None
+    reason = hold.reason if hold is not None else f"{flight.server.name} refuses messages from {domain} for now"
+    return Verdict(next=Next.AGAIN, outcome=NotSent(reason), reason=reason, refund=True, started=False, domain=domain)
 
 
 @frozen
@@ -228,13 +251,13 @@ def _request(context: Context, flight: Flight, provider: Provider, read: int) ->
         if asked is None or asked.provider is not server.provider or asked.sender is not server.sender:
             message, reasons = context.fitted(message, server, provider)
             if reasons := (*reasons, *filter(None, [server.may_send(message.sender)])):
-                return Unfit("; ".join(reasons))
+                return Unfit("; ".join(reasons), About.MESSAGE)
         stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
         mail = addressed(message, server, stamp, flight.attempts - flight.resends)
         now = context.latest_now(flight.grant, flight.issued)
         return _Ready(provider, mail, provider.request(mail, now, checked=True), read)
     except MessageError as error:
-        return Unfit(str(error))
+        return Unfit(str(error), About.MESSAGE)
     except ConfigurationError as error:
         return ServerFault(str(error))
     except Exception as error:  # noqa: BLE001  it is told of
@@ -271,14 +294,20 @@ def _surely_not_sent(error: TransportError) -> bool:
     return isinstance(error.stage, Stage) and error.stage.surely_not_sent
 
 
+def _held(flight: Flight, server: DeliveryServer) -> bool:
+    lane = flight.lane
+    held = flight.config.held(lane.route, lane.stream, flight.ticket, server.id)
+    return held is not None or flight.config.domain_held(flight.from_domain, server.id) is not None
+
+
 def _situation(flight: Flight, life: int = NEVER) -> Situation:
     """Judged on the configuration the flight was admitted under."""
     ticket, me = flight.ticket, flight.server.id
     members = flight.config.members(flight.route.name) if flight.route.name else ()
-    now = [server for server in members if server.id != me and ticket.admits(server)]
+    now = [server for server in members if server.id != me and ticket.admits(server) and not _held(flight, server)]
     ever = [server for server in members if server.id != me and not ticket.refuses(server)]
     spills = flight.route.when_exhausted is not WhenExhausted.QUEUE
     return Situation(
-        attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever),
+        attempts=flight.attempts, others=spills and bool(now), alternatives=bool(ever), able=bool(now),
         resend=flight.resend, resends=flight.resends, life=life,
     )  # fmt: skip

@@ -12,7 +12,8 @@ from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.journey import Flight
 from deliverykit.engine.delivery.reports import settled
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing, Settle, Settled
+from deliverykit.engine.settling.batch import Landing
+from deliverykit.engine.settling.settle import Settle, Settled
 
 __all__ = ["landed_in", "last_word"]
 
@@ -63,12 +64,11 @@ class _LastWord:
 async def last_word(context: Context, ports: Ports, landing: Landing, *, quiet: bool = False) -> None:
     """Settle what was being settled when it was cut short, and tell of it; nothing where that became true all the same.
 
-    To be said once all that was cut has ended. It counts towards no brake, which would take other mails along.
+    To be said once all that was cut has ended.
     """
-    single = evolve(landing, verdict=evolve(landing.verdict, brake=False))
 
     def make(config: Config) -> _LastWord:
-        return _LastWord(Settle(config, (single,), context.archive))
+        return _LastWord(Settle(config, (landing,), context.archive))
 
     with suppress(Overtaken):
         done, late = await context.decided_both(ports, landing.lane.account, make)

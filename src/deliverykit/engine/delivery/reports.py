@@ -8,7 +8,8 @@ from deliverykit.contracts.storage import Late
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.asking import Placed, waits_for
 from deliverykit.engine.context import Context
-from deliverykit.engine.settling.settle import Landing, Settled
+from deliverykit.engine.settling.batch import Landing
+from deliverykit.engine.settling.settle import Settled
 from deliverykit.engine.telling import Teller
 from deliverykit.words.clock import moment
 from deliverykit.words.facts import (

@@ -5,13 +5,13 @@ from functools import partial
 
 from attrs import define, evolve, field, frozen
 
-from deliverykit.contracts.books import Gone, MailState, NewMail
+from deliverykit.contracts.books import Change, Gone, MailState, NewMail
 from deliverykit.contracts.storage import Late, Step, View
 from deliverykit.engine.admission.asking import Place, Placed, Readmit, waits_for
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.decisions import keeps
-from deliverykit.engine.admission.gates import circuit, closings, gates_of
-from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.gates import brake, circuit, closings, gates_of
+from deliverykit.engine.admission.lanes import Ticket, own_lane
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.intake import checked, new_mail, schedule
 from deliverykit.engine.delivery.journey import INTERRUPTIONS, CutShort, Flight, fly
@@ -19,7 +19,8 @@ from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.once import once
 from deliverykit.engine.delivery.reports import queued, settled, waits
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing, Settled
+from deliverykit.engine.settling.batch import Landing
+from deliverykit.engine.settling.settle import Settled
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
@@ -124,6 +125,8 @@ class Sending:
     asked: list[Place | Readmit] = field(factory=list, init=False)
     """The question for leave whose answer is not known yet."""
     charged: bool = field(default=False, init=False)
+    memo: tuple[int, ...] = field(default=(), init=False)
+    """What the brake keeps with the message."""
     waits: MailState | None = field(default=None, init=False)
     """Where its row waits for a worker."""
 
@@ -172,11 +175,12 @@ class Sending:
                 await self._land(flight, cut.verdict)
                 raise cut.__cause__ or cut from None
             assert verdict is not None  # noqa: S101  nobody else can hold a row that was born under our token
-            await self._land(flight, verdict)
+            verdict = await self._land(flight, verdict)
             if verdict.next is not Next.AGAIN or self.single:
                 break
             if verdict.pass_over is not None:
                 self.ticket = self.ticket.passing(flight.server.id, for_good=verdict.pass_over)
+            self.ticket = own_lane(self.ticket, verdict.domain)
         assert verdict is not None  # noqa: S101  the loop has run
         return await self._landed(verdict)
 
@@ -233,20 +237,35 @@ class Sending:
         return Flight(
             uid=self.mail.uid, row=0, token=self.mail.token, lane=self.mail.lane, ticket=self.ticket, route=self.route,
             config=config, server=config.server(placed.grant.server), message=self.message, grant=placed.grant, issued=issued,
-            attempts=len(self.attempts), resend=self.mail.resend, carriers=self.carriers,
+            attempts=len(self.attempts), resend=self.mail.resend, memo=self.memo, carriers=self.carriers,
         )  # fmt: skip
 
-    async def _land(self, flight: Flight, verdict: Verdict) -> None:
-        self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
+    async def _land(self, flight: Flight, verdict: Verdict) -> Verdict:
+        """Settle it; the verdict as it was ruled on."""
+        if not verdict.domain:  # else it only changed its lane
+            self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
         landing = flight.landed(self._for_the_books(flight, verdict), held=True, keep=False)
         self.landing = landing
 
-        async def land() -> None:
+        async def land() -> Verdict:
             done, late = await self._settle(landing)
             settled(self.context, done, late)
             self._down(landing.verdict)
+            ((_, change),) = done.landed
+            if isinstance(change, Change) and change.memo is not None:
+                self.memo = change.memo
+            return self._ruled(verdict, change, done.now)
 
-        await self.ports.to_the_end(land())
+        return await self.ports.to_the_end(land())
+
+    def _ruled(self, verdict: Verdict, change: Change | Gone, now: int) -> Verdict:
+        """The verdict with what the brake made of it."""
+        if verdict.next is not Next.BACK:
+            return verdict
+        if change.state is MailState.SCHEDULED:
+            self.waits = MailState.SCHEDULED
+            return evolve(verdict, delay=(change.due - now) / 1000)
+        return evolve(verdict, next=Next.DEAD)
 
     def _down(self, written: Verdict) -> None:
         """It is in the books: what of it is still ours."""
@@ -287,8 +306,8 @@ class Sending:
             close = verdict.close if verdict.close and closings(flight.server)[verdict.close[0]] != own else None
             verdict = evolve(verdict, pause="", fault=False, slow=False, close=close)
         if self.test is not None and verdict.next is not Next.DONE:
-            return evolve(verdict, next=Next.DEAD, brake=False)
-        if not self.keep and (verdict.next is Next.LATER or (self.single and verdict.next is Next.AGAIN)):
+            return evolve(verdict, next=Next.DEAD, about=None)
+        if not self.keep and (verdict.next in (Next.LATER, Next.BACK) or (self.single and verdict.next is Next.AGAIN)):
             return evolve(verdict, next=Next.DEAD)
         return verdict
 
@@ -310,7 +329,7 @@ class Sending:
         if verdict.next is Next.AGAIN and self.keep:  # held, and we stop here: let the row go
             await self.ports.store(self.context.storage.release, [self.mail.token])
             queued(self.context, [self.mail], scrubbed(verdict.reason))
-        later = verdict.next is Next.LATER and self.keep
+        later = verdict.next in (Next.LATER, Next.BACK) and self.keep
         doubtful = isinstance(verdict.outcome, Unknown)
         return SendResult(
             status=ends.get(verdict.next, waiting),
@@ -344,5 +363,6 @@ def _on_trial(config: Config, server: DeliveryServer, budgets: Sequence[Budget])
     # A circuit keeps mail from a server that fails; a test finds out whether it still does, so it does not wait for it.
     known = {**config.budgets, **{budget.name: budget for budget in budgets}}
     shared = [known[name] for name in trial.budgets if name in known]
-    gates = tuple(gate for gate in gates_of(trial, config.account, shared, config.host) if gate != circuit(trial))
+    stops = (circuit(trial), brake(trial))
+    gates = tuple(gate for gate in gates_of(trial, config.account, shared, config.host) if gate not in stops)
     return evolve(config, servers={**config.servers, server.id: trial}, gates={server.id: gates})

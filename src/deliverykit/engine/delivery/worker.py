@@ -11,7 +11,7 @@ from deliverykit.contracts.books import Head, Lane, Leased, OpenLanes
 from deliverykit.contracts.storage import Step, Storage
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
-from deliverykit.engine.admission.decisions import ClaimHeads, Illegible
+from deliverykit.engine.admission.decisions import PROBE_HEADS, ClaimHeads, Illegible, MoreHeads
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.flusher import Flusher
@@ -20,7 +20,8 @@ from deliverykit.engine.delivery.landing import landed_in, last_word
 from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.engine.ports import Ports
-from deliverykit.engine.settling.settle import Landing
+from deliverykit.engine.settling.batch import Landing
+from deliverykit.engine.settling.settle import ended
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.records.letter import Unreadable, enclosures, unpack
@@ -82,7 +83,7 @@ class Stream:
             accepted=self._tally[Next.DONE],
             dead=self._tally[Next.DEAD],
             in_doubt=self._tally[Next.IN_DOUBT],
-            returned=self._tally[Next.AGAIN] + self._tally[Next.LATER],
+            returned=self._tally[Next.AGAIN] + self._tally[Next.LATER] + self._tally[Next.BACK],
         )
 
     async def run(self, *, drain: bool, timeout: float | None = None) -> DrainReport:
@@ -195,15 +196,20 @@ class Stream:
         """Claim on the configuration as it stands; the monotonic time before asking comes along."""
         context = self._context
         config = await self._ports.store(context.catalog.known, lane.key.account)
+        heads = want
         while True:
             issued = context.clock.monotonic()
             ticket = Ticket.decode(lane.key.key)
-            decide = ClaimHeads(config, _route(config, lane), ticket, lane.key, context.again_after)
+            decide = ClaimHeads(
+                config, _route(config, lane), ticket, lane.key, context.again_after, most=want, wide=heads > want
+            )
             asked.append(decide)
             try:
                 leased = await self._ports.store(
-                    context.storage.claim, lane, want, config.keys, decide, token=token, lease=context.lease
+                    context.storage.claim, lane, heads, config.keys, decide, token=token, lease=context.lease
                 )
+            except MoreHeads:
+                heads = max(PROBE_HEADS, want + 1)
             except Illegible:
                 self._illegible.add(lane.id)
                 return (), decide, issued
@@ -262,7 +268,7 @@ class Stream:
             uid=leased.head.uid, row=leased.head.id, token=token, lane=lane.key, ticket=claim.ticket, route=claim.route,
             config=config, server=config.server(leased.server), message=message,  # type: ignore[arg-type]
             grant=claim.grants[leased.head.id], issued=issued, attempts=leased.head.attempts,
-            resend=leased.head.resend, resends=leased.head.resends,
+            resend=leased.head.resend, resends=leased.head.resends, memo=leased.head.memo,
         )  # fmt: skip
         task = asyncio.create_task(self._fly(flight, self._claims, verdict))
         self._flying[task] = flight
@@ -311,7 +317,7 @@ class Stream:
             self._shut[flight.lane.account, flight.server.id] = self._claims
         landing = flight.landed(verdict)
         try:
-            await self._flusher.settle(landing)
+            change = await self._flusher.settle(landing)
         except asyncio.CancelledError:
             # What is known by now is not to become a doubt.
             if self._flusher.taken_back(landing):
@@ -319,7 +325,8 @@ class Stream:
             else:
                 await self._ports.to_the_end(last_word(self._context, self._ports, landing))
             raise
-        self._tally[verdict.next] += verdict.started
+        if verdict.started and change is not None:
+            self._tally[ended(verdict, change)] += 1
 
     def _outdated(self, flight: Flight, claim: int) -> bool:
         """Whether its server has closed since the mail was claimed: it was claimed ahead, and asks again."""

@@ -7,8 +7,8 @@ from attrs import frozen
 
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.gates import ACCOUNT, CIRCUIT, circuit, closings
-from deliverykit.limits import Slowed
+from deliverykit.engine.admission.gates import ACCOUNT, BRAKE, CIRCUIT, brake_name, circuit, closings
+from deliverykit.limits import Brake, Circuit, Slowed
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import length, moment
 
@@ -23,6 +23,8 @@ class HealthView:
     """``open``: it is out of the order of its routes; ``half-open``: one email tries it, or may do so now."""
     faults: int
     """Faults in a row, none accepted between."""
+    refusals: int = 0
+    """Where the circuit is open because of refusals: the number of messages refused for the same reason."""
     opened_at: datetime | None
     """Since when the circuit is open, or when the last probe failed."""
     probe_at: datetime | None
@@ -46,16 +48,27 @@ class Health:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         record, now = view.records[ACCOUNT], view.now
         state = record.get(circuit(self.server).name, ())
-        is_open = CIRCUIT.is_open(state)
-        half = is_open and (state[3] > 0 or CIRCUIT.room(state, now) > 0)
+        refusals = record.get(brake_name(self.server.id), ())
+        limit: Circuit | Brake = CIRCUIT
+        told, faulty = state, CIRCUIT.is_open(state)
+        refusing = BRAKE.is_open(refusals)
+        if refusing and not faulty:
+            limit, told = BRAKE, refusals
+        is_open = faulty or refusing
+        probe_at = limit.probe_at(told) if is_open else 0
+        half = is_open and (
+            (faulty and state[3] > 0) or limit.room(told, now) > 0 or (refusing and BRAKE.probing(refusals, now))
+        )
         closed = [gate.limit.when(record.get(gate.name, ()), now, 1) for gate in closings(self.server).values()]
         gap, over = self._slowed(view)
+        opened_at = state[1] if faulty else BRAKE.opened_at(refusals)
         return Step(
             result=HealthView(
                 circuit="half-open" if half else "open" if is_open else "closed",
                 faults=state[0] if state else 0,
-                opened_at=moment(state[1]) if is_open else None,
-                probe_at=moment(CIRCUIT.probe_at(state)) if is_open else None,
+                refusals=BRAKE.run + BRAKE.refused_probes(refusals) if refusing else 0,
+                opened_at=moment(opened_at) if is_open else None,
+                probe_at=moment(probe_at) if is_open else None,
                 throttled_until=moment(max(closed)) if max(closed) > now else None,
                 slowed=length(gap) if gap else None,
                 slowed_until=moment(over) if gap else None,

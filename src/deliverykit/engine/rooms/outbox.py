@@ -12,7 +12,8 @@ from deliverykit.contracts.storage import Overtaken, Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.delivery.forecast import Forecast, Standing
-from deliverykit.engine.rooms.room import Room
+from deliverykit.engine.rooms.releasing import released
+from deliverykit.engine.rooms.room import Amendment, Room
 from deliverykit.engine.rooms.views import Doubt, Eta, LaneView, Mail, Pruned, doubt_of, lane_of, mail_of
 from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named
 from deliverykit.records.route import Route
@@ -20,7 +21,7 @@ from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
 from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError, NotFound
-from deliverykit.words.facts import MailResolved, MailsCancelled, MailsPruned, MailsRequeued, MailsResolved
+from deliverykit.words.facts import MailResolved, MailsCancelled, MailsPruned, MailsRequeued, MailsResolved, RecordChanged
 from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Outbox", "cancelled"]
@@ -166,6 +167,32 @@ class Outbox(Room):
             return _Requeue(config, changes, log)
 
         await self.context.decided(self.ports, self.account, make)
+
+    async def release(self, *, route: str | Route | None = None, stream: str | None = None) -> int:
+        """Release lanes that the engine holds, so that their messages go on; return the number of holds released.
+
+        The engine holds a lane after 50 messages in a row were refused for what they are, or at one server that takes
+        every other lane. ``lanes()`` and ``doctor()`` show the reason. Without arguments every lane of the account is
+        released. ``servers.activate()`` releases what one server holds, From domains included.
+        """
+        wanted = filter_of(route=route, stream=stream)
+        count = 0
+
+        def make(config: Config) -> Amendment:
+            nonlocal count
+            chosen = [
+                hold for hold in config.holds
+                if hold.lane and wanted.route in (None, hold.route) and wanted.stream in (None, hold.stream)
+            ]  # fmt: skip
+            count = len(chosen)
+            facts = tuple(
+                RecordChanged(account=self.account, kind="hold", name=name, act="removed")
+                for name in dict.fromkeys(hold.route for hold in chosen)
+            )
+            return Amendment(config=config, result=None, documents=released(chosen), facts=facts)
+
+        await self.amend(make)
+        return count
 
     async def prune(self, *, older_than: timedelta) -> Pruned:
         """Drop dead mail that has been dead for longer, with its letter, and what the delivery log says of longer ago.

@@ -1,14 +1,14 @@
 """What the rooms share: one account, one way to change its documents, one way to read a value that may be missing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from deliverykit.contracts.books import Document
-from deliverykit.contracts.limit import Limit, Record
+from deliverykit.contracts.limit import Limit, Record, State
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
@@ -40,6 +40,8 @@ class Amendment:
     documents: tuple[Document, ...] = ()
     forget: tuple[str, ...] = ()
     """Names of limit states that are cleared with it."""
+    amend: Mapping[str, Callable[[State], State]] = field(factory=dict)
+    """By name: limit states that are changed with it."""
     facts: tuple[Fact, ...] = ()
     """What is told of it once it is true."""
     moves: tuple[tuple[str, str], ...] = ()
@@ -51,8 +53,10 @@ class Amendment:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         self.config.current(view)
         records: tuple[Record | None, ...] = ()
-        if self.forget and any(view.records[0].get(name) for name in self.forget):
-            records = ({name: state for name, state in view.records[0].items() if name not in self.forget},)
+        if any(view.records[0].get(name) for name in (*self.forget, *self.amend)):
+            kept = {name: state for name, state in view.records[0].items() if name not in self.forget}
+            amended = {name: change(kept[name]) for name, change in self.amend.items() if kept.get(name)}
+            records = ({**kept, **amended},)
         return Step(
             result=self.result, documents=self.documents, records=records, wake=bool(records),
             moves=self.moves, vacant=self.vacant, idle=self.idle,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -10,7 +11,7 @@ from deliverykit.contracts.limit import QuotaPolicy
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.storage import Occupied, Step, View
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.gates import circuit, closings, slowed
+from deliverykit.engine.admission.gates import BRAKE, brake_name, circuit, closings, slowed
 from deliverykit.engine.rooms.acts import act, activated, updated
 from deliverykit.engine.rooms.checking import checked
 from deliverykit.engine.rooms.editing import (
@@ -28,8 +29,8 @@ from deliverykit.engine.rooms.editing import (
 )
 from deliverykit.engine.rooms.health import Health, HealthView
 from deliverykit.engine.rooms.proving import SUBJECT, TEXT, proven, swapped, trial_message, tried
+from deliverykit.engine.rooms.releasing import due_now, released_at
 from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, limits_of
-from deliverykit.engine.settling.settle import brake_name
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
@@ -188,7 +189,10 @@ class Servers(Room):
         return paused
 
     async def activate(self, id: ServerId) -> DeliveryServer:
-        """Let a server carry mail.
+        """Let a server carry mail, and what was held or put back at it with it.
+
+        Lanes and From domains that the engine held at this server are released, and messages that it refused and that were
+        put back are due at once. Where the server was not ACTIVE, such a message that is refused again is dead.
 
         Raises :class:`~deliverykit.NotProven` until a test email was accepted since the last change of
         credentials, region, domain or forced sender.
@@ -207,11 +211,18 @@ class Servers(Room):
                 )
             new = evolve(old, status=Status.ACTIVE, paused_by="", reason="", version=old.version + (0 if old.active else 1))
             gates = (circuit(old), slowed(old), *closings(old).values())
-            forget = () if old.active else (brake_name(old.id), *(gate.name for gate in gates))
-            documents = (self.context.archive.server(new),)
-            return Amendment(config=config, result=new, documents=documents, forget=forget, facts=activated(config, old))
+            released = released_at(config, old.id)
+            return Amendment(
+                config=config,
+                result=new,
+                documents=(self.context.archive.server(new), *released),
+                forget=() if old.active else tuple(gate.name for gate in gates),
+                amend={brake_name(old.id): partial(BRAKE.activated, anew=not old.active)},
+                facts=activated(config, old),
+            )
 
         active: DeliveryServer = await self.amend(make)
+        await due_now(self, active.id)
         return active
 
     async def check(

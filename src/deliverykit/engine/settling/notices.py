@@ -6,7 +6,8 @@ from attrs import field, frozen
 
 from deliverykit.contracts.limit import State
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.gates import CIRCUIT, Gate, circuit
+from deliverykit.engine.admission.gates import BRAKE, CIRCUIT, Gate, brake_name, circuit
+from deliverykit.records.hold import Hold
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
@@ -14,6 +15,7 @@ from deliverykit.words.facts import (
     CircuitClosed,
     CircuitOpened,
     Fact,
+    LaneHeld,
     RouteDegraded,
     RouteRestored,
     ServerPaused,
@@ -35,12 +37,13 @@ class Notices:
     _paused: set[str] = field(factory=set, init=False)
     _throttled: dict[str, tuple[DeliveryServer, Scope, str]] = field(factory=dict, init=False)
     """By the name of the gate that closed."""
+    _held: list[Fact] = field(factory=list, init=False)
 
-    def opened(self, server: DeliveryServer, faults: int, reason: str, probe_at: int) -> None:
-        """A circuit opened."""
+    def opened(self, server: DeliveryServer, faults: int, reason: str, probe_at: int, *, refusals: int = 0) -> None:
+        """A circuit opened: after faults, or after messages refused for the same reason."""
         self._lost[server.id] = CircuitOpened(
             account=server.account, server=server.id, server_name=server.name,
-            faults=faults, reason=reason, probe_at=moment(probe_at),
+            faults=faults, refusals=refusals, reason=reason, probe_at=moment(probe_at),
         )  # fmt: skip
 
     def closed(self, server: DeliveryServer) -> None:
@@ -52,6 +55,14 @@ class Notices:
         self._lost[server.id] = ServerPaused(account=server.account, server=server.id, server_name=server.name, reason=reason)
         self._paused.add(server.id)
 
+    def held(self, hold: Hold) -> None:
+        """A lane or a From domain is held."""
+        name = self.config.servers[hold.server].name if hold.server in self.config.servers else ""
+        self._held.append(LaneHeld(
+            account=self.config.account.id, route=hold.route, stream=hold.stream, server=hold.server, server_name=name,
+            domain=hold.domain, reason=hold.reason,
+        ))  # fmt: skip
+
     def throttled(self, server: DeliveryServer, scope: Scope, gate: Gate, reason: str) -> None:
         """An ESP closed a door that was open."""
         self._throttled.setdefault(gate.name, (server, scope, reason))
@@ -62,7 +73,7 @@ class Notices:
 
     def facts(self, state: Callable[[str], State]) -> tuple[Fact, ...]:
         """What is to be told; ``state`` gives a limit's state by name as it is now."""
-        facts: list[Fact] = []
+        facts: list[Fact] = list(self._held)
         for id_, fact in self._lost.items():
             facts += [fact, *self._routes(id_, state, back=False)]
         for id_, fact in self._back.items():
@@ -97,4 +108,4 @@ class Notices:
         server = self.config.servers.get(id_)
         if server is None or not server.active or id_ in self._paused:
             return False
-        return not CIRCUIT.is_open(state(circuit(server).name))
+        return not (CIRCUIT.is_open(state(circuit(server).name)) or BRAKE.is_open(state(brake_name(server.id))))

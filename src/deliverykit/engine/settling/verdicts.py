@@ -10,7 +10,18 @@ from tenacity.wait import wait_base
 
 from deliverykit.contracts.books import MailState, rest_of
 from deliverykit.words.clock import NEVER
-from deliverykit.words.outcomes import Accepted, NotSent, Outcome, Rejected, Scope, ServerFault, Throttled, Unfit, Unknown
+from deliverykit.words.outcomes import (
+    About,
+    Accepted,
+    NotSent,
+    Outcome,
+    Rejected,
+    Scope,
+    ServerFault,
+    Throttled,
+    Unfit,
+    Unknown,
+)
 
 __all__ = ["BackOff", "Next", "Situation", "Verdict", "judge", "unequipped"]
 
@@ -26,6 +37,8 @@ class Next(StrEnum):
     """Ready at once: by another server, or by this one when it can."""
     LATER = "later"
     """Scheduled for a retry."""
+    BACK = "back"
+    """Put back: refused in a way that may be the server's fault. The brake says for how long, or that it is final."""
     DEAD = "dead"
     IN_DOUBT = "in_doubt"
 
@@ -49,8 +62,10 @@ class Verdict:
     """The server's pace is halved: the ESP said that it was asked too fast."""
     pause: str = ""
     """The server is to be PAUSED, with this reason."""
-    brake: bool = False
-    """Counts towards the brake: one more rejection in a row."""
+    about: About | None = None
+    """Of a refusal: what its text is about. The brake rules on it where no other server takes the message."""
+    domain: str = ""
+    """Where the message leaves its lane for one of its From domain, which is stopped at this server: that domain."""
     fault: bool = False
     """Counts towards the server's circuit: it could not be reached, or did not answer as it should."""
     bad_clock: bool = False
@@ -97,6 +112,8 @@ class Situation:
     """Whether the route may give this mail to another ACTIVE server now (failover, reject)."""
     alternatives: bool
     """Whether any other server of the route could ever carry it."""
+    able: bool = False
+    """Whether another ACTIVE server of the route may carry it, once its limits have room."""
     resend: int = 0
     """How many ms it first rests before it is sent again, where its fate is unknown; 0: it is held then."""
     resends: int = 0
@@ -110,11 +127,8 @@ def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
     match outcome:
         case Accepted():
             return Verdict(next=Next.DONE, outcome=outcome)
-        case Rejected(reason):
-            return Verdict(next=Next.DEAD, outcome=outcome, reason=reason, refund=True, brake=True)
-        case Unfit(reason):
-            onward = Next.AGAIN if situation.alternatives else Next.DEAD
-            return Verdict(next=onward, outcome=outcome, reason=reason, refund=True, pass_over=True)
+        case Rejected(reason, about) | Unfit(reason, about):
+            return _refused(outcome, reason, about, situation)
         case ServerFault(reason):
             return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, pause=reason)
         case Throttled(reason, until, scope, too_fast):
@@ -127,6 +141,17 @@ def judge(outcome: Outcome, situation: Situation, back_off: BackOff) -> Verdict:
         case Unknown(reason):
             state, rest = rest_of(situation.resend, situation.resends, situation.life)
             return Verdict(next=_DOUBTED[state], outcome=outcome, reason=reason, spend=True, delay=rest / 1000, fault=True)
+
+
+def _refused(outcome: Rejected | Unfit, reason: str, about: About, situation: Situation) -> Verdict:
+    """By what the text is about: the server at fault, the message alone, or one of the two."""
+    if about is About.ACCOUNT:
+        return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, pause=reason)
+    alone = about is About.MESSAGE
+    others = isinstance(outcome, Unfit) and situation.alternatives if alone else situation.able
+    if others:
+        return Verdict(next=Next.AGAIN, outcome=outcome, reason=reason, refund=True, pass_over=True, about=about)
+    return Verdict(next=Next.DEAD if alone else Next.BACK, outcome=outcome, reason=reason, refund=True, about=about)
 
 
 _DOUBTED = {MailState.IN_DOUBT: Next.IN_DOUBT, MailState.SCHEDULED: Next.LATER, MailState.DEAD: Next.DEAD}

@@ -7,7 +7,7 @@ from attrs import frozen
 
 from deliverykit.contracts.limit import Limit, Record
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, state_key
-from deliverykit.engine.admission.gates import CIRCUIT
+from deliverykit.engine.admission.gates import BRAKE, CIRCUIT
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import CalendarQuota, Closed
@@ -78,5 +78,6 @@ def _left(name: str, zone: str) -> Limit | None:
         f"{_COUNTED.key}/emails": _COUNTED.bound(zone),
         Closed().key: Closed(),
         CIRCUIT.key: CIRCUIT,
+        BRAKE.key: BRAKE,
     }
     return kinds.get(kind) or kinds.get(name.rpartition("/")[2])

@@ -14,6 +14,7 @@ from deliverykit.engine.rooms.views import LaneView, Mail
 from deliverykit.limits.checks import brief
 from deliverykit.limits.zones import zone
 from deliverykit.records.account import Account
+from deliverykit.records.hold import Hold
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.clock import length
@@ -76,6 +77,8 @@ class Facts:
     """By reason."""
     lacking: Mapping[str, str] = field(factory=dict)
     """By extra that is not installed: the ESP that needs it."""
+    holds: Sequence[Hold] = ()
+    """What the engine holds until a person releases it."""
     has_key: bool = True
     budgets: Sequence[Budget] = ()
     foreign: Sequence[tuple[str, str]] = ()
@@ -206,7 +209,8 @@ def _server(server: DeliveryServer, health: HealthView | None) -> Iterator[Findi
     if health.circuit != "closed":
         severity = Severity.PROBLEM if health.circuit == "open" else Severity.WARNING
         since = f" since {_at(health.opened_at)}" if health.opened_at else ""
-        words = f"the circuit of {name} is {health.circuit}{since}, after {health.faults} faults in a row"
+        count = f"{health.refusals} messages refused alike" if health.refusals else f"{health.faults} faults in a row"
+        words = f"the circuit of {name} is {health.circuit}{since}, after {count}"
         yield _finding(severity, "servers", words, f"one email tries it at {_at(health.probe_at)}; the log has its faults")
     if health.throttled_until is not None:
         words = f"the ESP of {name} takes nothing until {_at(health.throttled_until)}, as it said"
@@ -280,6 +284,11 @@ def _out(health: HealthView | None) -> bool:
 
 
 def _queue(facts: Facts) -> Iterator[Finding]:
+    for hold in facts.holds:
+        where = f"messages from {hold.domain}" if hold.domain else f"route {hold.route}"
+        stream = f", stream {hold.stream}" if hold.stream else ""
+        hint = f"deliverykit servers activate {hold.server}" if hold.server else f"mailer.outbox.release(route={hold.route!r})"
+        yield _problem("queue", f"{where}{stream}: held: {_plain(hold.reason)}", f"fix that, then {hint}")
     for lane in facts.lanes:
         where = f"route {lane.route}{f', stream {lane.stream}' if lane.stream else ''}"
         if not lane.blocked:

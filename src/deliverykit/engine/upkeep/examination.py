@@ -64,6 +64,7 @@ async def _facts(context: Context, ports: Ports, account: str, clock: int) -> Fa
         dead=Counter(one.reason for one in await outbox.list(state="dead", limit=_SAMPLE)),
         lacking=_lacking(servers),
         budgets=tuple(config.budgets.values()),
+        holds=config.holds,
         foreign=config.foreign,
         unread=await outbox.list(state="scheduled", reason=UNREADABLE, limit=_SAMPLE),
         has_key=context.archive.vault.has_key or not context.storage.outlives,

@@ -24,6 +24,7 @@ _COLUMNS = {
     "uid": "m.uid", "account": "l.account", "route": "l.route", "stream": "l.stream", "state": "m.state", "server": "m.server",
     "reason": "m.reason", "attempts": "m.attempts", "due": "m.due", "expires": "m.expires",
     "blocked_until": "l.blocked_until", "blocked_by": "l.blocked_by", "since": "m.since", "id": "m.id", "key": "l.key",
+    "put_back": "(m.memo<>'' and m.doubt_at=0)",
 }  # fmt: skip
 _FROM = "from dk_mail m join dk_lane l on l.id=m.lane"
 COLUMNS = ", ".join(_COLUMNS.values())
@@ -34,7 +35,7 @@ MAIL = f"select {COLUMNS} {_FROM}"
 def mail_row(row: Sequence[Any]) -> MailRow:
     """A row of :data:`MAIL`."""
     values = dict(zip(_COLUMNS, row, strict=True))
-    return MailRow(**{**values, "state": MailState(values["state"])})
+    return MailRow(**{**values, "state": MailState(values["state"]), "put_back": bool(values["put_back"])})
 
 
 def matching(columns: str, account: str, wanted: Wanted, limit: int, after: int, *, more: str = "") -> tuple[str, list[Any]]:

@@ -346,4 +346,4 @@ def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     suspect = next((place for place, row in enumerate(rows) if row[9] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple([Head(*row[:8], tuple(json.loads(row[8])) if row[8] else ()) for row in rows])
+    return tuple([Head(*row[:8], *((tuple(json.loads(row[8])),) if row[8] else ())) for row in rows])

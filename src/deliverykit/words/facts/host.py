@@ -47,9 +47,9 @@ class RecordChanged(Fact):
     level: ClassVar[int] = INFO
 
     kind: str
-    """``route``, ``budget`` or ``account``."""
+    """``route``, ``budget``, ``account`` or ``hold``."""
     name: str
-    """The route's or budget's name, the account's id."""
+    """The route's or budget's name, the account's id; of a hold, the route of its lane."""
     act: str
     """``added``, ``updated`` or ``removed``."""
     changed: tuple[str, ...] = ()

@@ -8,7 +8,16 @@ from attrs import frozen
 
 from deliverykit.words.facts.fact import Fact, OfServer, because, until
 
-__all__ = ["CircuitClosed", "CircuitOpened", "LaneBlocked", "RouteDegraded", "RouteRestored", "ServerPaused", "ServerThrottled"]
+__all__ = [
+    "CircuitClosed",
+    "CircuitOpened",
+    "LaneBlocked",
+    "LaneHeld",
+    "RouteDegraded",
+    "RouteRestored",
+    "ServerPaused",
+    "ServerThrottled",
+]
 
 
 @frozen(kw_only=True)
@@ -31,10 +40,34 @@ class LaneBlocked(Fact):
 
 
 @frozen(kw_only=True)
-class ServerPaused(OfServer):
-    """The engine PAUSED a server: its ESP refuses it, or it rejects everything with the same words.
+class LaneHeld(Fact):
+    """The engine holds messages until a person releases them: those of a lane, or of one From domain at one server."""
 
-    Mail that was told to be dead by those words is back in the outbox.
+    event: ClassVar[str] = "deliverykit.lane.held"
+    level: ClassVar[int] = WARNING
+
+    route: str
+    """The lane's route; ``""`` where a From domain is held, on every route."""
+    stream: str
+    server: str
+    """The id of the server that takes none of them; ``""`` where none does."""
+    server_name: str
+    domain: str
+    """The From domain that is held; ``""`` where a lane is."""
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"messages from {self.domain}" if self.domain else f"route {self.route!r}"
+        stream = f", stream {self.stream!r}" if self.stream else ""
+        server = f" at server {self.server_name!r}" if self.server else ""
+        return f"{where}{stream}: held{server}{because(self.reason)}"
+
+
+@frozen(kw_only=True)
+class ServerPaused(OfServer):
+    """The engine PAUSED a server: its ESP refuses the account, or every message for the same reason.
+
+    The messages that it refused so are back in the outbox.
     """
 
     event: ClassVar[str] = "deliverykit.server.paused"
@@ -70,13 +103,17 @@ class CircuitOpened(OfServer):
     level: ClassVar[int] = WARNING
 
     faults: int
+    """Faults in a row; 0 where it opened because of refusals."""
+    refusals: int = 0
+    """The number of different messages refused for the same reason; 0 where it opened because of faults."""
     reason: str
     probe_at: datetime | None
     """When an email tries it."""
 
     def __str__(self) -> str:
         at = self.probe_at.isoformat(timespec="seconds") if self.probe_at else "no time"
-        words = f"server {self.server_name!r}: its circuit is open, after {self.faults} faults in a row ({self.reason});"
+        count = f"{self.refusals} messages were refused alike" if self.refusals else f"{self.faults} faults in a row"
+        words = f"server {self.server_name!r}: its circuit is open, after {count} ({self.reason});"
         return f"{words} one email tries it at {at}"
 
 

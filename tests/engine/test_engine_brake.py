@@ -1,0 +1,351 @@
+"""The brake at work, through a Mailer: what is put back, what stops, what a person releases."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from engine_kit import ESPS, NOON, World, message, messages, used
+
+from deliverykit import CalendarQuota, SendStatus, Status
+from deliverykit.transports import HttpTransport
+from deliverykit.words.wire import HttpResponse
+
+HOUR = timedelta(hours=1)
+QUARTER = timedelta(minutes=15)
+
+
+class Scripted(HttpTransport):
+    """A transport that lets the sandbox answer, unless ``refuses`` has another answer to the request."""
+
+    def __init__(self, refuses=lambda body: None) -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.calls = 0
+
+    def send(self, request):
+        self.calls += 1
+        answer = self.refuses(request.body)
+        return super().send(request) if answer is None else answer
+
+
+def says(status: int, esp: str, text: str) -> HttpResponse:
+    """An error in an ESP's own shape."""
+    bodies = {
+        "ses": {"message": text},
+        "sendgrid": {"errors": [{"message": text, "field": None, "help": None}]},
+        "mailgun": {"message": text},
+        "elasticemail": {"Error": text},
+    }
+    headers = {"content-type": "application/json"}
+    if esp == "ses":
+        headers["x-amzn-errortype"] = "BadRequestException"
+    return HttpResponse(status=status, headers=headers, body=json.dumps(bodies[esp]).encode())
+
+
+UNLISTED = "Your reputation field is wobbly"
+UNVERIFIED = {
+    "ses": (400, "Email address is not verified. The following identities failed the check in region US-EAST-1: {}"),
+    "sendgrid": (
+        403,
+        "The from address does not match a verified Sender Identity. Mail cannot be sent until this is resolved.",
+    ),
+    "mailgun": (403, "The from address {} is not allowed to send"),
+    "elasticemail": (400, "The From address {} is not verified"),
+}
+
+
+def opened(world: World, esp: str = "sendgrid", **server):
+    transport = Scripted()
+    world.transports.append(transport)
+    mailer = world.mailer(transport=transport)
+    world.server(mailer, "a", esp, **server)
+    transport.calls = 0
+    return mailer, transport
+
+
+def later(world: World, mailer, hours: float = 1, times: int = 1, **options) -> None:
+    """Let time pass, a minute at first so that each probe has its turn, and work."""
+    for _ in range(times):
+        world.clock.advance(timedelta(hours=hours))
+        mailer.worker(**options).drain()
+
+
+def settle_down(world: World, mailer, rounds: int = 40) -> None:
+    """Work for some hours, by minutes."""
+    for number in range(rounds):
+        world.clock.advance(timedelta(minutes=1 if number < 20 else 20))
+        mailer.worker().drain()
+
+
+@pytest.mark.parametrize("esp", ESPS)
+@pytest.mark.parametrize("count", [1, 9, 200])
+def test_an_unlisted_account_fault_kills_nothing(plain, esp, count):
+    mailer, transport = opened(plain, esp)
+    transport.refuses = lambda body: says(400, esp, UNLISTED)
+    mailer.enqueue(messages(count))
+    report = mailer.worker().drain()
+    assert report.dead == 0
+    settle_down(plain, mailer)
+    counts = mailer.outbox.counts()
+    assert counts["dead"] == 0
+    assert counts["ready"] + counts["scheduled"] == count
+    assert {mail.attempts for mail in mailer.outbox.list(limit=count)} == {0}
+    if count == 200:
+        server = mailer.servers.get("a")
+        assert (server.status, server.paused_by) == (Status.PAUSED, "engine")
+        assert UNLISTED in server.reason
+        assert transport.calls < 110
+    transport.refuses = lambda body: None
+    mailer.servers.activate("a")
+    assert mailer.worker().drain().accepted == count
+    assert mailer.servers.get("a").active
+    assert sum(mailer.outbox.counts().values()) == 0
+
+
+@pytest.mark.parametrize("esp", ESPS)
+def test_a_listed_account_fault_pauses_at_once_and_kills_nothing(plain, esp):
+    mailer, _ = opened(plain, esp)
+    plain.sandbox.fault(esp, "bad_key", times=None)
+    mailer.enqueue(messages(9))
+    assert mailer.worker(concurrency=1).drain().dead == 0
+    assert mailer.servers.get("a").status is Status.PAUSED
+    assert mailer.outbox.counts()["ready"] == 9
+    plain.sandbox.clear_faults()
+    mailer.servers.activate("a")
+    assert mailer.worker().drain().accepted == 9
+
+
+@pytest.mark.parametrize("esp", ESPS)
+def test_one_unverified_from_among_200_stops_nothing(plain, esp):
+    sender = "ann@lost.example"
+    mailer, transport = opened(plain, esp, sender=None, senders=["example.com", "lost.example"])
+    status, text = UNVERIFIED[esp]
+    transport.refuses = lambda body: says(status, esp, text.format(sender)) if b"lost.example" in body else None
+    mails = messages(200)
+    mails.insert(77, message("bad", sender=sender))
+    ids = mailer.enqueue(mails)
+    report = mailer.worker().drain()
+    assert (report.accepted, report.dead) == (200, 0)
+    assert mailer.servers.get("a").active
+    assert mailer.servers.health("a").circuit == "closed"
+    assert mailer.outbox.get(ids[77]).state == "scheduled"
+
+
+@pytest.mark.parametrize("esp", ESPS)
+def test_one_refused_recipient_among_200_stops_nothing(plain, esp):
+    mailer, transport = opened(plain, esp)
+    transport.refuses = lambda body: says(400, esp, UNLISTED) if b"ubad@" in body else None
+    mails = messages(200)
+    mails.insert(77, message("bad"))
+    ids = mailer.enqueue(mails)
+    assert mailer.worker().drain().accepted == 200
+    assert mailer.servers.health("a").circuit == "closed"
+    plain.clock.advance(QUARTER)
+    assert mailer.worker().drain().dead == 1
+    assert mailer.outbox.get(ids[77]).state == "dead"
+    assert UNLISTED in mailer.outbox.get(ids[77]).reason
+
+
+@pytest.mark.parametrize("esp", ESPS)
+def test_a_broken_template_stops_only_its_lane(plain, esp):
+    """The text is one that no table knows: only what else is accepted tells it from an account fault."""
+    mailer, transport = opened(plain, esp)
+    transport.refuses = lambda body: says(400, esp, UNLISTED) if b"broken" in body else None
+    mailer.enqueue(messages(150, text="broken", stream="bulk"))
+    mailer.worker(concurrency=10).drain()
+    for number in range(60):
+        mailer.enqueue([message(f"r{number}", stream="receipts")])
+        plain.clock.advance(timedelta(minutes=2))
+        mailer.worker(concurrency=10).drain()
+    assert mailer.servers.get("a").active
+    assert plain.sandbox.count() == 60
+    bulk = next(lane for lane in mailer.outbox.lanes() if lane.stream == "bulk")
+    assert bulk.blocked
+    assert UNLISTED in bulk.blocked_by
+    said = mailer.explain(message(stream="bulk"), route="default")
+    assert UNLISTED in str(said)
+    assert any(UNLISTED in finding.what for finding in mailer.doctor())
+    transport.refuses = lambda body: None
+    assert mailer.outbox.release(stream="bulk") == 1
+    settle_down(plain, mailer)
+    assert sum(count for state, count in mailer.outbox.counts().items() if state != "dead") == 0
+
+
+@pytest.mark.parametrize("esp", ESPS)
+def test_twenty_malformed_recipients_in_a_row_stop_nothing(plain, esp):
+    texts = {
+        "ses": (400, "Missing final '@domain'"),
+        "sendgrid": (400, "Does not contain a valid address."),
+        "mailgun": (400, "to parameter is not a valid address. please check documentation"),
+        "elasticemail": (400, "Invalid recipient email address"),
+    }
+    mailer, transport = opened(plain, esp)
+    transport.refuses = lambda body: says(*texts[esp][:1], esp, texts[esp][1]) if b"ubad" in body else None
+    mailer.enqueue([*messages(20), *(message(f"bad{number}") for number in range(20)), *messages(60)[20:]])
+    report = mailer.worker(concurrency=5).drain()
+    assert (report.accepted, report.dead) == (60, 20)
+    assert mailer.servers.health("a").circuit == "closed"
+
+
+def test_put_back_refunds_and_waits_longer_each_time(world):
+    transport = Scripted()
+    world.transports.append(transport)
+    mailer = world.mailer(transport=transport) if world.kind == "blocking" else world.mailer()
+    world.server(mailer, "a", quota=CalendarQuota(day=5))
+    world.sandbox.fault("sendgrid", "rejected", times=None, text=UNLISTED)
+    (uid,) = mailer.enqueue([message()])
+    mailer.worker().drain()
+    waits = []
+    for _ in range(7):
+        mail = mailer.outbox.get(uid)
+        assert (mail.state, mail.attempts, mail.server) == ("scheduled", 0, "a")
+        assert UNLISTED in mail.reason
+        assert used(mailer, "a") == {"the server a": 0}
+        waits.append((mail.goes_at - NOON).total_seconds() / 60 - world.clock.monotonic() / 60)
+        world.clock.set(mail.goes_at)
+        mailer.worker().drain()
+    assert [round(one) for one in waits] == [15, 30, 60, 120, 240, 240, 240]
+
+
+def test_send_says_when_a_refused_message_is_tried_again(world):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    world.sandbox.fault("sendgrid", "rejected", times=1, text=UNLISTED)
+    result = mailer.send(message())
+    assert (result.status, result.goes_at) == (SendStatus.QUEUED, NOON + QUARTER)
+    assert UNLISTED in result.reason
+    world.clock.advance(QUARTER)
+    assert mailer.worker().drain().accepted == 1
+
+
+def test_what_a_reject_route_told_its_caller_stays_rejected(world):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    mailer.routes.add("now", ["a"], when_exhausted="reject")
+    world.sandbox.fault("sendgrid", "rejected", times=None, text=UNLISTED)
+    results = [mailer.send(one, route="now") for one in messages(5)]
+    assert {one.status for one in results} == {SendStatus.REJECTED}
+    assert sum(mailer.outbox.counts().values()) == 0
+    assert mailer.servers.health("a").circuit != "closed"  # they count, though nothing of them is kept
+    world.sandbox.clear_faults()
+    world.clock.advance(HOUR)
+    mailer.worker().drain()
+    assert world.sandbox.count() == 0
+
+
+def test_refused_again_after_activation_is_final_and_does_not_count(plain):
+    mailer, transport = opened(plain)
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED)
+    ids = mailer.enqueue(messages(200))
+    mailer.worker().drain()
+    settle_down(plain, mailer)
+    assert mailer.servers.get("a").status is Status.PAUSED
+    bad = [uid for uid in ids if mailer.outbox.get(uid).reason]
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED) if any(b"u%d@" % n in body for n in range(5)) else None
+    mailer.servers.activate("a")
+    report = mailer.worker().drain()
+    assert (report.dead, report.accepted) == (5, 195)
+    assert {mailer.outbox.get(uid).state for uid in ids[:5]} == {"dead"}
+    assert set(ids[:5]) <= set(bad)
+    assert mailer.servers.health("a").circuit == "closed"
+
+
+def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
+    mailer, transport = opened(plain)
+    plain.server(mailer, "b", "mailgun", sender="b@example.com")
+    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
+
+    def refuses(body):
+        if b"bad" not in body:
+            return None
+        return says(400, "sendgrid" if body.startswith(b"{") else "mailgun", UNLISTED)
+
+    transport.refuses = refuses
+    mailer.enqueue(messages(30, text="bad"), route="r")
+    assert mailer.worker().drain().dead == 0
+    assert transport.calls >= 60
+    assert {mailer.servers.health(one).circuit for one in "ab"} == {"closed"}
+    assert mailer.outbox.counts()["scheduled"] == 30
+    mailer.enqueue(messages(3), route="r")
+    mailer.worker().drain()
+    assert plain.sandbox.count() == 3
+
+
+def test_a_lost_sender_domain_waits_and_others_go_on(plain):
+    mailer, transport = opened(plain, sender=None)
+    text = UNVERIFIED["sendgrid"][1]
+    transport.refuses = lambda body: says(403, "sendgrid", text) if b"@lost.example" in body else None
+    lost = [message(f"l{number}", sender=f"ann{number}@lost.example") for number in range(100)]
+    mailer.enqueue([one for pair in zip(lost, messages(100), strict=True) for one in pair])
+    mailer.worker(concurrency=5).drain()
+    settle_down(plain, mailer)
+    assert plain.sandbox.count() == 100
+    assert transport.calls < 100 + 40
+    assert mailer.servers.get("a").active
+    assert mailer.outbox.counts()["dead"] == 0
+    held = [lane for lane in mailer.outbox.lanes() if lane.blocked]
+    assert [("lost.example" in lane.blocked_by, lane.goes_at) for lane in held] == [(True, None)]
+    result = mailer.send(message(sender="eve@lost.example"))
+    assert (result.status, tuple(result.attempts)) == (SendStatus.QUEUED, ())
+    assert "lost.example" in result.reason
+    transport.refuses = lambda body: None
+    mailer.servers.activate("a")
+    mailer.worker().drain()
+    assert plain.sandbox.count() == 201
+
+
+def test_fifty_refused_for_what_they_are_hold_their_lane(plain):
+    mailer, transport = opened(plain)
+    text = "The content value must be a string at least one character in length."
+    transport.refuses = lambda body: says(400, "sendgrid", text) if b"broken" in body else None
+    mailer.enqueue(messages(120, text="broken", stream="bulk"))
+    report = mailer.worker(concurrency=1).drain()
+    assert report.dead == mailer.outbox.counts()["dead"]
+    assert 50 <= report.dead <= 52
+    mailer.enqueue(messages(5, stream="receipts"))
+    assert mailer.worker().drain().accepted == 5
+    lane = next(lane for lane in mailer.outbox.lanes() if lane.stream == "bulk")
+    assert lane.blocked
+    assert "50 messages in a row" in lane.blocked_by
+    assert "50 messages in a row" in mailer.explain(message(stream="bulk"), route="default").reason
+    assert any("50 messages in a row" in finding.what for finding in mailer.doctor())
+    transport.refuses = lambda body: None
+    assert mailer.outbox.release(route="default", stream="bulk") == 1
+    assert mailer.worker().drain().accepted == 120 - report.dead
+
+
+def test_put_back_messages_still_expire(plain):
+    mailer, transport = opened(plain)
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED)
+    (uid,) = mailer.enqueue([message(expires_at=NOON + timedelta(minutes=20))])
+    mailer.worker().drain()
+    later(plain, mailer, hours=0.25)
+    later(plain, mailer, hours=0.25)
+    assert (mailer.outbox.get(uid).state, mailer.outbox.get(uid).reason) == ("dead", "expired")
+    assert transport.calls == 2
+
+
+def test_the_brake_is_shared_and_survives_a_restart(world, restarted):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    world.sandbox.fault("sendgrid", "rejected", times=None, text=UNLISTED)
+    for number in range(3):
+        world.mailer().send(message(number))
+    again = restarted()
+    assert again.servers.health("a").circuit in ("open", "half-open")
+    assert again.servers.health("a").refusals == 3
+    assert again.send(message(9)).attempts in ((), [])
+    del mailer
+
+
+def test_waiting_behind_an_open_brake_costs_nothing(plain):
+    mailer, transport = opened(plain)
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED)
+    mailer.enqueue(messages(200))
+    mailer.worker(concurrency=5).drain()
+    calls = transport.calls
+    look = mailer._context.storage.open_lanes()
+    assert look.lanes == ()  # no worker asks for them, so nothing is written
+    assert look.wake_at > plain.clock.now()
+    mailer.worker(concurrency=5).drain()
+    assert transport.calls == calls
