@@ -185,18 +185,17 @@ def test_a_door_that_closes_is_told_once_however_many_mails_meet_it(world):
     assert Counter(ears.events())["server.throttled"] == 2
 
 
-def test_braked_mail_of_the_batch_is_not_told_dead(world):
+def test_refused_messages_are_reported_as_put_back(world):
     mailer, ears = told(world, "a")
-    world.sandbox.recipients_refused("sendgrid", [f"u{number}@example.org" for number in range(12)])
     world.sandbox.fault("sendgrid", "rejected", times=None, credential="SG.a", text="no", status=400)
-    mailer.enqueue(messages(12), route="r")
+    world.sandbox.fault("sendgrid", "rejected", times=None, credential="SG.b", text="no", status=400)
+    mailer.routes.add("alone", ["a"], when_exhausted="queue")
+    mailer.enqueue(messages(12), route="alone")
     mailer.worker(concurrency=12).drain()
-    assert not mailer.servers.get("a").active
-    assert Counter(ears.events())["server.paused"] == 1
+    assert Counter(ears.events())["circuit.opened"] == 1
     last = {one.mail: one.event for one in ears.heard if one.event.startswith(OF_MAIL)}
-    dead = [uid for uid, event in last.items() if event == "deliverykit.mail.dead"]
-    assert len(dead) < 10  # those of earlier batches were, and the pause says that they are back
-    assert mailer.outbox.counts()["dead"] == 0
+    assert set(last.values()) == {"deliverykit.mail.scheduled"}
+    assert mailer.outbox.counts()["scheduled"] == 12
 
 
 def test_a_lost_workers_mail(world):
@@ -655,10 +654,11 @@ def test_no_recipient_is_in_what_is_told(people, answers):
 def test_the_delivery_log_still_has_the_whole(world):
     mailer, ears = told(world, "a")
     world.sandbox.fault("sendgrid", "rejected", times=1, credential="SG.a", text="u0@example.org is no address", status=400)
-    (uid,) = mailer.enqueue([message()], route="r")
+    mailer.routes.add("alone", ["a"])
+    (uid,) = mailer.enqueue([message()], route="alone")
     mailer.worker().drain()
     assert "u0@example.org" in mailer.log.get(uid).lines[0].detail
-    assert "<address> is no address" in ears.of(MailDead)[0].reason
+    assert "<address> is no address" in ears.of(MailScheduled)[0].reason
 
 
 def test_an_adapter_that_fails_is_told_without_its_words(world, caplog):

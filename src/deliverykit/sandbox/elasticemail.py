@@ -96,7 +96,7 @@ class ElasticEmail(Service):
             case "bad_key":
                 return error(fault.status or 400, fault.text or "APIKey Expired")
             case "rejected":
-                return error(fault.status or 400, fault.text or "Invalid request")
+                return error(fault.status or 400, fault.text or "Invalid recipient email address")
             case _:
                 return error(fault.status or 500, fault.text or "Internal server error")
 

@@ -117,7 +117,7 @@ class SendGrid(Service):
                 text = "The provided authorization grant is invalid, expired, or revoked"
                 return error(fault.status or 401, fault.text or text)
             case "rejected":
-                return error(fault.status or 400, fault.text or "Bad Request", fault.code)
+                return error(fault.status or 400, fault.text or "Does not contain a valid address.", fault.code)
             case _:
                 return error(fault.status or 500, fault.text or "internal server error")
 

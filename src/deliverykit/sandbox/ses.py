@@ -107,7 +107,7 @@ class Ses(Service):
                     fault.text or "The security token included in the request is invalid.",
                 )
             case "rejected":
-                return error(fault.status or 400, fault.code or "MessageRejected", fault.text or "Message was rejected.")
+                return error(fault.status or 400, fault.code or "BadRequestException", fault.text or "Missing final '@domain'")
             case _:
                 status = fault.status or 500
                 code = "ServiceUnavailableException" if status == 503 else "InternalServiceErrorException"
