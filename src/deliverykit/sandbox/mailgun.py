@@ -131,7 +131,9 @@ class Mailgun(Service):
             case "bad_key":
                 return _forbidden(fault.text or "Forbidden", fault.status or 401)
             case "rejected":
-                return error(fault.status or 400, fault.text or "to parameter is not a valid address. please check documentation")
+                return error(
+                    fault.status or 400, fault.text or "to parameter is not a valid address. please check documentation"
+                )
             case _:
                 return error(fault.status or 500, fault.text or "Internal Server Error")
 
