@@ -26,7 +26,7 @@ from deliverykit.contracts.provider import (
     web_address,
 )
 from deliverykit.providers.mailgun.control import checked
-from deliverykit.providers.mailgun.form import is_field, parts
+from deliverykit.providers.mailgun.form import MAX_VARIABLES, is_field, parts
 from deliverykit.providers.mailgun.multipart import File, encoded
 from deliverykit.providers.mailgun.table import BARE, TABLE
 from deliverykit.words.addresses import Address, ascii_domain, header_text
@@ -230,11 +230,19 @@ def _problems(mail: Outgoing, extra: Mapping[str, Any]) -> Iterator[str]:
             yield f"headers: {name!r} cannot be a field of Mailgun's form; use letters, digits and -"
     if mail.message.raw is not None:
         yield from _raw_problems(mail, mail.message.raw)
-    if named_well:
+    if named_well and (extra or _may_be_large(mail)):
         try:
             parts(merged(_texts(mail), extra))
         except MessageError as error:
             yield str(error)
+
+
+def _may_be_large(mail: Outgoing) -> bool:
+    """Whether the fields whose size is limited could come near a limit; a look at their lengths is enough for most mail."""
+    message = mail.message
+    texts = [*mail.headers.values(), *message.metadata.values(), *message.tags, *(one.name for one in mail.reply_to)]
+    # A character is at most 4 bytes, 16 as an encoded word; names and addresses are at most 340 bytes for each text.
+    return 16 * sum(map(len, texts)) + 340 * (len(texts) + 2) > MAX_VARIABLES
 
 
 def _raw_problems(mail: Outgoing, raw: bytes) -> Iterator[str]:
