@@ -95,6 +95,10 @@ SES_REFUSALS = [
     (403, "AccessDeniedException", "unknown", "may not ask"),
     (403, "InvalidSignatureException: Signature expired: 20260101", "refused", "clock"),
     (429, "TooManyRequestsException", "unknown", "asks to wait"),
+    (400, "ThrottlingException: Rate exceeded", "unknown", "asks to wait"),
+    (400, "SendingPausedException: paused", "refused", "would not send"),
+    (403, "OptInRequired: needs a subscription", "refused", "would not send"),
+    (403, "InvalidSignatureException: SIGNATURE EXPIRED: 20260101", "refused", "clock"),
     (500, "InternalFailure", "unknown", "failed to answer"),
     (404, "UnknownOperationException", "unknown", "not how Amazon SES answers"),
 ]
@@ -152,6 +156,20 @@ def test_what_sendgrid_told_first_is_kept(second: Any) -> None:
 def test_sendgrid_refusals(status: int, verdict: str, words: str) -> None:
     report, _ = checked("sendgrid", told(status, {"errors": [{"message": "words", "field": None}]}))
     assert (report.status, words in report.problems[0].what) == (verdict, True)
+
+
+@pytest.mark.parametrize(
+    ("esp", "status", "body"),
+    [
+        ("sendgrid", 401, {"errors": [{"message": "Maximum credits exceeded", "field": None}]}),
+        ("sendgrid", 403, {"errors": [{"message": "You have exceeded your messaging limits", "field": None}]}),
+        ("mailgun", 420, {"message": "request limit exceeded, try again after 5 seconds"}),
+        ("mailgun", 429, {"message": "Too many requests"}),
+    ],
+)
+def test_a_used_up_quota_is_not_a_bad_key(esp: str, status: int, body: Any) -> None:
+    report, _ = checked(esp, told(status, body))
+    assert (report.status, "asks to wait" in report.problems[0].what) == ("unknown", True)
 
 
 def domain(**fields: Any) -> HttpResponse:
@@ -249,6 +267,7 @@ def test_what_elastic_email_told_first_is_kept(second: Any) -> None:
         (400, "APIKey Expired", "refused", "refuses the key"),
         (400, "Access Denied.", "unknown", "may not look"),
         (429, "Too many", "unknown", "asks to wait"),
+        (400, "Your daily limit has been reached", "unknown", "asks to wait"),
         (500, "oops", "unknown", "failed to answer"),
         (404, "Not found", "unknown", "not how Elastic Email answers"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from deliverykit.contracts.checking import unclear
+from deliverykit.contracts.checking import asks_to_wait, unclear
 from deliverykit.words.checks import CheckProblem, CheckReport
 from deliverykit.words.credentials import revealed
 from deliverykit.words.errors import TransportError
@@ -77,6 +77,8 @@ def _account(response: HttpResponse) -> dict[str, str]:
 
 def _refused(server: "ElasticEmail", response: HttpResponse) -> CheckReport:
     text = server.error(response)
+    if text is not None and asks_to_wait(server.table, response, text):
+        return unclear(server.label, response, text, waits=True)
     if text is None or response.status not in (400, 401, 403):
         return unclear(server.label, response, text or "")
     if "access denied" in text.lower():

@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deliverykit.contracts.checking import unclear
+from deliverykit.contracts.checking import asks_to_wait, unclear
 from deliverykit.words.checks import CheckProblem, CheckReport
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -73,6 +73,8 @@ def _tried(server: "Mailgun", response: HttpResponse) -> CheckReport:
 
 def _refused(server: "Mailgun", response: HttpResponse) -> CheckReport:
     text = server.error(response)
+    if text is not None and asks_to_wait(server.table, response, text):
+        return unclear(server.label, response, text, waits=True)
     other = _OTHER[server.region]
     if text is not None and response.status == 404:
         return CheckReport.refused(

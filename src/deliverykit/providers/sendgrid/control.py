@@ -7,7 +7,7 @@ the scopes for event webhooks are those the console gives, and nothing here depe
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deliverykit.contracts.checking import unclear
+from deliverykit.contracts.checking import asks_to_wait, unclear
 from deliverykit.words.checks import CheckProblem, CheckReport
 from deliverykit.words.credentials import revealed
 from deliverykit.words.errors import TransportError
@@ -77,6 +77,8 @@ def _credits(response: HttpResponse) -> tuple[dict[str, str], list[CheckProblem]
 
 def _refused(server: "SendGrid", response: HttpResponse) -> CheckReport:
     text = server.error(response)
+    if text is not None and asks_to_wait(server.table, response, text):
+        return unclear(server.label, response, text, waits=True)
     if text is not None and response.status == 401:
         return CheckReport.refused(
             f"SendGrid refuses the key (401: {text})",

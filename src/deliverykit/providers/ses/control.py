@@ -7,7 +7,8 @@ import re
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deliverykit.contracts.checking import unclear
+from deliverykit.contracts.checking import asks_to_wait, unclear, would_not_send
+from deliverykit.providers.ses.table import CLOCK, DENIED
 from deliverykit.words.checks import CheckProblem, CheckReport
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from deliverykit.providers.ses.send import SES
 
 __all__ = ["checked"]
-
-_CLOCK = "RequestExpired|RequestTimeTooSkewed|Signature expired|Signature not yet current"
-_FORBIDDEN = "^AccessDenied|^NotAuthorized"
 
 
 def checked(server: "SES", now: int) -> Generator[HttpRequest, HttpResponse, CheckReport]:
@@ -71,15 +69,19 @@ def _problems(account: Mapping[str, Any], region: str) -> Iterator[CheckProblem]
 
 def _refused(server: "SES", response: HttpResponse) -> CheckReport:
     text = server.error(response)
+    if text is not None and asks_to_wait(server.table, response, text):
+        return unclear(server.label, response, text, waits=True)
     if text is None or response.status == 429 or response.status >= 500 or response.status not in (400, 401, 403):
         return unclear(server.label, response, text or "")
-    if re.search(_CLOCK, text):
+    if re.search(CLOCK, text, re.IGNORECASE):
         return CheckReport.refused(f"the clock of this machine is wrong ({text})", "set it, by NTP for instance")
-    if re.search(_FORBIDDEN, text):
+    if re.search(DENIED, text, re.IGNORECASE):
         return CheckReport.unknown(
             f"the key may not ask about the account ({text})",
             "allow it ses:GetAccount, or send a test email, which proves that it may send",
         )
+    if would_not_send(server.table, response, text):
+        return CheckReport.refused(f"Amazon SES would not send ({text})", "the SES console says why, and how to resume")
     return CheckReport.refused(
         f"Amazon SES refuses the key ({text})",
         "look at the key id and the secret key; a deleted or inactive key, or an expired token, reads so too",
