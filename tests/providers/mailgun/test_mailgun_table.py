@@ -99,6 +99,12 @@ THROTTLES = {
         said(429, "request " + AGAIN + "3 seconds", x_ratelimit_reset="1795869999"), NOW + 3_000, Scope.DOMAIN),
     "429 reset before Retry-After": (
         said(429, "x", x_ratelimit_reset="1795860005.5", retry_after="99"), 1_795_860_005_500, Scope.ACCOUNT),
+    # The header is on every answer and speaks of a rate, so it does not say when a quota ends.
+    "403 reset": (said(403, NOT_ALLOWED + "recipient limit exceeded", x_ratelimit_reset="1795860005"), None, Scope.DOMAIN),
+    "420 reset": (said(420, NOT_ALLOWED + "recipient limit exceeded", x_ratelimit_reset="1795860005"), None, Scope.DOMAIN),
+    "403 account": (
+        said(403, NOT_ALLOWED + "You've reached the message limit you set on account", x_ratelimit_reset="1795860005"),
+        None, Scope.ACCOUNT),
     "429 Retry-After": (said(429, "Too many requests", retry_after="9"), NOW + 9_000, Scope.ACCOUNT),
 }  # fmt: skip
 

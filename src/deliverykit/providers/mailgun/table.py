@@ -22,7 +22,7 @@ from deliverykit.contracts.answers import (
 from deliverykit.contracts.naming import named_in
 from deliverykit.words.outcomes import About, Outcome, Scope, ServerFault
 
-__all__ = ["BARE", "TABLE", "until"]
+__all__ = ["BARE", "TABLE", "named_time", "until"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DATE = r"\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d(?: [A-Z]+| [+-]\d{4})?"
@@ -33,13 +33,22 @@ _AGAIN = re.compile(
 )
 
 
-def until(answer: Answer) -> int | None:
-    """Return when Mailgun wants to be asked again: a date or a time in the text, else ``X-RateLimit-Reset``."""
+def named_time(answer: Answer) -> int | None:
+    """Return when Mailgun wants to be asked again by its text: after a date or a time."""
     found = _AGAIN.search(answer.words)
     if found and found[1]:
         return within_a_day(answer.now + float(found[1]) * _UNITS[found[2].lower()] * 1000, answer.now)
-    if found and (at := http_date(found[3])) is not None:
-        return answer.on_our_clock(at)
+    at = http_date(found[3]) if found else None
+    return None if at is None else answer.on_our_clock(at)
+
+
+def until(answer: Answer) -> int | None:
+    """Return the same, or ``X-RateLimit-Reset`` where the text names no time.
+
+    That header is on every answer and is the end of a second, so it says nothing about a quota.
+    """
+    if (at := named_time(answer)) is not None:
+        return at
     reset = answer.response.header("x-ratelimit-reset").strip()
     return answer.on_our_clock(round(float(reset) * 1000)) if re.fullmatch(r"\d{1,11}(\.\d{1,9})?", reset) else None
 
@@ -105,13 +114,13 @@ TABLE: tuple[Row, ...] = (
     Row(_NOW, r"\baccount-requests-per-sec", About.ACCOUNT, throttled(Scope.ACCOUNT, until=until, too_fast=True)),
     # Of requests: a rate, where it frees itself soon. Recipients and bytes are quotas of an hour or a day.
     Row(_NOW, r"\brequest limit exceeded", About.ACCOUNT, throttled(Scope.DOMAIN, until=until, too_fast=True)),
-    Row(_NOW, _ACCOUNT_SPENT, About.ACCOUNT, throttled(Scope.ACCOUNT, until=until)),
+    Row(_NOW, _ACCOUNT_SPENT, About.ACCOUNT, throttled(Scope.ACCOUNT, until=named_time)),
     # 420 is Mailgun's own number for what 429 says too; the limit is the account's or the domain's by its text.
-    Row((420, 429), r"is not allowed to send|limit exceeded", About.ACCOUNT, throttled(Scope.DOMAIN, until=until)),
+    Row((420, 429), r"is not allowed to send|limit exceeded", About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
     Row((420, 429), "", About.ACCOUNT, throttled(Scope.ACCOUNT, until=until, too_fast=True), foreign=True),
-    Row(_NOW, r"limit exceeded,? try again after", About.ACCOUNT, throttled(Scope.DOMAIN, until=until)),
+    Row(_NOW, r"limit exceeded,? try again after", About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
     Row(400, _SIZE, About.MESSAGE, rejected),
-    Row(_NOW, _SPENT, About.ACCOUNT, throttled(Scope.DOMAIN, until=until)),
+    Row(_NOW, _SPENT, About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
     # A new account: at most so many recipients in one call, whoever sends it.
     Row((400, 403), r"large batches", About.MESSAGE, unfit),
     # A sandbox domain sends to the addresses its owner named: this recipient is the matter, not the server.
