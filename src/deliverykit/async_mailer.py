@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from os import PathLike
 from typing import Any, Self, Unpack
 from weakref import WeakSet
 
@@ -19,6 +20,7 @@ from deliverykit.engine.ports import Ports
 from deliverykit.engine.rooms.accounts import Accounts, Brake, Budgets
 from deliverykit.engine.rooms.log import Log
 from deliverykit.engine.rooms.outbox import Outbox
+from deliverykit.engine.rooms.room import named
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
 from deliverykit.engine.upkeep.clocking import accept_clock
@@ -26,12 +28,11 @@ from deliverykit.engine.upkeep.doctor import Finding
 from deliverykit.engine.upkeep.erasing import Erased, erase
 from deliverykit.engine.upkeep.examination import examined
 from deliverykit.furnishing import Options, environment, furnished
-from deliverykit.records.account import DEFAULT_ACCOUNT
-from deliverykit.records.route import DEFAULT_ROUTE
+from deliverykit.records.account import DEFAULT_ACCOUNT, Account
+from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
-from deliverykit.words.durations import bounded
-from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.arguments import duration, whole
 from deliverykit.words.message import Message
 from deliverykit.words.results import ClockAccepted, DrainReport, Explanation, SendResult
 
@@ -53,7 +54,7 @@ class AsyncAccountMailer:
         self.log: Log = Log(context, ports, account)
 
     async def send(
-        self, message: Message, *, route: str = DEFAULT_ROUTE, server: str | DeliveryServer | None = None
+        self, message: Message, *, route: str | Route = DEFAULT_ROUTE, server: str | DeliveryServer | None = None
     ) -> SendResult:
         """Try to send now; the result tells of every attempt.
 
@@ -65,10 +66,13 @@ class AsyncAccountMailer:
         :class:`~deliverykit.ConfigurationError` or :class:`~deliverykit.NotFound` for what the caller
         can mend and :class:`~deliverykit.StorageError`; what an ESP or a limit says is in the result.
         """
-        only = server.id if isinstance(server, DeliveryServer) else server
-        return await send(self._context, self._ports, self._account, message, route, only)
+        only = None if server is None else named(server, "server", DeliveryServer)
+        way = named(route, "route", Route)
+        return await send(self._context, self._ports, self._account, message, way, only)
 
-    async def enqueue(self, messages: Iterable[Message], *, route: str = DEFAULT_ROUTE, chunk: int | None = None) -> list[str]:
+    async def enqueue(
+        self, messages: Iterable[Message], *, route: str | Route = DEFAULT_ROUTE, chunk: int | None = None
+    ) -> list[str]:
         """Write messages down for a worker; durable on return. Their ids, in order.
 
         All or none; with ``chunk=`` it commits by so many, so that an endless source needs no memory,
@@ -76,7 +80,7 @@ class AsyncAccountMailer:
         the route can ever carry is refused by name. One whose ``idempotency_key`` was handed in within the
         last 24 hours is not written down again; its id is that of the first.
         """
-        ids = await enqueue(self._context, self._ports, self._account, messages, route, chunk)
+        ids = await enqueue(self._context, self._ports, self._account, messages, named(route, "route", Route), chunk)
         for worker in list(self._workers):
             worker.nudge()
         return ids
@@ -104,9 +108,9 @@ class AsyncAccountMailer:
         """
         return await erase(self._context, self._ports, self._account, address)
 
-    async def explain(self, message: Message, *, route: str = DEFAULT_ROUTE) -> Explanation:
+    async def explain(self, message: Message, *, route: str | Route = DEFAULT_ROUTE) -> Explanation:
         """Which server would take it now, when it could go, and why not the others. Spends and writes nothing."""
-        return await explain(self._context, self._ports, self._account, message, route)
+        return await explain(self._context, self._ports, self._account, message, named(route, "route", Route))
 
     async def doctor(self) -> tuple[Finding, ...]:
         """What a person would look at to see whether mail leaves.
@@ -130,9 +134,9 @@ class AsyncMailer(AsyncAccountMailer):
     stands in :class:`Options`. Raises :class:`~deliverykit.ConfigurationError` naming the argument.
     """
 
-    def __init__(self, storage: str | Storage, **options: Unpack[Options]) -> None:
+    def __init__(self, storage: str | PathLike[str] | Storage, **options: Unpack[Options]) -> None:
         context = furnished(storage, options)
-        self._owns_storage = isinstance(storage, str)
+        self._owns_storage = isinstance(storage, str | PathLike)
         self._awaiting = AwaitingPorts(context.clock, options.get("transport"))
         super().__init__(context, self._awaiting, DEFAULT_ACCOUNT, WeakSet())
         face = partial(_face, context, self._ports, self._workers)
@@ -148,10 +152,9 @@ class AsyncMailer(AsyncAccountMailer):
         found.update(options)
         return cls(storage, **found)
 
-    async def account(self, id: str) -> AsyncAccountMailer:
+    async def account(self, id: str | Account) -> AsyncAccountMailer:
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
-        await self.accounts.get(id)
-        return self.accounts.face(id)
+        return self.accounts.face((await self.accounts.get(id)).id)
 
     async def accept_clock(self) -> ClockAccepted:
         """Take the machine's clock as it is now, after a :class:`~deliverykit.ClockError` said that it lies behind.
@@ -163,7 +166,7 @@ class AsyncMailer(AsyncAccountMailer):
         """
         return await accept_clock(self._context, self._ports)
 
-    def worker(self, *, concurrency: int = 50, poll: timedelta = timedelta(seconds=1)) -> "AsyncWorker":
+    def worker(self, *, concurrency: int = 50, poll: timedelta | float = timedelta(seconds=1)) -> "AsyncWorker":
         """A worker over all accounts; start as many as you like, in as many processes as you like."""
         worker = AsyncWorker(self._context, self._ports, concurrency, poll)
         self._workers.add(worker)
@@ -185,21 +188,20 @@ class AsyncMailer(AsyncAccountMailer):
 class AsyncWorker:
     """Claims from the outbox, sends, settles. ``concurrency`` is how many mails are in flight at once."""
 
-    def __init__(self, context: Context, ports: Ports, concurrency: int, poll: timedelta) -> None:
-        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-            raise ConfigurationError(f"concurrency: {concurrency!r}; give a whole number from 1")
-        if not isinstance(poll, timedelta) or poll <= timedelta():
-            raise ConfigurationError(f"poll: {poll!r}; give a timedelta such as timedelta(seconds=1)")
-        self._stream = Stream(context, ports, concurrency, bounded("poll", poll).total_seconds())
+    def __init__(self, context: Context, ports: Ports, concurrency: int, poll: timedelta | float) -> None:
+        whole(concurrency, "concurrency", least=1, most=10_000)
+        every = duration(poll, "poll", most=timedelta(days=1), seconds=True)
+        self._stream = Stream(context, ports, concurrency, every.total_seconds())
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> DrainReport:
         """Work until stopped: by :meth:`stop` or by cancelling. Signals are the host's."""
         return await self._running(drain=False, timeout=None)
 
-    async def drain(self, timeout: timedelta | None = None) -> DrainReport:
+    async def drain(self, timeout: timedelta | float | None = None) -> DrainReport:
         """Work until all that is left waits for a quota window, a retry or its time; pauses are waited out."""
-        return await self._running(drain=True, timeout=None if timeout is None else timeout.total_seconds())
+        within = None if timeout is None else duration(timeout, "timeout", least=timedelta(), seconds=True)
+        return await self._running(drain=True, timeout=None if within is None else within.total_seconds())
 
     async def _running(self, *, drain: bool, timeout: float | None) -> DrainReport:
         self._loop = asyncio.get_running_loop()

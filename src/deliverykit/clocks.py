@@ -4,11 +4,17 @@ import asyncio
 import time
 from typing import Final
 
+from deliverykit.words.arguments import number
+
 __all__ = ["SystemClock"]
 
 # CLOCK_MONOTONIC stands still while a Linux machine is suspended; CLOCK_BOOTTIME goes on, so a lease
 # or a pause is not taken for younger than it is after a laptop or a VM wakes up. macOS has none.
 _STEADY: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _length(seconds: object) -> float:
+    return number(seconds, "seconds", least=-1e9)
 
 
 class SystemClock:
@@ -24,12 +30,12 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         """Block for so long; not at all for zero and less."""
-        if seconds > 0:
-            time.sleep(seconds)
+        if (length := _length(seconds)) > 0:
+            time.sleep(length)
 
     async def asleep(self, seconds: float) -> None:
         """Await for so long; zero and less lets other tasks run once."""
-        await asyncio.sleep(max(0.0, seconds))
+        await asyncio.sleep(max(0.0, _length(seconds)))
 
     def __repr__(self) -> str:
         return "SystemClock()"

@@ -4,8 +4,10 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
-from typing import TypedDict
+from datetime import timedelta, tzinfo
+from os import PathLike
+from typing import Any, TypedDict, cast, get_args
+from zoneinfo import ZoneInfo
 
 from deliverykit.clocks import SystemClock
 from deliverykit.contracts.limit import Limit, RateLimiter
@@ -19,18 +21,20 @@ from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.telling import Teller, hooks_of
 from deliverykit.hooks import Hooks
 from deliverykit.limits import CalendarQuota, Pause, Rate, RollingQuota
-from deliverykit.limits.zones import zone
+from deliverykit.limits.zones import known_zone
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
 from deliverykit.records.documents import Archive
 from deliverykit.records.parts import Parts
-from deliverykit.records.vault import Vault
+from deliverykit.records.vault import HOW_TO_MAKE, Vault
 from deliverykit.routers import By, LeastUsed, Priority, RoundRobin, Weighted
 from deliverykit.storages import Durability, open_storage
+from deliverykit.words.arguments import called, choice, duration, items, optional, refused, short, whole
 from deliverykit.words.clock import Clock
-from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["Options", "environment", "furnished"]
+
+_DAY = timedelta(days=1)
 
 OURS: tuple[type, ...] = (
     SES, SendGrid, Mailgun, ElasticEmail, CalendarQuota, RollingQuota, Pause, Rate,
@@ -44,8 +48,11 @@ class Options(TypedDict, total=False):
 
     secret_key: str | bytes | Sequence[str | bytes] | None
     """A Fernet key for the credentials at rest, or several for rotation: the first encrypts, any decrypts."""
-    timezone: str | None
-    """The default account's IANA zone, in which its quotas reset. Left out: as stored before, or UTC."""
+    timezone: str | ZoneInfo | tzinfo | None
+    """The default account's IANA zone, in which its quotas reset: text, ``ZoneInfo`` or ``datetime.UTC``.
+
+    Left out: as stored before, or UTC.
+    """
     register: Iterable[type]
     """Your own providers, quota policies, rate limiters and routers."""
     credentials: Credentials
@@ -79,9 +86,9 @@ class Options(TypedDict, total=False):
     """Where an ESP cannot carry tags, metadata or tracking: ``"error"`` (the default), ``"warn"`` or ``"drop"``."""
     max_visible_recipients: int
     """More people than this in to and cc of one message are refused. 20 by default."""
-    max_wait: timedelta
-    """How long ``send()`` waits for a pace before it queues. 5 seconds by default."""
-    lease: timedelta
+    max_wait: timedelta | float
+    """How long ``send()`` waits for a pace before it queues: a ``timedelta`` or seconds, 5 by default."""
+    lease: timedelta | float
     """How long mail is a worker's own once its process has died; then others take it over. 60 seconds by default, 1 at least.
 
     A worker or a ``send()`` that lives renews it three times in its length. All processes on one storage should say the
@@ -93,46 +100,78 @@ class Options(TypedDict, total=False):
     """``"full"`` (the default) survives a power cut; ``"normal"`` is faster and may forget the last moments then."""
 
 
-def furnished(storage: str | Storage, options: Options) -> Context:
+def furnished(storage: str | PathLike[str] | Storage, options: Options, *, blocking: bool = False) -> Context:
     """The engine room of a Mailer. Does no I/O; refuses what cannot work, naming the argument."""
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(
             f"Mailer() has no argument {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
         )
-    timezone = options.get("timezone")
-    if timezone is not None:
-        zone(timezone)
-    on_unsupported = options.get("on_unsupported", "error")
-    if on_unsupported not in ("error", "warn", "drop"):
-        raise ConfigurationError(f"on_unsupported: {on_unsupported!r} is none of 'error', 'warn', 'drop'")
-    max_wait = options.get("max_wait", timedelta(seconds=5))
-    if not isinstance(max_wait, timedelta):
-        raise ConfigurationError(f"max_wait: {max_wait!r}; write timedelta(seconds={max_wait!r})")
-    bounded("max_wait", max_wait)
-    lease = options.get("lease", timedelta(seconds=60))
-    if not isinstance(lease, timedelta) or lease < timedelta(seconds=1):
-        raise ConfigurationError(f"lease: {lease!r}; give a timedelta of a second or more, such as timedelta(seconds=60)")
-    bounded("lease", lease)
-    clock = options.get("clock") or SystemClock()
-    books = open_storage(storage, clock, options.get("durability", "full")) if isinstance(storage, str) else storage
+    timezone = optional(known_zone, options.get("timezone"), "timezone")
+    on_unsupported = choice(options.get("on_unsupported", "error"), "on_unsupported", get_args(OnUnsupported))
+    max_wait = duration(options.get("max_wait", timedelta(seconds=5)), "max_wait", least=timedelta(), seconds=True)
+    least = timedelta(seconds=1)
+    lease = duration(options.get("lease", timedelta(seconds=60)), "lease", least=least, most=_DAY, seconds=True)
+    visible = whole(options.get("max_visible_recipients", 20), "max_visible_recipients", least=1, most=1_000_000)
+    clock = _clock(options.get("clock"))
+    books = _books(storage, clock, options.get("durability", "full"))
+    if (transport := options.get("transport")) is not None:
+        from deliverykit.transports import async_transport_of, transport_of
+
+        (transport_of if blocking else async_transport_of)(transport)  # refused here, made where it is used
+    back_off = options.get("back_off")
+    if back_off is not None:
+        called(back_off, "back_off", ("seconds",), "give TenacityBackOff() or an object with seconds(attempts)")
     teller = Teller(logging.getLogger("deliverykit"), hooks_of(options.get("hooks")))
-    archive = Archive(Parts(OURS, options.get("register", ())), Vault(options.get("secret_key"), required=books.outlives))
+    archive = Archive(Parts(OURS, _registered(options.get("register"))), Vault(_keys(options), required=books.outlives))
     return Context(
         storage=books,
         clock=clock,
         catalog=Catalog(books, archive, timezone, limits_of(options.get("quota"), options.get("pause"), new=True)),
         archive=archive,
-        back_off=Unfailing(given, teller) if (given := options.get("back_off")) else TenacityBackOff(),
+        back_off=Unfailing(back_off, teller) if back_off is not None else TenacityBackOff(),
         new_id=lambda: secrets.token_hex(12),
         permissions=permissions(
             os.environ, options.get("credentials"), options.get("env_allowed"), options.get("base_urls", ())
         ),
         teller=teller,
-        on_unsupported=on_unsupported,
-        max_visible_recipients=options.get("max_visible_recipients", 20),
+        on_unsupported=cast(OnUnsupported, on_unsupported),
+        max_visible_recipients=visible,
         max_wait=round(max_wait.total_seconds() * 1000),
         lease=round(lease.total_seconds() * 1000),
     )
+
+
+def _clock(given: object) -> Clock:
+    if given is None:
+        return SystemClock()
+    called(given, "clock", ("now", "monotonic", "sleep", "asleep"), "give SystemClock(), ManualClock() or your own Clock")
+    return cast(Clock, given)
+
+
+def _books(given: object, clock: Clock, durability: Durability) -> Storage:
+    if isinstance(given, str | PathLike):
+        return open_storage(given, clock, durability)
+    choice(durability, "durability", get_args(Durability))
+    write = "write 'sqlite:///mail.db', Path('mail.db') or 'memory://'"
+    if not isinstance(given, type) and not hasattr(given, "outlives"):
+        refused("storage", given, "not a storage", write)
+    called(given, "storage", ("transact", "claim", "snapshot", "close"), write)
+    return cast(Storage, given)
+
+
+def _registered(given: object) -> list[Any]:
+    write = "give your classes as a list, such as register=[MyProvider]"
+    return [] if given is None else items(given, "register", write, alone=())
+
+
+def _keys(options: Options) -> list[str | bytes]:
+    """The keys; no error shows one."""
+    given = options.get("secret_key")
+    keys: object = [given] if isinstance(given, str | bytes) else [] if given is None else given
+    if not isinstance(keys, list | tuple) or not all(isinstance(one, str | bytes) for one in keys):
+        got = short(type(given).__name__)
+        raise ConfigurationError(f"secret_key: expected a Fernet key as text, or a list of them, got {got}; {HOW_TO_MAKE}")
+    return list(keys)
 
 
 def environment() -> tuple[str, Options]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from os import PathLike
 from typing import Self, Unpack
 from weakref import WeakSet
 
@@ -22,7 +23,7 @@ from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
 from deliverykit.engine.upkeep.clocking import accept_clock
 from deliverykit.furnishing import Options, environment, furnished
-from deliverykit.records.account import DEFAULT_ACCOUNT
+from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.results import ClockAccepted, DrainReport
 
@@ -211,9 +212,9 @@ class Mailer(AccountMailer):
     fork, and closes by ``with`` or :meth:`close`.
     """
 
-    def __init__(self, storage: str | Storage, **options: Unpack[Options]) -> None:
-        context = furnished(storage, options)
-        self._owns_storage = isinstance(storage, str)
+    def __init__(self, storage: str | PathLike[str] | Storage, **options: Unpack[Options]) -> None:
+        context = furnished(storage, options, blocking=True)
+        self._owns_storage = isinstance(storage, str | PathLike)
         self._transport = options.get("transport")
         self._context = context
         self._ports = BlockingPorts(context.clock, self._transport)
@@ -232,17 +233,16 @@ class Mailer(AccountMailer):
         found.update(options)
         return cls(storage, **found)
 
-    def account(self, id: str) -> AccountMailer:
+    def account(self, id: str | Account) -> AccountMailer:
         """The same face, bound to one account. Raises :class:`~deliverykit.NotFound`."""
-        self.accounts.get(id)
-        return self._face(id)
+        return self._face(self.accounts.get(id).id)
 
     def accept_clock(self) -> ClockAccepted:
         return blocking(accept_clock(self._context, self._ports))
 
     accept_clock.__doc__ = AsyncMailer.accept_clock.__doc__
 
-    def worker(self, *, concurrency: int = 50, poll: timedelta = timedelta(seconds=1)) -> "Worker":
+    def worker(self, *, concurrency: int = 50, poll: timedelta | float = timedelta(seconds=1)) -> "Worker":
         """A worker over all accounts; start as many as you like, in as many threads and processes as you like."""
         worker = Worker(self._context, self._transport, concurrency, poll)
         self._workers.add(worker)
@@ -278,7 +278,7 @@ def _stopped_by_signals(worker: AsyncWorker) -> Iterator[None]:
 class Worker:
     """Claims from the outbox, sends, settles; asynchronous inside, on a loop of its own."""
 
-    def __init__(self, context: Context, transport: object, concurrency: int, poll: timedelta) -> None:
+    def __init__(self, context: Context, transport: object, concurrency: int, poll: timedelta | float) -> None:
         self._context = context
         self._given = transport
         self._arguments = (concurrency, poll)
@@ -291,11 +291,11 @@ class Worker:
         """Work until stopped; in the main thread SIGTERM and SIGINT stop it."""
         return self._running(drain=False, timeout=None)
 
-    def drain(self, timeout: timedelta | None = None) -> DrainReport:
+    def drain(self, timeout: timedelta | float | None = None) -> DrainReport:
         """Work until all that is left waits for a quota window, a retry or its time; pauses are waited out."""
         return self._running(drain=True, timeout=timeout)
 
-    def _running(self, *, drain: bool, timeout: timedelta | None) -> DrainReport:
+    def _running(self, *, drain: bool, timeout: timedelta | float | None) -> DrainReport:
         async def main() -> DrainReport:
             ports = AwaitingPorts(self._context.clock, self._given)
             self._inner = AsyncWorker(self._context, ports, *self._arguments)

@@ -208,7 +208,7 @@ def test_a_programs_own_mailer(desk: Desk, tmp_path: Path, monkeypatch: pytest.M
     for word in ("mailer", "make", "Nested.inside"):
         assert desk("servers", "list", "--app", f"{name}:{word}", "--json").json == {"servers": []}
     assert desk("servers", "list", "--app", f"{name}:mailer", "--account", "acme").status == 0
-    assert "no account 'other'" in desk("servers", "list", "--app", f"{name}:mailer", "--account", "other", status=2).err
+    assert "there is no such account" in desk("servers", "list", "--app", f"{name}:mailer", "--account", "other", status=2).err
     assert "has no absent" in desk("servers", "list", "--app", f"{name}:absent", status=2).err
     assert "is int; name a deliverykit.Mailer" in desk("servers", "list", "--app", f"{name}:other", status=2).err
     assert "there is no module nowhere" in desk("servers", "list", "--app", "nowhere.at.all:mailer", status=2).err

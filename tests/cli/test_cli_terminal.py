@@ -36,7 +36,7 @@ def test_the_whole_form(desk: Desk, terminal: Open) -> None:
     form.until("not shown: ")
     form.type(SECRET)
     form.answer("API address", "no address")
-    form.until("is no web address")
+    form.until("not a web address")
     form.answer("API address", desk.sandbox.url("sendgrid"))
     form.answer("Name, for people (Enter: SendGrid)", "Berlin")
     form.answer("Sender, replaces every From", "News <n@example.com>")

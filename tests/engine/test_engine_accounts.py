@@ -113,7 +113,7 @@ def test_an_account_is_repeatable_and_found(world, restarted):
     assert told.value.fields == ("timezone",)
     mailer = restarted()
     assert mailer.accounts.get("bolt").timezone == "America/New_York"
-    with pytest.raises(NotFound, match="'none'"):
+    with pytest.raises(NotFound, match="id='none': there is no such account; add it"):
         mailer.account("none")
     with pytest.raises(NotFound):
         mailer.accounts.update("none", timezone="UTC")

@@ -199,7 +199,7 @@ def test_what_cannot_be_asked_for(world):
         with pytest.raises(ConfigurationError, match="one of the two"):
             mailer.servers.check(**given)
     with pytest.raises(ConfigurationError, match="within"):
-        mailer.servers.check(provider=world.provider(), within=5)
+        mailer.servers.check(provider=world.provider(), within="5 s")
     with pytest.raises(ConfigurationError, match="provider"):
         mailer.servers.check(provider="sendgrid")
     with pytest.raises(NotFound):

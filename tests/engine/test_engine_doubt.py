@@ -159,9 +159,9 @@ def test_what_waits_keeps_the_word_it_came_under(plain):
 
 def test_words_that_cannot_be(world):
     mailer = hasty(world)
-    with pytest.raises(MessageError, match="in_doubt: 'perhaps' is none of hold, resend"):
+    with pytest.raises(MessageError, match="in_doubt='perhaps': expected 'hold', 'resend'"):
         message(in_doubt="perhaps")
-    with pytest.raises(ConfigurationError, match="in_doubt: 'again' is none of hold, resend"):
+    with pytest.raises(ConfigurationError, match="in_doubt='again': expected 'hold', 'resend'"):
         mailer.routes.add("r", ["a"], in_doubt="again")
     with pytest.raises(ConfigurationError, match="when_exhausted='reject'"):
         mailer.routes.add("r", ["a"], when_exhausted="reject", in_doubt="resend")

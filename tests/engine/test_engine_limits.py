@@ -30,7 +30,7 @@ def test_a_budget_is_shared(world):
     mailer.budgets.update("plan", CalendarQuota(day=4))
     mailer.worker().drain()
     assert len(world.carriers()) == 1  # since the last server was proven
-    with pytest.raises(ConfigurationError, match="did you mean plan"):
+    with pytest.raises(ConfigurationError, match="did you mean 'plan"):
         mailer.servers.update("a2", budgets=["plam"])
     with pytest.raises(ConfigurationError, match=r"budgets\.update"):
         mailer.servers.update("a2", budgets=[plan])

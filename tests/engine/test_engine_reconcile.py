@@ -134,7 +134,7 @@ def test_words_and_how_they_are_stored():
     assert on_doubt("reconcile") == Reconcile(InDoubt.HOLD, HOUR)
     with pytest.raises(ValueError, match="within"):
         Reconcile(within=timedelta(0))
-    with pytest.raises(MessageError, match=r"in_doubt: 'again' is none of hold, resend, reconcile"):
+    with pytest.raises(MessageError, match=r"in_doubt='again': expected 'hold', 'resend', 'reconcile'"):
         message(in_doubt="again")
 
 

@@ -314,15 +314,15 @@ def test_its_key_knows_neither_numbers_nor_zones() -> None:
     ("fields", "text"),
     [
         ({}, "needs one of hour, day, week, month"),
-        ({"hour": True}, "hour=True is not a whole number"),
-        ({"day": 10.0}, "day=10.0 is not a whole number"),
-        ({"week": "10"}, "week='10' is not a whole number"),
-        ({"month": -1}, "month=-1 is not possible; give a whole number of at least 0"),
+        ({"hour": True}, "hour=True: expected a whole number"),
+        ({"day": 10.0}, "day=10.0: expected a whole number"),
+        ({"week": "10"}, "week='10': expected a whole number"),
+        ({"month": -1}, "month=-1: out of range; give a whole number of at least 0"),
         ({"hour": 1, "timezone": "Asia/Calcuta"}, "did you mean 'Asia/Calcutta'"),
         ({"hour": 1, "timezone": 5}, "write its IANA name"),
-        ({"hour": 1, "anchor_day": 0}, "anchor_day=0 is not possible; give a whole number from 1 to 31"),
+        ({"hour": 1, "anchor_day": 0}, "anchor_day=0: out of range; give a whole number from 1 to 31"),
         ({"hour": 1, "anchor_hour": 24}, "from 0 to 23"),
-        ({"hour": 1, "counts": "mails"}, "give 'recipients' or 'emails'"),
+        ({"hour": 1, "counts": "mails"}, "expected 'recipients' or 'emails'; did you mean 'emails'?"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(fields: dict[str, object], text: str) -> None:

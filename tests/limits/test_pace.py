@@ -170,7 +170,7 @@ def test_what_a_pause_may_be_written_as() -> None:
         (0.5, "timedelta(milliseconds=0.5)"),
         ("2s", "timedelta(milliseconds=…)"),
         (True, "timedelta(milliseconds=…)"),
-        (timedelta(0), "leave pause out"),
+        (timedelta(0), "give timedelta(milliseconds=1) or more"),
         (timedelta(seconds=-1), "too short"),
     ],
 )

@@ -105,7 +105,7 @@ def test_two_periods_on_one_server_have_two_states() -> None:
         (5, 0.5, "write timedelta(seconds=0.5)"),
         (5, "1d", "write timedelta(seconds=…)"),
         (5, timedelta(seconds=1), "use Rate"),
-        (True, timedelta(days=1), "limit=True is not a whole number"),
+        (True, timedelta(days=1), "limit=True: expected a whole number"),
         (-1, timedelta(days=1), "of at least 0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -14,6 +15,7 @@ from deliverykit.contracts.capabilities import Capabilities, Feature, Needs
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.sealing import ABSENT, Path, are_headers, is_line, mentioned, merged, misspelled, touched, twins
 from deliverykit.words.addresses import Address
+from deliverykit.words.arguments import choice, line, short
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError, MessageError, Unsupported
@@ -46,12 +48,19 @@ _NOBODY: Final = Address("nobody@example.com")
 
 
 def _filled(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
-    if isinstance(value, str | Secret) and not value:
-        label = attribute.metadata.get("label", attribute.name)
-        raise ConfigurationError(f"{type(instance).__name__} {attribute.name}: empty; give the {label}")
-    choices = attribute.metadata.get("choices", ())
-    if choices and value not in choices:
-        raise ConfigurationError(f"{type(instance).__name__} {attribute.name}: {value!r} is none of {', '.join(choices)}")
+    what = f"{type(instance).__name__} {attribute.name}"
+    if isinstance(value, str | Secret) and not value and attribute.default != "":
+        raise ConfigurationError(f"{what}: empty; give the {attribute.metadata.get('label', attribute.name)}")
+    if choices := attribute.metadata.get("choices", ()):
+        choice(value, what, choices)
+    elif isinstance(value, str):
+        line(value, what, most=1_000)
+
+
+def _is_text(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    if attribute.default is None and value is None:
+        return
+    _filled(instance, attribute, line(value, f"{type(instance).__name__} {attribute.name}", most=1_000))
 
 
 def _credential(value: object) -> object:
@@ -62,15 +71,31 @@ def _is_credential(instance: Any, attribute: "Attribute[Any]", value: Any) -> No
     if value is None and attribute.default is None:
         return
     if not isinstance(value, Secret | Env | Named):
+        got = short(type(value).__name__)  # never the value: it may be the key in another form
         raise ConfigurationError(
-            f"{type(instance).__name__} {attribute.name}: expected text, Env(…) or Named(…), got {type(value).__name__}"
+            f"{type(instance).__name__} {attribute.name}: expected text, Env(…) or Named(…), got {got}; give the key as str"
         )
     _filled(instance, attribute, value)
+    if isinstance(value, Secret) and (wrong := _misread(value.reveal(), spaces=attribute.metadata.get("spaces", False))):
+        raise ConfigurationError(f"{type(instance).__name__} {attribute.name}: {wrong}")
+
+
+def _misread(key: str, *, spaces: bool) -> str:
+    """Why this text is not a key alone, without showing it; ``""`` where it may be one."""
     # A client's "illegal header value" would print it, so it is refused here, by name only.
-    if isinstance(value, Secret) and not (value.reveal().isascii() and value.reveal().isprintable()):
-        raise ConfigurationError(
-            f"{type(instance).__name__} {attribute.name}: holds a line break or another character no key has; paste it again"
-        )
+    if not (key.isascii() and key.isprintable()):
+        return "holds a line break or another character no key has; paste it again"
+    if len(key) > 10_000:
+        return "longer than any key; paste the key alone"
+    if scheme := re.match(r"(Bearer|Basic|Token)(\s|:|$)", key, re.IGNORECASE):
+        return f"begins with {scheme[1]!r}, which belongs to the HTTP header; give the key alone"
+    if key[0] in "'\"`" or key[-1] in "'\"`":
+        return "has quotation marks around it; leave them out"
+    if key != key.strip():
+        return "has blanks around it; leave them out"
+    if not spaces and " " in key:
+        return "contains a blank, which no key has; paste it again"
+    return ""
 
 
 def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
@@ -83,8 +108,13 @@ def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> N
         reason = error if isinstance(error, ValueError) else f"expected text, got {type(value).__name__}"
         # Without the value: it may hold a password.
         raise ConfigurationError(
-            f"{type(instance).__name__} {attribute.name}: this is no web address ({reason}); give https:// and the host"
+            f"{type(instance).__name__} {attribute.name}: not a web address ({reason}); give https:// and the host alone"
         ) from None
+    if version := re.search(r"/v\d+/?$", value):
+        ends = version[0].rstrip("/")
+        raise ConfigurationError(
+            f"{type(instance).__name__} {attribute.name}: ends in {ends}, which is added to every request; leave it out"
+        )
 
 
 def web_address(*, label: str, default: str = "", where: str = "") -> Any:
@@ -114,15 +144,17 @@ def option(
         "label": label, "where": where, "choices": tuple(choices), "secret": False, "destination": destination,
     }  # fmt: skip
     extra = {} if default is ... else {"default": default}
-    return field(metadata=metadata, validator=_filled if default is ... or choices else None, repr=repr, **extra)
+    check = _filled if default is ... or choices else _is_text if isinstance(default, str) else None
+    return field(metadata=metadata, validator=check, repr=repr, **extra)
 
 
-def secret(*, label: str, where: str = "", default: Any = ..., named: bool = False) -> Any:
+def secret(*, label: str, where: str = "", default: Any = ..., named: bool = False, spaces: bool = False) -> Any:
     """A credential: text (kept encrypted), ``Env(…)`` or ``Named(…)``; in no repr. ``default=None`` makes it optional.
 
     ``named`` says that it takes nothing but ``Named(…)``: its form asks for that name, which is no secret.
+    ``spaces`` lets it contain blanks, as a password may; a key with one was pasted wrongly.
     """
-    metadata = {"label": label, "where": where, "choices": (), "secret": True, "named": named}
+    metadata = {"label": label, "where": where, "choices": (), "secret": True, "named": named, "spaces": spaces}
     extra = {} if default is ... else {"default": default}
     return field(metadata=metadata, converter=_credential, validator=_is_credential, repr=False, **extra)
 

@@ -35,6 +35,7 @@ from deliverykit.hooks import (
     MailScheduled,
 )
 from deliverykit.mailer import Mailer
+from deliverykit.words.arguments import called, instance
 from deliverykit.words.errors import ConfigurationError
 
 try:
@@ -66,6 +67,10 @@ class OpenTelemetry(Hooks):
     """
 
     def __init__(self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None) -> None:
+        if tracer_provider is not None:
+            called(tracer_provider, "tracer_provider", ("get_tracer",), "give a TracerProvider of opentelemetry")
+        if meter_provider is not None:
+            called(meter_provider, "meter_provider", ("get_meter",), "give a MeterProvider of opentelemetry")
         self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
         self._meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
         self._under_way: OrderedDict[str, list[AttemptFinished]] = OrderedDict()
@@ -168,6 +173,7 @@ class OpenTelemetry(Hooks):
         window of each quota. All processes share a store, so call it in one of them. Shut the meter provider down
         before you close the Mailer; one that you let go of is read no more.
         """
+        instance(mailer, "mailer", (Mailer, AsyncMailer), "give a Mailer or an AsyncMailer")
         read = _Reading(mailer)
         for name, unit, description, what in _GAUGES:
             self._meter.create_observable_gauge(name, [read.of(name, what)], unit, description)

@@ -9,7 +9,7 @@ from attrs import Attribute, evolve, field, frozen
 from deliverykit.contracts.limit import Counts, QuotaPolicy, State, Terms, Usage
 from deliverykit.limits.checks import check_counts, check_whole, kept_from, shares
 from deliverykit.limits.windows import LONGEST, UNITS, boundary, window
-from deliverykit.limits.zones import zone
+from deliverykit.limits.zones import known_zone
 from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import ConfigurationError
 
@@ -40,12 +40,8 @@ def _anchor_hour(_: object, attribute: "Attribute[int]", value: object) -> None:
     check_whole(attribute.name, value, 0, 23)
 
 
-def _timezone(_: object, __: "Attribute[str | None]", value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str):
-        raise ConfigurationError(f"timezone={value!r} is not the name of a time zone; write its IANA name, as 'Asia/Kolkata'")
-    zone(value)
+def _timezone(value: object) -> str | None:
+    return None if value is None else known_zone(value)
 
 
 @frozen
@@ -94,7 +90,7 @@ class CalendarQuota(QuotaPolicy):
     day: int | None = field(default=None, validator=_limit)
     week: int | None = field(default=None, validator=_limit)
     month: int | None = field(default=None, validator=_limit)
-    timezone: str | None = field(default=None, validator=_timezone)
+    timezone: str | None = field(default=None, converter=_timezone)
     anchor_day: int = field(default=1, validator=_anchor_day)
     anchor_hour: int = field(default=0, validator=_anchor_hour)
     # An attribute where the contract has a property: both are read the same way.

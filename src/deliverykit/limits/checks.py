@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from deliverykit.contracts.limit import Limit, QuotaPolicy
-from deliverykit.words.durations import bounded
+from deliverykit.words.arguments import choice, duration, mapping, number, shown, whole
 from deliverykit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["brief", "check_counts", "check_length", "check_new", "check_whole", "kept_from", "milliseconds", "shares"]
 
+_MOST = 10**12
 _NUMBERS = ("hour", "day", "week", "month", "limit")
 
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
@@ -39,31 +40,20 @@ def check_new(limit: Limit) -> None:
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
     """Raise ``ConfigurationError`` unless ``value`` is a whole number, no bool, of this range."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{name}={value!r} is not a whole number; write it as one, as {name}=10")
-    if value < least or (most is not None and value > most):
-        asked = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ConfigurationError(f"{name}={value} is not possible; give a whole number {asked}")
+    whole(value, name, least=least, most=_MOST if most is None else most)
 
 
 def check_counts(_: object, attribute: "Attribute[Counts]", value: object) -> None:
     """Raise ``ConfigurationError`` unless ``value`` says what to count."""
-    if value not in {"recipients", "emails"}:
-        raise ConfigurationError(f"{attribute.name}={value!r} is not possible; give 'recipients' or 'emails'")
+    choice(value, attribute.name, ("recipients", "emails"))
 
 
 def check_length(name: str, value: object, *, unit: str = "seconds") -> None:
-    """Raise ``ConfigurationError`` unless ``value`` is a ``timedelta`` of a millisecond or more.
+    """Raise ``ConfigurationError`` unless ``value`` is a ``timedelta`` from a millisecond to ten years.
 
-    The error shows the ``timedelta`` to write; a bare number is taken to count ``unit``.
+    The error about a number shows the ``timedelta`` to write: of seconds, and of ``unit`` where that is another.
     """
-    if isinstance(value, timedelta):
-        if value < timedelta(milliseconds=1):
-            raise ConfigurationError(f"{name}={value!r} is too short; give a millisecond or more, or leave {name} out")
-        bounded(name, value)
-        return
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else "…"
-    raise ConfigurationError(f"{name}={value!r} is no timedelta and leaves its unit open; write timedelta({unit}={number})")
+    duration(value, name, most=timedelta(days=3_660), unit=unit)
 
 
 def milliseconds(value: timedelta) -> int:
@@ -83,16 +73,12 @@ def brief(length: int) -> str:
 
 def shares(value: object) -> dict[str, float]:
     """What ``keep=`` means: shares of a quota by stream. Raises ``ConfigurationError`` for what cannot be kept."""
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(f"keep={value!r} is no mapping; give shares by stream, as keep={{'transactional': 0.1}}")
-    for stream, share in value.items():
-        if not isinstance(stream, str):
-            raise ConfigurationError(f"keep: {stream!r} is not the name of a stream; Message(stream=…) names it")
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise ConfigurationError(f"keep: {share!r} for {stream!r} is no share; give a number above 0 and up to 1, as 0.1")
-    if sum(Fraction(str(share)) for share in value.values()) > 1:
-        raise ConfigurationError(f"keep={dict(value)!r} is more than the whole quota; the shares may add up to 1")
-    return dict(value)
+    known = mapping(value, "keep", "give shares by stream, such as keep={'transactional': 0.1}")
+    for stream, share in known.items():
+        number(share, f"keep[{shown(stream)}]", above=True, most=1)
+    if sum(Fraction(str(share)) for share in known.values()) > 1:
+        raise ConfigurationError("keep: the shares add up to more than the whole quota; make their sum 1 or less")
+    return known
 
 
 def kept_from(stream: str, keep: Mapping[str, float], limit: int) -> int:

@@ -9,6 +9,7 @@ from attrs import Attribute, field, frozen
 
 from deliverykit.contracts.limit import Limit, RateLimiter, State, Terms
 from deliverykit.limits.checks import brief, check_length, check_whole, milliseconds
+from deliverykit.words.arguments import whole
 from deliverykit.words.clock import NEVER
 
 __all__ = ["HORIZON", "Pause", "Rate", "in_blocks", "pace"]
@@ -182,6 +183,7 @@ class _RateBlocks(_Blocks, Rate):
 
 def in_blocks(limit: Limit, size: int) -> Limit:
     """A pause or rate for foretelling: as it is, but that ``size`` slots are taken in one step. Any other limit as it is."""
+    whole(size, "size", least=1)
     if isinstance(limit, Pause):
         return _PauseBlocks(limit.length, size)
     if isinstance(limit, Rate):

@@ -9,8 +9,8 @@ from attrs import Attribute, evolve, field, frozen
 
 from deliverykit.contracts.limit import Counts, QuotaPolicy, State, Terms, Usage
 from deliverykit.limits.checks import brief, check_counts, check_length, check_whole, kept_from, milliseconds, shares
+from deliverykit.words.arguments import refused
 from deliverykit.words.clock import NEVER
-from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["RollingQuota"]
 
@@ -27,7 +27,7 @@ def _limit(_: object, attribute: "Attribute[int]", value: object) -> None:
 def _per(_: object, attribute: "Attribute[timedelta]", value: object) -> None:
     check_length(attribute.name, value)
     if isinstance(value, timedelta) and value < timedelta(seconds=10):
-        raise ConfigurationError(f"{attribute.name}={value!r} is too short for a quota; for so many per second use Rate")
+        refused(attribute.name, value, "too short for a quota", "give timedelta(seconds=10) or more, or use Rate(…)")
 
 
 @frozen

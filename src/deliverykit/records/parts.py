@@ -15,6 +15,7 @@ from deliverykit.contracts.capabilities import Capabilities
 from deliverykit.contracts.limit import Limit, QuotaPolicy, RateLimiter
 from deliverykit.contracts.provider import Provider
 from deliverykit.contracts.router import Router
+from deliverykit.words.arguments import shown
 from deliverykit.words.clock import length
 from deliverykit.words.credentials import Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError
@@ -60,7 +61,7 @@ class Parts:
         family = _family(part)
         if family is None or not has(part):
             raise ConfigurationError(
-                f"register: {part!r} is not an attrs class that inherits Provider, QuotaPolicy, RateLimiter or Router"
+                f"register: {shown(part)} is not an attrs class that inherits Provider, QuotaPolicy, RateLimiter or Router"
             )
         if getattr(part, "__abstractmethods__", None):
             missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))

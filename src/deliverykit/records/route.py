@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from enum import StrEnum
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -10,6 +9,7 @@ from attrs import field, frozen
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
 from deliverykit.records.stored import Stored
+from deliverykit.words.arguments import Choice
 from deliverykit.words.outcomes import InDoubt, OnDoubt
 
 __all__ = ["DEFAULT_ROUTE", "NoRouter", "Route", "WhenExhausted"]
@@ -17,7 +17,7 @@ __all__ = ["DEFAULT_ROUTE", "NoRouter", "Route", "WhenExhausted"]
 DEFAULT_ROUTE = "default"
 
 
-class WhenExhausted(StrEnum):
+class WhenExhausted(Choice):
     """What becomes of mail when the first server of the order has no quota left."""
 
     QUEUE = "queue"

@@ -1,13 +1,14 @@
 """A delivery server: one configured sender at an ESP."""
 
-from enum import StrEnum
+from collections.abc import Iterable
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from deliverykit.contracts.limit import Limit
 from deliverykit.contracts.provider import Provider
 from deliverykit.records.stored import Stored
 from deliverykit.words.addresses import Address
+from deliverykit.words.arguments import Choice, instance, items, line
 from deliverykit.words.message import Message
 
 __all__ = ["VALUES", "Budget", "DeliveryServer", "Status"]
@@ -16,7 +17,7 @@ VALUES = ("name", "provider", "sender", "senders", "limits", "budgets")
 """What a host gives a server."""
 
 
-class Status(StrEnum):
+class Status(Choice):
     """What a server may do."""
 
     PAUSED = "paused"
@@ -27,12 +28,24 @@ class Status(StrEnum):
     """This process cannot read it; ``reason`` says what to mend. Another may."""
 
 
+def _budget_name(_: object, __: "Attribute[str]", value: object) -> None:
+    line(value, "Budget name", least=1, most=64, write="give the budget a name of 1 to 64 characters")
+
+
+def _budget_limits(value: "Limit | Iterable[Limit]") -> tuple[Limit, ...]:
+    write = "give limits such as [CalendarQuota(day=1_000)]"
+    limits = tuple(items(value, "Budget limits", write, alone=(Limit,)))
+    for one in limits:
+        instance(one, "Budget limits", Limit, write)
+    return limits
+
+
 @frozen(kw_only=True)
 class Budget:
     """Limits with a name, shared by several servers. Its count outlives edits, removal and re-adding of servers."""
 
-    name: str
-    limits: tuple[Limit, ...]
+    name: str = field(validator=_budget_name)
+    limits: tuple[Limit, ...] = field(converter=_budget_limits)
     broken: str = ""
     """What to mend where this process cannot read its limits; then its servers are BROKEN here."""
     stored: Stored = field(factory=Stored, eq=False, repr=False)

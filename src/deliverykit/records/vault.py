@@ -23,9 +23,9 @@ from deliverykit.words.errors import ConfigurationError
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-__all__ = ["Binding", "LostKey", "Tampered", "Vault"]
+__all__ = ["HOW_TO_MAKE", "Binding", "LostKey", "Tampered", "Vault"]
 
-_HOW = "make one with  python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+HOW_TO_MAKE = "make one with  python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 _GIVE_AGAIN = "give its credentials again with servers.update(provider=…), or put a backup of the record in its place"
 
 _OF_THIS_PROCESS = base64.urlsafe_b64encode(os.urandom(32))
@@ -100,7 +100,8 @@ class Vault:
         if not self._keys and self._required:
             if secrets:
                 raise ConfigurationError(
-                    f"secret_key: needed to store {', '.join(secrets)}; {_HOW}, or give the credential as Env(…) or Named(…)"
+                    f"secret_key: needed to store {', '.join(secrets)}; {HOW_TO_MAKE}, "
+                    "or give the credential as Env(…) or Named(…)"
                 )
             return b""
         fernet, bound = self._unlocked(), binding.bound()
@@ -196,12 +197,12 @@ def _keys(given: str | bytes | Sequence[str | bytes] | Secret | None) -> tuple[b
     spelled = [given] if one else list(given) if isinstance(given, list | tuple) else []
     del given  # or a traceback with locals would show it
     if not spelled:
-        raise ConfigurationError(f"secret_key: expected a Fernet key, or a list of one or more; {_HOW}")
+        raise ConfigurationError(f"secret_key: expected a Fernet key, or a list of one or more; {HOW_TO_MAKE}")
     found = [_key(each) for each in spelled]
     del spelled
     if b"" in found:
         which = "" if one else f" at place {found.index(b'') + 1} of the list"
-        raise ConfigurationError(f"secret_key: not a Fernet key{which} (32 bytes in URL-safe base64); {_HOW}")
+        raise ConfigurationError(f"secret_key: not a Fernet key{which} (32 bytes in URL-safe base64); {HOW_TO_MAKE}")
     return tuple(dict.fromkeys(found))
 
 

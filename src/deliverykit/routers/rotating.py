@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
+from deliverykit.words.arguments import mapping, shown, whole
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["RoundRobin", "Weighted", "checked_weights"]
@@ -53,10 +54,9 @@ class RoundRobin(_Turns):
 
 def checked_weights(router: str, value: Mapping[str, int]) -> dict[str, int]:
     """Weights by server id, each a whole number from 1. Raises ``ConfigurationError`` naming the server."""
-    weights = dict(value)
+    weights = mapping(value, f"{router} weights", "give weights by server id, such as {'ses': 3, 'sendgrid': 1}")
     for server, weight in weights.items():
-        if not isinstance(weight, int) or isinstance(weight, bool) or weight < 1:
-            raise ConfigurationError(f"{router}: the weight of {server!r} is {weight!r}; give a whole number from 1")
+        whole(weight, f"{router} weights[{shown(server)}]", least=1, most=1_000_000)
     return weights
 
 

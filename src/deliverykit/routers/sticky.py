@@ -17,7 +17,7 @@ import attrs
 from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router, Standing
 from deliverykit.routers.rotating import checked_weights
-from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.arguments import choice
 from deliverykit.words.message import Message
 
 __all__ = ["By"]
@@ -29,9 +29,7 @@ FIELDS = ("recipient", "domain", "tag", "sender")
 
 
 def _field(value: str) -> str:
-    if value not in FIELDS:
-        raise ConfigurationError(f"By: {value!r} is none of {', '.join(map(repr, FIELDS))}")
-    return value
+    return choice(value, "By field", FIELDS)
 
 
 def _weights(value: Mapping[str, int]) -> dict[str, int]:

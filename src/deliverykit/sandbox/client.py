@@ -3,13 +3,14 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 from deliverykit.sandbox.faults import Fault
 from deliverykit.sandbox.received import Received, Submission
 from deliverykit.sandbox.server import KEYS_VARIABLE
+from deliverykit.words.arguments import ERA, choice, duration, flag, items, line, mapping, optional, refused, short, whole
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["ESPS", "Sandbox"]
@@ -46,9 +48,8 @@ class Sandbox:
     """
 
     def __init__(self, *, ses_keys: Mapping[str, str] | None = None, keep: int | None = None) -> None:
-        if keep is not None and keep < 0:
-            raise ConfigurationError(f"keep: {keep!r} must be 0 or more, or None for everything")
-        self._ses_keys = dict(ses_keys or {})
+        optional(whole, keep, "keep", least=0)
+        self._ses_keys = _keys(ses_keys, "ses_keys") if ses_keys is not None else {}
         self._keep = keep
         self._urls: dict[str, str] = {}
         self._end: weakref.finalize[[subprocess.Popen[str]], Sandbox] | None = None
@@ -57,6 +58,9 @@ class Sandbox:
     def attach(cls, control_url: str) -> Self:
         """A client of a sandbox that runs already; ``control_url`` is what it printed. Stopping this does not stop that."""
         sandbox = cls()
+        line(control_url, "control_url", least=1, most=1_000)
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+/?", control_url):
+            refused("control_url", control_url, "not the address of a sandbox", "give what it printed: http://127.0.0.1:…")
         sandbox._urls = {"control": control_url}
         sandbox._urls = sandbox._call("info")
         return sandbox
@@ -100,11 +104,18 @@ class Sandbox:
     def _call(self, name: str, **arguments: object) -> Any:
         if not self._urls:
             raise ConfigurationError("the sandbox does not run; use it as `with Sandbox() as sandbox:` or call start()")
+        try:
+            asked = json.dumps(arguments, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise ConfigurationError(f"{name}: an argument is not JSON; give text, numbers, lists and mappings") from None
         connection = HTTPConnection(urlsplit(self._urls["control"]).netloc, timeout=60)
         try:
-            connection.request("POST", f"/{name}", json.dumps(arguments), {"Connection": "close"})
+            connection.request("POST", f"/{name}", asked, {"Connection": "close"})
             response = connection.getresponse()
             body = response.read()
+        except (OSError, ValueError, HTTPException) as error:
+            kind = type(error).__name__
+            raise ConfigurationError(f"no sandbox answers at {self._urls['control']} ({kind}); start one") from None
         finally:
             connection.close()
         if response.getheader("Content-Type") == "application/octet-stream" or not body:
@@ -130,6 +141,7 @@ class Sandbox:
 
     def received(self, esp: str | None = None, *, start: int = 0) -> list[Received]:
         """The mail this ESP accepted, in order, leaving out the first ``start``; of all four, by time, where none is named."""
+        whole(start, "start", least=0)
         if esp is None:
             return sorted((mail for one in ESPS for mail in self.received(one, start=start)), key=lambda mail: mail.at)
         found: list[Received] = []
@@ -141,10 +153,11 @@ class Sandbox:
 
     def count(self, esp: str | None = None) -> int:
         """How many mails were accepted since the last :meth:`clear`; cheap."""
-        return int(self._call("count", esp=esp and _known(esp)))
+        return int(self._call("count", esp=None if esp is None else _known(esp)))
 
     def requests(self, esp: str | None = None, *, start: int = 0) -> list[Submission]:
         """Every request that wanted to send mail, refused, hung and reset ones too, in order."""
+        whole(start, "start", least=0)
         if esp is None:
             return sorted((one for name in ESPS for one in self.requests(name, start=start)), key=lambda one: one.at)
         found: list[Submission] = []
@@ -156,11 +169,11 @@ class Sandbox:
 
     def bytes_seen(self, esp: str | None = None) -> bytes:
         """Every byte that came over the wire, heads and refused requests included; not with ``keep``."""
-        return bytes(self._call("bytes_seen", esp=esp and _known(esp)))
+        return bytes(self._call("bytes_seen", esp=None if esp is None else _known(esp)))
 
     def clear(self, esp: str | None = None) -> None:
         """Forget mails, submissions and bytes. Settings, faults, the clock, quota counts and idempotency keys stay."""
-        self._call("clear", esp=esp and _known(esp))
+        self._call("clear", esp=None if esp is None else _known(esp))
 
     def reset(self) -> None:
         """As at the start: nothing received, no fault, no setting, no count towards a quota, the true time."""
@@ -191,37 +204,43 @@ class Sandbox:
         (the default), ``"other"`` calls, or ``"all"``.
         """
         try:
-            Fault.of(kind, options)
+            Fault.of(line(kind, "kind"), options)
+        except ConfigurationError:
+            raise
         except (ValueError, TypeError) as error:
-            raise ConfigurationError(str(error)) from None
+            raise ConfigurationError(short(str(error), 500)) from None
+        optional(whole, times, "times", least=0)
         self._call("fault", esp=_known(esp), kind=kind, times=times, options=options)
 
     def clear_faults(self, esp: str | None = None) -> None:
         """Disarm all faults; requests that hang go on hanging."""
-        self._call("clear_faults", esp=esp and _known(esp))
+        self._call("clear_faults", esp=None if esp is None else _known(esp))
 
     def keys(self, esp: str, keys: Iterable[str] | Mapping[str, str] | None) -> None:
         """Only these credentials work from now on; ``None`` is any.
 
         For SES they are access key ids; a mapping gives their secrets, so that signatures are verified.
         """
-        secrets = dict(keys) if isinstance(keys, Mapping) else {}
-        self._call("keys", esp=_known(esp), keys=None if keys is None else list(keys), secrets=secrets)
+        secrets = _keys(keys, "keys") if isinstance(keys, Mapping) else {}
+        ids = list(secrets) if isinstance(keys, Mapping) else _texts(keys, "keys")
+        self._call("keys", esp=_known(esp), keys=ids, secrets=secrets)
 
     def verify_only(self, esp: str, names: Iterable[str] | None) -> None:
         """Only these From domains and addresses are verified; ``None`` is any. At Mailgun it is the domain in the path."""
-        self._call("verify_only", esp=_known(esp), names=None if names is None else list(names))
+        self._call("verify_only", esp=_known(esp), names=_texts(names, "names"))
 
     def domains(self, names: Iterable[str] | None) -> None:
         """Only these domains exist at Mailgun; ``None`` is any."""
-        self._call("domains", names=None if names is None else list(names))
+        self._call("domains", names=_texts(names, "names"))
 
     def recipients_refused(self, esp: str, recipients: Iterable[str]) -> None:
         """These recipients are turned down with the ESP's own answer."""
-        self._call("recipients_refused", esp=_known(esp), recipients=list(recipients))
+        self._call("recipients_refused", esp=_known(esp), recipients=_texts(recipients, "recipients") or [])
 
     def limit(self, esp: str, *, per_day: int | None = None, per_second: int | None = None) -> None:
         """The ESP's own limits: recipients in the last 24 hours, submissions in the last second; ``None`` is none."""
+        optional(whole, per_day, "per_day", least=0)
+        optional(whole, per_second, "per_second", least=0)
         self._call("limit", esp=_known(esp), per_day=per_day, per_second=per_second)
 
     def account(self, esp: str, **fields: Any) -> None:
@@ -240,7 +259,8 @@ class Sandbox:
 
     def move_clock(self, by: timedelta) -> int:
         """Move the sandbox's clock forward, or back; what it shows then, in UTC milliseconds."""
-        return int(self._call("move_clock", milliseconds=round(by.total_seconds() * 1000)))
+        length = duration(by, "by", least=-ERA)
+        return int(self._call("move_clock", milliseconds=round(length.total_seconds() * 1000)))
 
     def now(self) -> int:
         """What the sandbox's clock shows, in UTC milliseconds."""
@@ -248,13 +268,27 @@ class Sandbox:
 
     def check_clock(self, check: bool) -> None:
         """Whether SES refuses a signature that is more than five minutes off; it does at first."""
-        self._call("check_clock", check=check)
+        self._call("check_clock", check=flag(check, "check"))
 
 
 def _known(esp: str) -> str:
-    if esp not in ESPS:
-        raise ConfigurationError(f"esp {esp!r} is none of {', '.join(ESPS)}")
-    return esp
+    return choice(esp, "esp", ESPS)
+
+
+def _texts(given: object, what: str) -> list[str] | None:
+    """Texts for the control endpoint; ``None`` stays ``None``."""
+    if given is None:
+        return None
+    return [line(one, what, most=1_000) for one in items(given, what, "give a list of texts")]
+
+
+def _keys(given: object, what: str) -> dict[str, str]:
+    """Secrets by key id; no error shows one."""
+    known = mapping(given, what, "give secrets by access key id")
+    for name, secret in known.items():
+        if not isinstance(secret, str) or not secret.isprintable() or "=" in name:
+            raise ConfigurationError(f"{what}[{short(name)!r}]: not a secret as text; give it as str")
+    return known
 
 
 def _announced(process: "subprocess.Popen[str]") -> dict[str, str]:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from deliverykit.words.arguments import aware, flag, number, refused, whole
 from deliverykit.words.clock import instant
 
 __all__ = ["ManualClock"]
@@ -38,7 +39,7 @@ class ManualClock:
         self._lock = threading.Lock()
         self._wall = _milliseconds(at) * 1_000_000  # nanoseconds, UTC
         self._steady = 0  # nanoseconds since the clock was made
-        self._running = running
+        self._running = flag(running, "running")
         self._origin = time.monotonic_ns()
         self._sleepers: list[tuple[int, int, asyncio.AbstractEventLoop]] = []
         self._serial = 0
@@ -87,10 +88,17 @@ class ManualClock:
     # -- the hand that moves it ---------------------------------------------------------------------
 
     def advance(self, by: timedelta | float) -> None:
-        """Let so much time pass: a timedelta, or seconds. Raises ``ValueError`` for a negative amount (see :meth:`set`)."""
-        amount = _nanoseconds(by.total_seconds() if isinstance(by, timedelta) else by)
+        """Let so much time pass: a timedelta, or seconds.
+
+        Raises :class:`~deliverykit.ConfigurationError` for a negative amount (see :meth:`set`).
+        """
+        if isinstance(by, timedelta):
+            by = by.total_seconds()
+        elif isinstance(by, bool) or not isinstance(by, int | float):
+            refused("by", by, "expected a timedelta or a number of seconds", "write timedelta(seconds=…)")
+        amount = _nanoseconds(number(by, "by", least=-1e10, most=1e10))
         if amount < 0:
-            raise ValueError(f"advance({by!r}): time does not go back; use set() to put the wall clock back")
+            refused("by", by, "time does not go back", "use set() to put the wall clock back")
         self._move(amount)
 
     def set(self, at: datetime | int) -> None:
@@ -133,8 +141,10 @@ class ManualClock:
 
 
 def _milliseconds(at: datetime | int) -> int:
-    return instant(at) if isinstance(at, datetime) else at
+    if isinstance(at, datetime):
+        return instant(aware(at, "at"))
+    return whole(at, "at", least=-(10**14), most=10**15)
 
 
 def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
+    return round(number(seconds, "seconds", least=-1e10, most=1e10) * 1e9)

@@ -10,7 +10,7 @@ import base64
 import inspect
 import re
 import shutil
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 from weakref import WeakSet
 
-from attrs import define, field, frozen
+from attrs import Attribute, define, field, frozen
 
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
 from deliverykit.colours import AwaitingPorts, BlockingPorts
@@ -32,6 +32,7 @@ from deliverykit.records.account import DEFAULT_ACCOUNT
 from deliverykit.storages import open_storage
 from deliverykit.testing.clock import ManualClock
 from deliverykit.testing.crashing import Crash, CrashingPorts, Cut, When
+from deliverykit.words.arguments import aware, flag, items, mapping, member, near, path, refused
 from deliverykit.words.errors import NotFound, TransportError
 from deliverykit.words.results import SendResult, SendStatus
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -245,6 +246,33 @@ def _window(server: str, view: Any) -> tuple[str, str, str]:
     return (server, view.owner, view.window)
 
 
+def _callable(_: object, attribute: "Attribute[Any]", value: object) -> None:
+    if not callable(value):
+        refused(attribute.name, value, "cannot be called", "give a function")
+
+
+def _bool(_: object, attribute: "Attribute[bool]", value: object) -> None:
+    flag(value, attribute.name)
+
+
+def _options(_: object, __: "Attribute[Options]", value: object) -> None:
+    known = mapping(value, "options", "give keyword arguments of Mailer, such as {'register': [MyPolicy]}")
+    for name in known.keys() - Options.__annotations__.keys():
+        refused("options key", name, "not an argument of Mailer", near(name, Options.__annotations__))
+
+
+def _folder(value: Path | str | None) -> Path | None:
+    return None if value is None else Path(path(value, "folder"))
+
+
+def _start(value: datetime | None) -> datetime | None:
+    return None if value is None else aware(value, "start")
+
+
+def _ways(value: Iterable[When]) -> tuple[When, ...]:
+    return tuple(member(one, "ways", When) for one in items(value, "ways", "give a list such as [When.BEFORE]"))
+
+
 @define(kw_only=True)
 class CrashTest:
     """Runs a journey once for each of its steps and each way to cut it, each time on books of its own.
@@ -267,15 +295,15 @@ class CrashTest:
     :meth:`run` does it all; :meth:`lives` lets you look at each life yourself.
     """
 
-    prepare: Callable[[Mailer], object]
-    journey: Callable[[Any], object]
-    answer: Callable[[], Answer] = field(default=lambda: _accepts)
+    prepare: Callable[[Mailer], object] = field(validator=_callable)
+    journey: Callable[[Any], object] = field(validator=_callable)
+    answer: Callable[[], Answer] = field(default=lambda: _accepts, validator=_callable)
     """Makes the ESP of one life, so that it may count."""
-    resend: bool = False
-    folder: Path | None = None
-    start: datetime | None = None
-    ways: tuple[When, ...] = (When.BEFORE, When.AFTER)
-    options: Options = field(factory=lambda: cast(Options, {}))
+    resend: bool = field(default=False, validator=_bool)
+    folder: Path | None = field(default=None, converter=_folder)
+    start: datetime | None = field(default=None, converter=_start)
+    ways: tuple[When, ...] = field(default=(When.BEFORE, When.AFTER), converter=_ways)
+    options: Options = field(factory=lambda: cast(Options, {}), validator=_options)
 
     def run(self) -> int:
         """Every life, resumed and checked; how many there were."""

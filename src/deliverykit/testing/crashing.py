@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from enum import StrEnum
 from typing import Any, ParamSpec, TypeVar
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from deliverykit.contracts.storage import Late
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.together import Question
+from deliverykit.words.arguments import Choice, member, whole
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["Crash", "CrashingPorts", "Cut", "When"]
@@ -22,7 +22,7 @@ class Crash(BaseException):
     """The process ends here. Nothing catches it; whatever it would do on its way out is not done."""
 
 
-class When(StrEnum):
+class When(Choice):
     """How a step is cut."""
 
     BEFORE = "before"
@@ -33,12 +33,20 @@ class When(StrEnum):
     """The caller's task is cancelled while the step is under way; the process lives on. For ``async`` journeys."""
 
 
+def _step(_: object, __: "Attribute[int]", value: object) -> None:
+    whole(value, "step", least=1)
+
+
+def _when(value: object) -> When:
+    return member(value, "when", When)
+
+
 @frozen
 class Cut:
     """The one step at which a journey ends, counted from 1."""
 
-    step: int
-    when: When
+    step: int = field(validator=_step)
+    when: When = field(converter=_when)
 
 
 class CrashingPorts:

@@ -4,11 +4,12 @@ import asyncio
 import contextvars
 import inspect
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, cast
+from typing import Literal, NoReturn, cast
 
 from deliverykit.contracts.transport import AsyncTransport, Transport
 from deliverykit.transports.httpx2 import AsyncHttpTransport, HttpTransport
 from deliverykit.transports.timeouts import Timeouts
+from deliverykit.words.arguments import short
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -35,10 +36,7 @@ def transport_of(client: object = None) -> Transport:
         return HttpTransport(client)  # type: ignore[arg-type]
     if kind == "transport":
         return cast("Transport", client)
-    raise ConfigurationError(
-        f"transport: {type(client).__name__} is asynchronous and this side blocks; "
-        "give an httpx2.Client or a blocking transport, or use AsyncMailer"
-    )
+    return _refuse_async(client)
 
 
 def async_transport_of(client: object = None) -> AsyncTransport:
@@ -57,18 +55,25 @@ def async_transport_of(client: object = None) -> AsyncTransport:
     return _InThreads(transport_of(client))
 
 
+def _refuse_async(client: object) -> NoReturn:
+    raise ConfigurationError(
+        f"transport: {short(type(client).__name__)} is asynchronous and this side blocks; "
+        "give an httpx2.Client or a blocking transport, or use AsyncMailer"
+    )
+
+
 def _kind(client: object) -> _Kind:
     if isinstance(client, type):
-        raise ConfigurationError(f"transport: {client.__name__} is a class; give an object of it")
+        raise ConfigurationError(f"transport: {short(client.__name__)} is a class; give an object of it")
     for base in type(client).__mro__:
         root = base.__module__.partition(".")[0]
         if root in {"httpx", "httpx2"} and base.__name__ in {"Client", "AsyncClient"}:
             return "client" if base.__name__ == "Client" else "async client"
         if root in {"requests", "niquests", "aiohttp", "urllib3"}:
-            raise ConfigurationError(f"transport: a {root} {type(client).__name__} is not one; {_WANTED}")
+            raise ConfigurationError(f"transport: a {root} {short(type(client).__name__)} is not one; {_WANTED}")
     send = getattr(client, "send", None)
     if not callable(send):
-        raise ConfigurationError(f"transport: {type(client).__name__} is not one; {_WANTED}")
+        raise ConfigurationError(f"transport: {short(type(client).__name__)} is not one; {_WANTED}")
     awaited = inspect.iscoroutinefunction(send) or (hasattr(client, "aclose") and not hasattr(client, "close"))
     return "async transport" if awaited else "transport"
 

@@ -16,6 +16,8 @@ from deliverykit.transports.lines import AsyncLines, Lines
 from deliverykit.transports.origins import Address, address
 from deliverykit.transports.stages import Watch, failure, leave
 from deliverykit.transports.timeouts import CallTimes, Timeouts
+from deliverykit.words.arguments import called, instance, optional
+from deliverykit.words.arguments import whole as count
 from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.untrusted import ANSWER_LIMIT
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -34,6 +36,16 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods that say how long their body is even where there is none."""
 
 
+def _check_client(client: object) -> None:
+    if client is not None:
+        called(client, "client", ("send", "build_request"), "give an httpx or httpx2 client")
+
+
+def _check_tls(tls: object) -> None:
+    if tls is not None:
+        called(tls, "tls", ("wrap_bio", "wrap_socket"), "give an ssl.SSLContext")
+
+
 class _Settings(Generic[C]):
     """What both colours share."""
 
@@ -47,10 +59,12 @@ class _Settings(Generic[C]):
         connections: int = 200,
         tls: "ssl.SSLContext | None" = None,
     ) -> None:
-        if timeouts is not None and not isinstance(timeouts, Timeouts):
-            raise ConfigurationError(f"timeouts={timeouts!r}: expected Timeouts; write Timeouts(total=20)")
-        if not bytes_per_second > 0:
-            raise ConfigurationError(f"bytes_per_second={bytes_per_second!r}: must be above zero; the default is 100_000")
+        optional(instance, timeouts, "timeouts", kind=Timeouts, write="write Timeouts(total=20)")
+        count(bytes_per_second, "bytes_per_second", least=1)
+        count(max_response, "max_response", least=1)
+        count(connections, "connections", least=1, most=100_000)
+        _check_client(client)
+        _check_tls(tls)
         self._host = client
         self._times = CallTimes(timeouts or Timeouts(), bytes_per_second)
         self._max_response = min(max_response, ANSWER_LIMIT)

@@ -3,20 +3,28 @@
 from datetime import timedelta
 from typing import Any
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 
-from deliverykit.words.durations import seconds
+from deliverykit.words.arguments import duration
 from deliverykit.words.wire import HttpRequest
 
 __all__ = ["CallTimes", "Timeouts"]
 
 
-def _plain(value: timedelta | float) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def _connect(value: timedelta | float) -> float:
+    return _seconds(value, "connect")
 
 
-def _positive(_: object, attribute: "Attribute[float]", value: object) -> None:
-    seconds(attribute.name, value)
+def _read(value: timedelta | float) -> float:
+    return _seconds(value, "read")
+
+
+def _total(value: timedelta | float) -> float:
+    return _seconds(value, "total")
+
+
+def _seconds(value: object, name: str) -> float:
+    return duration(value, name, most=timedelta(days=1), seconds=True).total_seconds()
 
 
 @frozen(kw_only=True)
@@ -35,9 +43,9 @@ class Timeouts:
     Raises :class:`~deliverykit.ConfigurationError` for a limit that is not above zero.
     """
 
-    connect: float = field(default=5.0, converter=_plain, validator=_positive)
-    read: float = field(default=30.0, converter=_plain, validator=_positive)
-    total: float = field(default=60.0, converter=_plain, validator=_positive)
+    connect: float = field(default=5.0, converter=_connect)
+    read: float = field(default=30.0, converter=_read)
+    total: float = field(default=60.0, converter=_total)
 
 
 @frozen

@@ -12,6 +12,7 @@ from typing import Final
 import idna
 from attrs import field, frozen
 
+from deliverykit.words.arguments import items, refused, short, shown
 from deliverykit.words.errors import MessageError
 
 __all__ = ["Address", "address", "addresses", "ascii_domain", "encoded_words", "header_text"]
@@ -76,23 +77,26 @@ class Address:
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.email, str) or not isinstance(self.name, str):
-            raise MessageError(f"address {self.email!r}: expected text for email and name")
+            wrong = "email" if not isinstance(self.email, str) else "name"
+            refused(wrong, getattr(self, wrong), "expected text", "write Address('ann@example.org', 'Ann')", MessageError)
         if bad := _CONTROL.search(self.email) or _CONTROL.search(self.name):
-            raise MessageError(f"address {self.email!r}: a control character ({bad.group()!r}) cannot stand in an address")
+            raise MessageError(f"address {shown(self.email)}: a control character ({bad.group()!r}) cannot stand in an address")
         if self.name[:1].isspace() or self.name[-1:].isspace():
             object.__setattr__(self, "name", self.name.strip())
         local, at, domain = self.email.rpartition("@")
         if not at or not local or not domain:
-            raise MessageError(f"address {self.email!r}: not of the form local@domain")
+            raise MessageError(f"address {shown(self.email)}: not of the form local@domain")
         if not (_LOCAL.fullmatch(local) or _QUOTED.fullmatch(local)):
-            raise MessageError(f"address {self.email!r}: {local!r} is not a local part (the text before the @)")
+            raise MessageError(f"address {shown(self.email)}: {shown(local)} is not a local part (the text before the @)")
         try:
             encoded = ascii_domain(domain)
         except ValueError as error:
-            raise MessageError(f"address {self.email!r}: {domain!r} is not a domain name ({error})") from None
+            raise MessageError(
+                f"address {shown(self.email)}: {shown(domain)} is not a domain name ({short(str(error))})"
+            ) from None
         length = len(local) if local.isascii() else len(local.encode())
         if length > 64 or length + len(encoded) > 253:
-            raise MessageError(f"address {self.email!r}: longer than an address may be (64 before the @, 254 in all)")
+            raise MessageError(f"address {shown(self.email)}: longer than an address may be (64 before the @, 254 in all)")
         object.__setattr__(self, "domain", encoded)
         object.__setattr__(self, "key", f"{_same(local)}@{encoded}")
 
@@ -167,7 +171,7 @@ def address(value: "str | Address", what: str = "address") -> Address:
     if isinstance(value, Address):
         return value
     if not isinstance(value, str):
-        raise MessageError(f"{what}: expected text or an Address, got {type(value).__name__}")
+        refused(what, value, "expected text or an Address", "write 'ann@example.org' or 'Ann <ann@example.org>'", MessageError)
     text = value.strip()
     if not text:
         raise MessageError(f"{what}: empty; give an address such as 'ann@example.org'")
@@ -183,9 +187,9 @@ def address(value: "str | Address", what: str = "address") -> Address:
 
 def _parsed(text: str) -> tuple[str, str]:
     if _CONTROL.search(text):
-        raise MessageError(f"address {text!r}: a control character cannot stand in an address")
+        raise MessageError(f"address {shown(text)}: a control character cannot stand in an address")
     if len(text) > _LONGEST:
-        raise MessageError(f"address {text[:40]!r}…: longer than {_LONGEST} characters")
+        raise MessageError(f"address {shown(text)}: longer than {_LONGEST:,} characters")
     if plain := _NAMED.fullmatch(text):
         return _decoded(plain["plain"] or re.sub(r"\\(.)", r"\1", plain["quoted"] or "")), plain["email"]
     name, _, rest = text.partition("<")
@@ -194,13 +198,13 @@ def _parsed(text: str) -> tuple[str, str]:
     try:
         header = _headers()("to", text)
     except Exception as error:  # noqa: BLE001 - it fails in many ways on text that is no header (IndexError, ValueError, …)
-        raise MessageError(f"address {text!r}: not one address ({error})") from None
+        raise MessageError(f"address {shown(text)}: not one address ({short(str(error))})") from None
     # One address, in no group, and nothing skipped: the library reads `a@x.org <b@x.org>` as a@x.org and drops the rest.
     dropped = any("invalid address" in str(defect) for defect in header.defects)
     if not isinstance(header, AddressHeader) or len(header.addresses) != 1 or dropped:
-        raise MessageError(f"address {text!r}: not one address")
+        raise MessageError(f"address {shown(text)}: not one address")
     if header.groups[0].display_name is not None:
-        raise MessageError(f"address {text!r}: a group; give its members as a list")
+        raise MessageError(f"address {shown(text)}: a group; give its members as a list")
     return header.addresses[0].display_name, header.addresses[0].addr_spec
 
 
@@ -219,18 +223,25 @@ def _headers() -> HeaderRegistry:
     return HeaderRegistry()
 
 
+def _is_pair(name: object, email: object) -> bool:
+    """Whether these are the name and the address of one person, in the order of ``email.utils.parseaddr``."""
+    plain = isinstance(name, str) and isinstance(email, str) and max(len(name), len(email)) <= 64
+    return plain and "@" not in str(name) and "@" in str(email)
+
+
 def addresses(value: object, what: str) -> tuple[Address, ...]:
     """Addresses from one or from an iterable of them, each kept once."""
     if value is None:
         return ()
     if isinstance(value, str) or isinstance(value, Address):  # noqa: SIM101  a union is made anew at each call
         return (address(value, what),)
-    try:
-        items = list(value)  # type: ignore[call-overload]
-    except TypeError:
-        raise MessageError(f"{what}: expected an address or a list of them, got {type(value).__name__}") from None
+    given = items(value, what, "give an address, or a list of addresses", alone=(), error=MessageError)
+    if isinstance(value, tuple | list) and len(value) == 2 and _is_pair(*value):
+        refused(
+            what, value[0], "not an address", f"write Address({value[1]!r}, {value[0]!r}), or a list of addresses", MessageError
+        )
     seen: dict[str, Address] = {}
-    for item in items:
+    for item in given:
         one = address(item, what)
         seen.setdefault(one.key, one)
     return tuple(seen.values())

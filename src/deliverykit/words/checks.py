@@ -1,14 +1,15 @@
 """What a check of credentials found: whether mail may go, what the ESP told, what is wrong and how to mend it."""
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 
 from attrs import field, frozen
+
+from deliverykit.words.arguments import Choice
 
 __all__ = ["CheckProblem", "CheckReport", "CheckStatus"]
 
 
-class CheckStatus(StrEnum):
+class CheckStatus(Choice):
     """How a check ended."""
 
     OK = "ok"

@@ -1,10 +1,12 @@
 """Secrets that do not leak: a value that hides itself, and two ways to name one kept elsewhere."""
 
+import re
 from collections.abc import Hashable
 from typing import Any, final
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
+from deliverykit.words.arguments import line, short
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["Credential", "Env", "Named", "Secret", "revealed"]
@@ -21,6 +23,8 @@ class Secret:
     __slots__ = ("_home", "_value")
 
     def __init__(self, value: str) -> None:
+        if not isinstance(value, str):  # the error does not show it: it may be the secret in another form
+            raise ConfigurationError(f"Secret: expected text, got {short(type(value).__name__)}; give the secret as str")
         self._value = value
         self._home: Hashable = None
 
@@ -69,11 +73,23 @@ class Secret:
         raise TypeError("a Secret has no readable state; reveal() returns the value")
 
 
+def _variable(_: object, __: "Attribute[str]", value: object) -> None:
+    # Whoever took it for the secret itself wrote that: the error does not show it.
+    if not isinstance(value, str) or len(value) > 255 or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ConfigurationError(
+            "Env name: not the name of an environment variable; write one such as Env('SENDGRID_KEY'), not the secret itself"
+        )
+
+
+def _name(_: object, __: "Attribute[str]", value: object) -> None:
+    line(value, "Named name", least=1, write="write the key of an entry of Mailer(credentials={…})")
+
+
 @frozen
 class Env:
     """A secret read from the environment variable ``name`` whenever it is needed; never stored."""
 
-    name: str
+    name: str = field(validator=_variable)
 
 
 @frozen
@@ -83,7 +99,7 @@ class Named:
     The value is a string, a boto3 session (SES), or a callable that returns either.
     """
 
-    name: str = field()
+    name: str = field(validator=_name)
 
 
 Credential = str | Secret | Env | Named

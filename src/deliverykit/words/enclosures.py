@@ -6,6 +6,7 @@ import re
 
 from attrs import field, frozen
 
+from deliverykit.words.arguments import refused, shown
 from deliverykit.words.errors import MessageError
 from deliverykit.words.lines import one_line
 
@@ -34,14 +35,15 @@ class Attachment:
         if not one_line(self.filename, "attachment filename").strip():
             raise MessageError("attachment filename: empty; ESPs drop nameless files without a word")
         if not isinstance(self.content, bytes):
-            raise MessageError(f"attachment {self.filename!r}: content is {type(self.content).__name__}; give bytes")
+            what, write = f"attachment {shown(self.filename)}: content", "write Path(…).read_bytes() or text.encode()"
+            refused(what, self.content, "expected bytes", write, MessageError)
         guessed = self.content_type or mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
-        object.__setattr__(self, "content_type", _media_type(guessed, f"attachment {self.filename!r} content_type"))
-        content_id = one_line(self.content_id, f"attachment {self.filename!r} content_id").strip()
+        object.__setattr__(self, "content_type", _media_type(guessed, f"attachment {shown(self.filename)} content_type"))
+        content_id = one_line(self.content_id, f"attachment {shown(self.filename)} content_id").strip()
         content_id = content_id.removeprefix("<").removesuffix(">")
         if re.search(r"[\s<>\"]", content_id) or not content_id.isascii():
             raise MessageError(
-                f"attachment {self.filename!r}: content_id {content_id!r} must be ASCII without spaces, quotes or <>"
+                f"attachment {shown(self.filename)}: content_id {shown(content_id)} must be ASCII without spaces, quotes or <>"
             )
         object.__setattr__(self, "content_id", content_id)
 
@@ -72,7 +74,7 @@ class Unsubscribe:
         for what, value, scheme in (("url", self.url, "https://"), ("mailto", self.mailto, "mailto:")):
             if not isinstance(value, str) or (value and not _is_target(value, scheme)):
                 raise MessageError(
-                    f"unsubscribe {what}: {value!r} must be an ASCII {scheme}… address without spaces, commas or <>"
+                    f"unsubscribe {what}: {shown(value)} must be an ASCII {scheme}… address without spaces, commas or <>"
                 )
         if not self.url and not self.mailto:
             raise MessageError("unsubscribe: give a url, a mailto, or both")

@@ -38,6 +38,11 @@ __all__ = [
 ]
 
 
+def _texts(given: object) -> tuple[str, ...]:
+    """What an error lists. An error that cannot be made would hide the one that it reports."""
+    return tuple(given) if isinstance(given, list | tuple) else (given,) if isinstance(given, str) else ()
+
+
 class DeliveryError(Exception):
     """The root: catch it to catch everything deliverykit raises."""
 
@@ -54,7 +59,7 @@ class Unsupported(MessageError):
 
     def __init__(self, text: str, reasons: dict[str, str] | None = None) -> None:
         super().__init__(text)
-        self.reasons: dict[str, str] = dict(reasons or {})
+        self.reasons: dict[str, str] = dict(reasons) if isinstance(reasons, dict) else {}
 
 
 class ConfigurationError(DeliveryError, ValueError):
@@ -66,7 +71,7 @@ class AlreadyExists(ConfigurationError):
 
     def __init__(self, text: str, fields: Sequence[str] = ()) -> None:
         super().__init__(text)
-        self.fields: tuple[str, ...] = tuple(fields)
+        self.fields: tuple[str, ...] = _texts(fields)
 
 
 class NotProven(ConfigurationError):
@@ -103,7 +108,7 @@ class EnqueueInterrupted(DeliveryError):
 
     def __init__(self, text: str, ids: Sequence[str]) -> None:
         super().__init__(text)
-        self.ids: tuple[str, ...] = tuple(ids)
+        self.ids: tuple[str, ...] = _texts(ids)
 
 
 class Stage(StrEnum):

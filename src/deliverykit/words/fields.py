@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from deliverykit.words.addresses import Address, address, addresses
+from deliverykit.words.arguments import flag, items, refused, shown, whole
 from deliverykit.words.clock import instant
 from deliverykit.words.enclosures import Attachment, Unsubscribe
-from deliverykit.words.errors import MessageError
+from deliverykit.words.errors import ConfigurationError, MessageError
 from deliverykit.words.extras import plain_extra
 from deliverykit.words.lines import RESERVED_HEADERS, body_text, one_line
 from deliverykit.words.outcomes import OnDoubt, on_doubt
@@ -32,19 +33,14 @@ def _mapping(value: object, what: str) -> Mapping[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, _MAPPINGS):
-        raise MessageError(f"{what}: expected a mapping of names to values, got {type(value).__name__}")
+        refused(what, value, "expected a mapping of names to values", "give a dict", MessageError)
     return value
 
 
 def _items(value: object, what: str) -> list[Any]:
     if value is None:
         return []
-    if isinstance(value, str | Attachment):
-        return [value]
-    try:
-        return list(value)  # type: ignore[call-overload, no-any-return]
-    except TypeError:
-        raise MessageError(f"{what}: expected a list, got {type(value).__name__}") from None
+    return items(value, what, "give a list", alone=(str, Attachment), error=MessageError)
 
 
 def headers(value: Mapping[str, str] | None) -> dict[str, str]:
@@ -53,7 +49,9 @@ def headers(value: Mapping[str, str] | None) -> dict[str, str]:
     seen: set[str] = set()
     for name, text in _mapping(value, "headers").items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise MessageError(f"headers: {name!r} is not a header name (printable ASCII, no colon, at most 126)")
+            raise MessageError(
+                f"headers: {shown(name)} is not a header name; write printable ASCII without a colon, at most 126 characters"
+            )
         if name.lower() in RESERVED_HEADERS:
             raise MessageError(f"headers: {name} cannot be set here; it has a field of its own or belongs to the ESP")
         if name.lower() in seen:
@@ -76,7 +74,7 @@ def metadata(value: Mapping[str, str] | None) -> dict[str, str]:
     clean: dict[str, str] = {}
     for key, text in _mapping(value, "metadata").items():
         if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) or key.lower().startswith("deliverykit"):
-            raise MessageError(f"metadata: key {key!r} must be 1 to 64 of A-Z a-z 0-9 _ - and not begin with deliverykit")
+            raise MessageError(f"metadata: key {shown(key)} must be 1 to 64 of A-Z a-z 0-9 _ - and not begin with deliverykit")
         clean[key] = one_line(text, f"metadata[{key}]")
     return clean
 
@@ -90,7 +88,7 @@ def _instant(value: datetime | None, what: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise MessageError(f"{what}: expected a datetime, got {type(value).__name__}")
+        refused(what, value, "expected a datetime", "write datetime(…, tzinfo=UTC)", MessageError)
     try:
         instant(value)
     except ValueError as error:
@@ -123,9 +121,9 @@ def reply_to(value: Mailboxes) -> tuple[Address, ...]:
     return addresses(value, "reply_to")
 
 
-def subject(value: str) -> str:
-    """``Message.subject``, checked."""
-    return one_line(value, "subject")
+def subject(value: str | None) -> str:
+    """``Message.subject``, checked; ``None`` is no subject."""
+    return "" if value is None else one_line(value, "subject")
 
 
 def text(value: str | None) -> str | None:
@@ -143,23 +141,40 @@ def attachments(value: Attachment | Iterable[Attachment] | None) -> tuple[Attach
     return tuple(_items(value, "attachments"))
 
 
-def stream(value: str) -> str:
-    """``Message.stream``, checked."""
-    return one_line(value, "stream")
+def stream(value: str | None) -> str:
+    """``Message.stream``, checked; ``None`` is the stream without a name."""
+    return "" if value is None else one_line(value, "stream")
+
+
+def priority(value: int | None) -> int:
+    """``Message.priority``, checked; ``None`` is 0."""
+    return 0 if value is None else whole(value, "priority", least=-1000, most=1000, error=MessageError)
+
+
+def track_opens(value: bool | None) -> bool | None:
+    """``Message.track_opens``, checked; ``None`` is the ESP's own setting."""
+    return None if value is None else flag(value, "track_opens", error=MessageError)
+
+
+def track_clicks(value: bool | None) -> bool | None:
+    """``Message.track_clicks``, checked; ``None`` is the ESP's own setting."""
+    return None if value is None else flag(value, "track_clicks", error=MessageError)
 
 
 def in_doubt(value: str | OnDoubt | None) -> OnDoubt | None:
     """``Message.in_doubt``, checked."""
     try:
         return None if value is None else on_doubt(value)
-    except ValueError as error:
-        raise MessageError(f"{error}; leave it out for the route's") from None
+    except ConfigurationError as error:
+        raise MessageError(f"{error}, or leave it out to use the route's") from None
 
 
-def idempotency_key(value: str) -> str:
-    """``Message.idempotency_key``, checked."""
+def idempotency_key(value: str | None) -> str:
+    """``Message.idempotency_key``, checked; ``None`` is no key."""
+    if value is None:
+        return ""
     if len(key := one_line(value, "idempotency_key")) > 255:
-        raise MessageError(f"idempotency_key: {len(key)} characters; at most 255")
+        refused("idempotency_key", key, "too long", "give at most 255", MessageError)
     return key
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+from deliverykit.words.arguments import refused
 from deliverykit.words.errors import MessageError
 
 __all__ = ["RESERVED_HEADERS", "body_text", "one_line"]
@@ -25,7 +26,7 @@ RESERVED_HEADERS = frozenset(
 def one_line(value: object, what: str) -> str:
     """One line of text: no CR, LF, NUL or other control character, so that no field can start a header."""
     if not isinstance(value, str):
-        raise MessageError(f"{what}: expected text, got {type(value).__name__}")
+        refused(what, value, "expected text", "give a str", MessageError)
     if bad := _CONTROL.search(value):
         raise MessageError(f"{what}: contains {bad.group()!r}, which cannot stand in a header; remove it")
     if not value.isascii() and _SURROGATE.search(value):
@@ -38,7 +39,7 @@ def body_text(value: object, what: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise MessageError(f"{what}: expected text, got {type(value).__name__}")
+        refused(what, value, "expected text", "give a str", MessageError)
     if "\x00" in value:
         raise MessageError(f"{what}: contains NUL, which no mail can carry; remove it")
     if not value.isascii() and _SURROGATE.search(value):

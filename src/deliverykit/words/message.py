@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from deliverykit.words import fields
 from deliverykit.words.addresses import Address, address
+from deliverykit.words.arguments import refused
 from deliverykit.words.enclosures import Attachment, Unsubscribe
 from deliverykit.words.errors import MessageError
 from deliverykit.words.mime import fields_of
@@ -59,11 +60,11 @@ class Message:
     tags: tuple[str, ...] = field(default=(), converter=fields.tags)
     metadata: Mapping[str, str] = field(factory=dict, converter=fields.metadata)
     unsubscribe: Unsubscribe | None = field(default=None, converter=fields.unsubscribe)
-    track_opens: bool | None = None
-    track_clicks: bool | None = None
+    track_opens: bool | None = field(default=None, converter=fields.track_opens)
+    track_clicks: bool | None = field(default=None, converter=fields.track_clicks)
     raw: bytes | None = field(default=None, repr=False)
     stream: str = field(default="", converter=fields.stream)
-    priority: int = 0
+    priority: int = field(default=0, converter=fields.priority)
     send_at: datetime | None = field(default=None, converter=fields.send_at)
     expires_at: datetime | None = field(default=None, converter=fields.expires_at)
     in_doubt: OnDoubt | None = field(default=None, converter=fields.in_doubt)
@@ -77,9 +78,7 @@ class Message:
         if not self.to:
             raise MessageError("to: empty; every ESP wants at least one address in to beside cc and bcc")
         if len(self.stream) > 64:
-            raise MessageError(f"stream: {len(self.stream)} characters; at most 64")
-        if not isinstance(self.priority, int) or not -1000 <= self.priority <= 1000:
-            raise MessageError(f"priority: {self.priority!r}; give a whole number from -1000 to 1000, higher goes first")
+            refused("stream", self.stream, "too long", "give at most 64", MessageError)
         if self.send_at is not None and self.expires_at is not None and self.expires_at <= self.send_at:
             raise MessageError("expires_at: not after send_at; the message would never be sent")
         if self.raw is None:
@@ -103,7 +102,7 @@ class Message:
             raise MessageError("text: empty, and no html; ESPs refuse a message without content")
         for one in self.attachments:
             if not isinstance(one, Attachment):
-                raise MessageError(f"attachments: expected Attachment objects, got {type(one).__name__}")
+                refused("attachments", one, "expected an Attachment", "write Attachment(filename=…, content=…)", MessageError)
         if self.unsubscribe and {name.lower() for name in self.headers} & {"list-unsubscribe", "list-unsubscribe-post"}:
             raise MessageError("headers: List-Unsubscribe is given there and as unsubscribe=; give one of them")
 

@@ -6,11 +6,10 @@ have gone) or ``NotSent`` (it surely has not), never an exception.
 
 import re
 from datetime import timedelta
-from enum import StrEnum
 
 from attrs import Attribute, field, frozen
 
-from deliverykit.words.durations import bounded
+from deliverykit.words.arguments import Choice, duration, near, shown
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = [
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 
-class Scope(StrEnum):
+class Scope(Choice):
     """How much an ESP's "not now" closes."""
 
     SERVER = "server"
@@ -40,7 +39,7 @@ class Scope(StrEnum):
     DOMAIN = "domain"
 
 
-class About(StrEnum):
+class About(Choice):
     """What the text of an ESP's refusal is about, judged by what the text names, not by its status alone."""
 
     ACCOUNT = "account"
@@ -55,7 +54,7 @@ class About(StrEnum):
     """No specific row of the adapter's table knows the text."""
 
 
-class InDoubt(StrEnum):
+class InDoubt(Choice):
     """What becomes of mail whose fate is unknown."""
 
     HOLD = "hold"
@@ -65,9 +64,13 @@ class InDoubt(StrEnum):
 
 
 def _length(_: object, __: "Attribute[timedelta]", value: object) -> None:
-    if not isinstance(value, timedelta) or value < timedelta(seconds=1):
-        raise ConfigurationError(f"within: {value!r}; give a timedelta of a second or more, such as timedelta(hours=1)")
-    bounded("within", value)
+    duration(value, "within", least=timedelta(seconds=1), most=timedelta(days=366), unit="hours")
+
+
+def _then(value: object) -> InDoubt:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"then={shown(value)}: expected 'hold' or 'resend'; write one of them")
+    return InDoubt(value)
 
 
 @frozen
@@ -78,7 +81,7 @@ class Reconcile:
     :attr:`InDoubt.RESEND` is. ``str()`` of it is how it is stored.
     """
 
-    then: InDoubt = field(default=InDoubt.HOLD, converter=InDoubt)
+    then: InDoubt = field(default=InDoubt.HOLD, converter=_then)
     within: timedelta = field(default=timedelta(hours=1), validator=_length)
 
     def __str__(self) -> str:
@@ -96,21 +99,23 @@ def first_rest(word: OnDoubt, usual: int) -> int:
     return usual if word is InDoubt.RESEND else 0
 
 
+_DOUBTS = tuple(one.value for one in InDoubt)
 _STORED = re.compile(r"reconcile:(hold|resend):([0-9]{4,13})")
 
 
 def on_doubt(value: object) -> OnDoubt:
-    """A word on doubt, as a host gives it or a store keeps it. Raises ``ValueError`` that says what there is."""
+    """A word on doubt, as a host gives it or a store keeps it. Raises ``ConfigurationError``."""
     if isinstance(value, Reconcile):
         return value
     if value == "reconcile":
         return Reconcile()
     if isinstance(value, str) and (stored := _STORED.fullmatch(value)):
         return Reconcile(InDoubt(stored[1]), timedelta(milliseconds=int(stored[2])))
-    try:
-        return InDoubt(str(value))
-    except ValueError:
-        raise ValueError(f"in_doubt: {value!r} is none of hold, resend, reconcile, Reconcile(…)") from None
+    if isinstance(value, str) and value in _DOUBTS:
+        return InDoubt(value)
+    hint = near(value, (*_DOUBTS, "reconcile"))
+    hint = hint if hint.startswith("did") else "write one of them"
+    raise ConfigurationError(f"in_doubt={shown(value)}: expected 'hold', 'resend', 'reconcile' or Reconcile(…); {hint}")
 
 
 @frozen

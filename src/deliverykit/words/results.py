@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from attrs import field, frozen
 
+from deliverykit.words.arguments import Choice, items
 from deliverykit.words.outcomes import Outcome
 
 __all__ = ["Attempt", "ClockAccepted", "DrainReport", "Explanation", "SendResult", "SendStatus", "ServerView", "Wait"]
 
 
-class SendStatus(StrEnum):
+class SendStatus(Choice):
     """How ``send()`` ended."""
 
     ACCEPTED = "accepted"
@@ -35,7 +35,7 @@ class Attempt:
 
 
 def _attempts(value: "Iterable[Attempt]") -> tuple["Attempt", ...]:
-    return tuple(value)
+    return tuple(items(value, "attempts", "give the attempts as a list", alone=()))
 
 
 @frozen(kw_only=True)

@@ -18,6 +18,7 @@ from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import hashed, pack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
+from deliverykit.words.arguments import optional, refused, whole
 from deliverykit.words.clock import NEVER, instant
 from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, MessageError, Unsupported
 from deliverykit.words.message import Message
@@ -68,7 +69,8 @@ def typed(message: object) -> Message:
     """The message; raises ``MessageError`` for anything else."""
     if isinstance(message, Message):
         return message
-    raise MessageError(f"expected a Message, got {type(message).__name__}; Message.from_email() takes the standard library's")
+    write = "write Message(to=…, text=…), or Message.from_email(…) for the standard library's EmailMessage"
+    return refused("message", message, "not a Message", write, MessageError)
 
 
 def refusal(context: Context, message: Message) -> str:
@@ -158,7 +160,7 @@ async def enqueue(
     """Durable on return: all or none, or by chunks. See ``Mailer.enqueue``."""
     config = await _current(context, ports, account, route)
     if isinstance(messages, Message):
-        raise MessageError("enqueue: expected a list of messages; give [message]")
+        raise MessageError("messages: one Message; give a list, such as [message]")
     ids: list[str] = []
     for batch in _batches(messages, chunk):
         try:
@@ -211,8 +213,9 @@ def _with(context: Context, config: Config, message: Message, route: str, accoun
 
 def _batches(messages: Iterable[Message], chunk: int | None) -> Iterator[Callable[[], list[Message] | None]]:
     """One callable per chunk, so that a source that raises in the middle does it inside the caller's guard."""
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
-        raise ConfigurationError(f"chunk: {chunk!r}; give a whole number from 1")
+    optional(whole, chunk, "chunk", least=1)
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
+        refused("messages", messages, "not a list of messages", "give a list, such as [message]", MessageError)
     source = iter(messages)
     if chunk is None:
         yield lambda: list(source)

@@ -1,8 +1,7 @@
 """Accounts: many tenants, none seeing another's servers; and the budgets inside one."""
 
-import re
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Generic, TypeVar
 
 from attrs import evolve, frozen
@@ -10,10 +9,12 @@ from attrs import evolve, frozen
 from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.acts import recorded
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of
-from deliverykit.limits.zones import zone
+from deliverykit.engine.rooms.editing import own_id
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, named
+from deliverykit.limits.zones import known_zone
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
+from deliverykit.words.arguments import line, near, shown
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, NotFound
 from deliverykit.words.facts import AccountPaused, AccountResumed
 from deliverykit.words.untrusted import scrubbed
@@ -34,15 +35,13 @@ class Accounts(Room, Generic[F]):
     face: Callable[[str], F]
     """Makes the face of one account."""
 
-    async def add(self, id: str, *, timezone: str, quota: Quota = None, pause: Pausing = None) -> F:
+    async def add(self, id: str, *, timezone: str | tzinfo, quota: Quota = None, pause: Pausing = None) -> F:
         """Add an account with its IANA time zone and limits over all its servers, and return the face that is bound to it.
 
         Repeatable with the same values.
         """
-        if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
-            raise ConfigurationError(f"id: {id!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
-        zone(timezone)
-        account = Account(id=id, timezone=timezone, limits=limits_of(quota, pause, new=True))
+        own_id(id)
+        account = Account(id=id, timezone=known_zone(timezone), limits=limits_of(quota, pause, new=True))
 
         def make(config: Config) -> Amendment:
             if config.version == 0:
@@ -58,12 +57,13 @@ class Accounts(Room, Generic[F]):
         await evolve(self, account=id).amend(make)
         return self.face(id)
 
-    async def get(self, id: str) -> Account:
+    async def get(self, id: str | Account) -> Account:
         """An account. Raises :class:`~deliverykit.NotFound`."""
-        config = await self.ports.store(self.context.catalog.fresh, id)
-        if config.version == 0 and id != self.account:
+        account = named(id, "id", Account)
+        config = await self.ports.store(self.context.catalog.fresh, account)
+        if config.version == 0 and account != self.account:
             # Without the names of the others: this may be shown to a tenant.
-            raise NotFound(f"no account {id!r}; accounts.add() adds it, accounts.list() shows all")
+            raise NotFound(f"id={shown(account)}: there is no such account; add it with mailer.accounts.add()")
         return config.account
 
     async def list(self) -> tuple[Account, ...]:
@@ -74,34 +74,34 @@ class Accounts(Room, Generic[F]):
 
     async def update(
         self,
-        id: str,
+        id: str | Account,
         *,
-        timezone: str | Unset = UNSET,
+        timezone: str | tzinfo | Unset = UNSET,
         quota: Quota | Unset = UNSET,
         pause: Pausing | Unset = UNSET,
     ) -> Account:
         """Change what is given. A zone change keeps every count; it never gives a second budget."""
-        await self.get(id)
-        if not isinstance(timezone, Unset):
-            zone(timezone)
-            named = self.context.catalog.timezone
-            if id == DEFAULT_ACCOUNT and named not in (None, timezone):
+        account = (await self.get(id)).id
+        place: str | Unset = timezone if isinstance(timezone, Unset) else known_zone(timezone)
+        if not isinstance(place, Unset):
+            fixed = self.context.catalog.timezone
+            if account == DEFAULT_ACCOUNT and fixed not in (None, place):
                 raise ConfigurationError(
-                    f"timezone: Mailer(timezone={named!r}) names that of account {id!r}, and would do so again; change it there"
+                    f"timezone: Mailer(timezone={fixed!r}) sets that of account {account!r} at every start; change it there"
                 )
 
         def make(config: Config) -> Amendment:
             old = config.account
             if old.broken and (isinstance(quota, Unset) or isinstance(pause, Unset)):
-                raise ConfigurationError(f"account {id!r}: {old.broken}; or give quota= and pause= again")
-            if old.damaged and isinstance(timezone, Unset):
-                raise ConfigurationError(f"account {id!r}: {old.broken}; or give timezone=, quota= and pause= again")
+                raise ConfigurationError(f"account {account!r}: {old.broken}; or give quota= and pause= again")
+            if old.damaged and isinstance(place, Unset):
+                raise ConfigurationError(f"account {account!r}: {old.broken}; or give timezone=, quota= and pause= again")
             limits = limits_kept(old.limits, quota, pause)
-            new = evolve(old, timezone=chosen(timezone, old.timezone), limits=limits, broken="", damaged=False)
-            told = recorded(id, "updated", new, old)
+            new = evolve(old, timezone=chosen(place, old.timezone), limits=limits, broken="", damaged=False)
+            told = recorded(account, "updated", new, old)
             return Amendment(config=config, result=new, documents=(self.context.archive.account(new),), facts=told)
 
-        changed: Account = await evolve(self, account=id).amend(make)
+        changed: Account = await evolve(self, account=account).amend(make)
         return changed
 
 
@@ -110,8 +110,7 @@ class Brake(Room):
 
     async def pull(self, reason: str) -> None:
         """Admit nothing more."""
-        if not isinstance(reason, str) or not reason.strip():
-            raise ConfigurationError(f"reason: {reason!r}; say why, for explain() and send() tell it")
+        line(reason, "reason", least=1, most=1_000, write="say why; explain() and send() show it")
 
         def make(config: Config) -> Amendment:
             told = AccountPaused(account=self.account, reason=scrubbed(reason))
@@ -136,7 +135,7 @@ class Budgets(Room):
 
     async def get(self, name: str) -> Budget:
         """A budget. Raises :class:`~deliverykit.NotFound`."""
-        return _budget(await self.config(), name)
+        return _budget(await self.config(), named(name, "name", Budget))
 
     async def list(self) -> tuple[Budget, ...]:
         """All budgets of the account."""
@@ -144,10 +143,12 @@ class Budgets(Room):
 
     async def update(self, name: str, *limits: Limit) -> Budget:
         """Other limits for a budget; its counts are kept."""
+        name = named(name, "name", Budget)
+        given = limits_of(limits, None, new=False)
 
         def make(config: Config) -> Amendment:
             old = _budget(config, name)
-            new = evolve(old, limits=limits_of(limits, None, new=False), broken="")
+            new = evolve(old, limits=given, broken="")
             told = recorded(self.account, "updated", new, old)
             return Amendment(config=config, result=new, documents=(self.context.archive.budget(new),), facts=told)
 
@@ -157,5 +158,5 @@ class Budgets(Room):
 
 def _budget(config: Config, name: str) -> Budget:
     if name not in config.budgets:
-        raise NotFound(f"no budget {name!r}; there are: {', '.join(config.budgets) or 'none'}")
+        raise NotFound(f"name={shown(name)}: there is no such budget; {near(name, config.budgets)}")
     return config.budgets[name]

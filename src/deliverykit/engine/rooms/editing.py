@@ -15,6 +15,7 @@ from deliverykit.engine.rooms.room import UNSET, Amendment, Unset, chosen, limit
 from deliverykit.records.documents import Archive
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address, address, ascii_domain
+from deliverykit.words.arguments import instance, items, line, refused, short
 from deliverykit.words.errors import AlreadyExists, ConfigurationError, MessageError
 from deliverykit.words.facts import Fact
 
@@ -25,6 +26,7 @@ __all__ = [
     "budgets_of",
     "name_of",
     "new_id",
+    "own_id",
     "provider_of",
     "same",
     "saved",
@@ -91,32 +93,36 @@ def _asked(old: DeliveryServer) -> tuple[str, ...]:
 
 def new_id(given: str | None, make: Callable[[], str]) -> str:
     """An id of the host's choosing, checked; else a fresh one."""
-    if given is None:
-        return make()
-    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", given):
-        raise ConfigurationError(f"id: {given!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
+    return make() if given is None else own_id(given)
+
+
+def own_id(given: object) -> str:
+    """An id of the host's choosing, checked."""
+    write = "give 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
+    if not isinstance(given, str):
+        refused("id", given, "expected text", write)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", given):
+        refused("id", given, "not an id", write)
     return given
 
 
 def name_of(name: object) -> str:
     """A name for people."""
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError("name: empty; give the server a name for people")
-    return name
+    return line(name, "name", least=1, write="give the server a name for people")
 
 
 def provider_of(provider: object, account: str, permissions: Permissions) -> Provider:
     """Return the provider. Refuse anything else, what this account may not use, and stored secrets that would go elsewhere."""
-    if not isinstance(provider, Provider):
-        raise ConfigurationError(f"provider: expected SES(…), SendGrid(…) or another provider, got {type(provider).__name__}")
-    if astray := provider.astray(account):
-        places = [one.name for one in provider.options() if one.metadata.get("destination")]
+    write = "give SES(…), SendGrid(…), Mailgun(…), ElasticEmail(…) or your own provider"
+    known = instance(provider, "provider", Provider, write)
+    if astray := known.astray(account):
+        places = [one.name for one in known.options() if one.metadata.get("destination")]
         raise ConfigurationError(
             f"{', '.join(astray)}: stored for another account or another {' or '.join(places) or 'ESP'}; "
             "a stored secret is not sent elsewhere, so give it again"
         )
-    permissions.check(account, provider)
-    return provider
+    permissions.check(account, known)
+    return known
 
 
 def sender_of(value: str | Address) -> Address:
@@ -132,12 +138,19 @@ def senders_of(value: Iterable[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     allowed: list[str] = []
-    for one in [value] if isinstance(value, str) else value:
+    write = "give domains and addresses such as ['example.com', 'ann@example.org']"
+    for one in items(value, "senders", write, alone=(str, Address)):
+        if isinstance(one, Address):
+            allowed.append(one.key)
+            continue
         try:
-            below = "*." if one.startswith("*.") else ""
-            allowed.append(address(one, "senders").key if "@" in one else below + ascii_domain(one.removeprefix("*.")))
+            known = line(one, "senders", least=1, write=write).strip()
+            below = "*." if known.startswith("*.") else ""
+            allowed.append(address(known, "senders").key if "@" in known else below + ascii_domain(known.removeprefix("*.")))
+        except ConfigurationError:
+            raise
         except ValueError as error:
-            raise ConfigurationError(f"senders: {one!r} is neither a domain nor an address ({error})") from None
+            refused("senders", one, f"neither a domain nor an address ({short(str(error))})", write)
     return tuple(dict.fromkeys(allowed))
 
 
@@ -150,7 +163,7 @@ def budgets_of(config: Config, given: Iterable[Budget | str]) -> tuple[tuple[str
             wanted += names(one, "budgets", config.budgets)
             continue
         if not isinstance(one, Budget):
-            raise ConfigurationError(f"budgets: expected Budget(…) or the name of one, got {type(one).__name__}")
+            refused("budgets", one, "not a budget", "give Budget(name=…, limits=…) or the name of one")
         known = config.budgets.get(one.name)
         if known is not None and known != one:
             raise AlreadyExists(

@@ -9,7 +9,8 @@ from deliverykit.engine.rooms.views import LogEntry, Trace, entry_of, mail_of
 from deliverykit.engine.rooms.wanted import filter_of
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address, address
-from deliverykit.words.errors import ConfigurationError, NotFound
+from deliverykit.words.arguments import choice, line, optional, shown, whole
+from deliverykit.words.errors import NotFound
 from deliverykit.words.outcomes import Outcome
 
 __all__ = ["OUTCOMES", "Log"]
@@ -29,12 +30,13 @@ class Log(Room):
 
         Raises :class:`~deliverykit.NotFound` for one of which nothing is known: never written down, or pruned.
         """
+        line(id, "id", least=1, write="give the id of a message, as send() returned it")
         row = await self.ports.store(self.context.storage.mail, id)
         mail = None if row is None or row.account != self.account else mail_of(row)
         rows = await self.ports.store(self.context.storage.log, id)
         lines = tuple(entry_of(at, line) for at, line in rows if line.account == self.account)
         if mail is None and not lines:
-            raise NotFound(f"nothing is known of a mail {id!r} in account {self.account!r}")
+            raise NotFound(f"nothing is known of a mail {shown(id)} in account {self.account!r}")
         taken = next((one for one in reversed(lines) if one.outcome == "accepted"), None)
         last = next((one.server for one in reversed(lines) if one.server), "")
         return Trace(
@@ -62,10 +64,8 @@ class Log(Room):
         hash of each under the ``secret_key``. ``outcome`` is one of :attr:`LogEntry.outcome`. Raises
         :class:`~deliverykit.ConfigurationError`, or :class:`~deliverykit.MessageError` for what is no address.
         """
-        if outcome is not None and outcome not in OUTCOMES:
-            raise ConfigurationError(f"outcome: {outcome!r} is none of {', '.join(OUTCOMES)}")
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise ConfigurationError(f"limit: {limit!r}; give a whole number from 1")
+        optional(choice, outcome, "outcome", known=OUTCOMES)
+        whole(limit, "limit", least=1)
         checked = filter_of(server=server, since=since, before=before)
         who = None
         if recipient is not None:

@@ -18,8 +18,8 @@ from deliverykit.engine.rooms.views import Doubt, Eta, LaneView, Mail, Pruned, d
 from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
+from deliverykit.words.arguments import duration, flag, line, refused, shown, whole
 from deliverykit.words.clock import moment
-from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError, NotFound
 from deliverykit.words.facts import MailResolved, MailsCancelled, MailsPruned, MailsRequeued, MailsResolved, RecordChanged
 from deliverykit.words.untrusted import scrubbed
@@ -35,9 +35,10 @@ class Outbox(Room):
 
     async def get(self, id: str) -> Mail:
         """One mail. Raises :class:`~deliverykit.NotFound` for one that is accepted and gone: the log tells of it."""
+        line(id, "id", least=1, write="give the id of a message, as send() returned it")
         row = await self.ports.store(self.context.storage.mail, id)
         if row is None or row.account != self.account:
-            raise NotFound(f"no mail {id!r} in the outbox; what was accepted has left it, log.get({id!r}) tells")
+            raise NotFound(f"id={shown(id)}: no such message in the outbox; for one that was accepted call log.get()")
         return mail_of(row)
 
     async def list(
@@ -57,6 +58,7 @@ class Outbox(Room):
 
         ``reason`` is contained in theirs. ``since`` and ``before`` are about :attr:`Mail.since`.
         """
+        whole(limit, "limit", least=1)
         wanted = filter_of(ids=ids, route=route, stream=stream, server=server, reason=reason, since=since, before=before)
         if state is not None:
             wanted = evolve(wanted, states=(state_named(state),))
@@ -64,9 +66,9 @@ class Outbox(Room):
 
     async def lanes(self, *, route: str | Route | None = None) -> tuple[LaneView, ...]:
         """What waits where, by route, stream and who may carry it: how many, blocked since when, by what, until when."""
+        one = filter_of(route=route).route
         rows = await self.ports.store(self.context.storage.lanes, self.account)
         now = await self.ports.store(self.context.storage.now)
-        one = filter_of(route=route).route
         return tuple(lane_of(row, now) for row in rows if one is None or row.key.route == one)
 
     async def eta(self, *, route: str | Route, stream: str | None = None) -> Eta:
@@ -79,6 +81,8 @@ class Outbox(Room):
 
         Raises :class:`~deliverykit.NotFound` for a route that is not there and has no mail.
         """
+        if route is None:
+            refused("route", route, "missing", "give a route, or its name")
         wanted = filter_of(route=route, stream=stream)
         rows = await self.ports.store(self.context.storage.rows, self.account)
         config, records, now = await self.context.decided(self.ports, self.account, Standing)
@@ -201,10 +205,9 @@ class Outbox(Room):
         stays, and that of mail whose ``idempotency_key`` is still known. For 90 days it can be told which mail went to whom,
         by which server, and how it ended: until then only the details go.
         """
-        if not isinstance(older_than, timedelta) or older_than <= timedelta():
-            raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(days=30)")
+        duration(older_than, "older_than", unit="days")
         store, storage = self.ports.store, self.context.storage
-        before = await store(storage.now) - bounded("older_than", older_than) // timedelta(milliseconds=1)
+        before = await store(storage.now) - older_than // timedelta(milliseconds=1)
         dead = log = after = 0
         while count := await store(storage.prune, self.account, before, _PAGE):
             dead += count
@@ -221,8 +224,8 @@ class Outbox(Room):
 
     async def counts(self, *, route: str | Route | None = None) -> Mapping[str, int]:
         """How many mails are in each state; every state is named."""
-        found = await self.ports.store(self.context.storage.counts, self.account)
         one = filter_of(route=route).route
+        found = await self.ports.store(self.context.storage.counts, self.account)
         counts = {state.name.lower(): 0 for state in MailState}
         for (name, state), count in found.items():
             if one is None or name == one:
@@ -242,10 +245,8 @@ class Outbox(Room):
         """
         before = None
         if older_than is not None:
-            if not isinstance(older_than, timedelta):
-                raise ConfigurationError(f"older_than: {older_than!r}; give a timedelta such as timedelta(hours=1)")
-            age = bounded("older_than", older_than) // timedelta(milliseconds=1)
-            before = moment(await self.ports.store(self.context.storage.now) - age)
+            duration(older_than, "older_than", least=timedelta(), unit="hours")
+            before = moment(await self.ports.store(self.context.storage.now) - older_than // timedelta(milliseconds=1))
         which = evolve(filter_of(server=server, route=route, before=before), states=(MailState.IN_DOUBT,))
         found: list[MailRow] = []
         while rows := await self.ports.store(
@@ -271,7 +272,7 @@ class Outbox(Room):
         given, and at least one of the others, which narrow the choice together: ``before`` is when it came into doubt.
         Raises :class:`~deliverykit.ConfigurationError`.
         """
-        if bool(as_sent) == bool(resend):
+        if flag(as_sent, "as_sent") == flag(resend, "resend"):
             raise ConfigurationError("resolve: give as_sent=True or resend=True, one of the two")
         which = some_of(ids=ids, server=server, route=route, before=before)
         done = await _page_by_page(self, partial(self.context.storage.resolve, sent=bool(as_sent)), which)
@@ -288,6 +289,8 @@ class Outbox(Room):
         or about to be sent again, is done with then; the log says ``resolved``. Whether it was such mail. An
         id that we did not make changes nothing: with a ``secret_key`` it carries a proof.
         """
+        line(our_id, "our_id", most=1_000, write="give the id that came back in the event")
+        line(event, "event", write="give the kind of event, such as 'delivered'")
         config = await self.config()
         known = self.context.archive.vault.stamped(our_id, self.account, [*config.servers, *config.removed])
         if known is None:

@@ -1,7 +1,6 @@
 """What the rooms share: one account, one way to change its documents, one way to read a value that may be missing."""
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -14,10 +13,11 @@ from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
 from deliverykit.limits import check_new, pace
+from deliverykit.words.arguments import items, line, near, refused, shown
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.facts import Fact
 
-__all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_kept", "limits_of", "names"]
+__all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_kept", "limits_of", "named", "names"]
 
 R = TypeVar("R")
 
@@ -107,13 +107,12 @@ def limits_kept(old: Iterable[Limit], quota: object, pausing: object) -> tuple[L
 
 def limits_of(quota: object, pausing: object, *, new: bool) -> tuple[Limit, ...]:
     """The limits of ``quota=`` (one, or several) and ``pause=``. Raises ``ConfigurationError`` naming which is wrong."""
+    write = "give CalendarQuota(…), RollingQuota(…) or your own policy, or a list of them"
     given = () if quota is None else quota if isinstance(quota, list | tuple) else (quota,)
     limits: list[Limit] = []
     for one in given:
         if not isinstance(one, Limit):
-            raise ConfigurationError(
-                f"quota: expected CalendarQuota(…), RollingQuota(…) or your own policy, got {type(one).__name__}"
-            )
+            refused("quota", one, "not a limit", write)
         limits.append(one)
     paced = pace(pausing)
     if paced is not None:
@@ -130,10 +129,16 @@ def limits_of(quota: object, pausing: object, *, new: bool) -> tuple[Limit, ...]
 def names(value: Iterable[str] | str, what: str, known: Iterable[str]) -> tuple[str, ...]:
     """Names that must exist, each once. Raises ``ConfigurationError`` with near matches."""
     there = list(known)
-    given = tuple(dict.fromkeys([value] if isinstance(value, str) else value))
+    given = tuple(dict.fromkeys(line(one, what, least=1) for one in items(value, what, "give a list of names")))
     for name in given:
         if name not in there:
-            near = get_close_matches(name, there, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(there) or 'none'}"
-            raise ConfigurationError(f"{what}: there is no {name!r}; {hint}")
+            raise ConfigurationError(f"{what}={shown(name)}: there is none of this name; {near(name, there)}")
     return given
+
+
+def named(value: object, what: str, kind: type[R] | None = None) -> str:
+    """The id or name of a record, from itself or from the record: ``kind`` has ``id`` or ``name``."""
+    if kind is not None and isinstance(value, kind):
+        value = getattr(value, "id", None) or getattr(value, "name", None)
+    record = "" if kind is None else f", or the {kind.__name__} itself"
+    return line(value, what, least=1, write=f"give its {'id' if what in ('id', 'server') else 'name'} as text{record}")

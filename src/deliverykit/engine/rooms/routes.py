@@ -13,11 +13,11 @@ from deliverykit.contracts.storage import Occupied
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.outbox import cancelled
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, names
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, named, names
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.routers import LeastUsed, Priority, RoundRobin
-from deliverykit.words.durations import bounded
+from deliverykit.words.arguments import choice, duration, flag, instance, items, line, member, refused
 from deliverykit.words.errors import AlreadyExists, ConfigurationError
 from deliverykit.words.outcomes import InDoubt, OnDoubt, first_rest, on_doubt
 
@@ -56,19 +56,20 @@ class Routes(Room):
         fields.
         """
         given = _ids(servers)
+        wanted = Route(
+            account=self.account,
+            name=_name(name),
+            servers=given,
+            strategy=self._strategy(strategy),
+            when_exhausted=member(when_exhausted, "when_exhausted", WhenExhausted),
+            in_doubt=on_doubt(in_doubt),
+            max_lateness=_lateness(max_lateness),
+            first=_first(first),
+        )
+        _agree(wanted)
 
         def make(config: Config) -> Amendment:
-            route = Route(
-                account=self.account,
-                name=_name(name),
-                servers=_members(config, given),
-                strategy=self._strategy(strategy),
-                when_exhausted=_word(when_exhausted),
-                in_doubt=_doubt(in_doubt),
-                max_lateness=_lateness(max_lateness),
-                first=_first(first),
-            )
-            _agree(route)
+            route = evolve(wanted, servers=_members(config, given))
             known = config.routes.get(name)
             if known is None:
                 told = recorded(self.account, "added", route)
@@ -85,7 +86,7 @@ class Routes(Room):
 
     async def get(self, name: str) -> Route:
         """A route. Raises :class:`~deliverykit.NotFound`."""
-        return (await self.config()).route(name)
+        return (await self.config()).route(named(name, "name", Route))
 
     async def list(self) -> tuple[Route, ...]:
         """The routes that were added, in order of adding."""
@@ -106,18 +107,24 @@ class Routes(Room):
 
         ``in_doubt`` is for mail that is handed in from then on; what waits keeps the word it came under.
         """
+        name = named(name, "name", Route)
         given = servers if isinstance(servers, Unset) else _ids(servers)
+        orders = strategy if isinstance(strategy, Unset) else self._strategy(strategy)
+        exhausted = UNSET if isinstance(when_exhausted, Unset) else member(when_exhausted, "when_exhausted", WhenExhausted)
+        doubt = in_doubt if isinstance(in_doubt, Unset) else on_doubt(in_doubt)
+        lateness = max_lateness if isinstance(max_lateness, Unset) else _lateness(max_lateness)
+        streams = first if isinstance(first, Unset) else _first(first)
 
         def make(config: Config) -> Amendment:
             old = config.routes.get(name) or config.route(name)
             new = evolve(
                 old,
                 servers=old.servers if isinstance(given, Unset) else _members(config, given),
-                strategy=old.strategy if isinstance(strategy, Unset) else self._strategy(strategy),
-                when_exhausted=old.when_exhausted if isinstance(when_exhausted, Unset) else _word(when_exhausted),
-                in_doubt=old.in_doubt if isinstance(in_doubt, Unset) else _doubt(in_doubt),
-                max_lateness=old.max_lateness if isinstance(max_lateness, Unset) else _lateness(max_lateness),
-                first=old.first if isinstance(first, Unset) else _first(first),
+                strategy=chosen(orders, old.strategy),
+                when_exhausted=chosen(exhausted, old.when_exhausted),
+                in_doubt=chosen(doubt, old.in_doubt),
+                max_lateness=chosen(lateness, old.max_lateness),
+                first=chosen(streams, old.first),
                 version=old.version + 1,
                 broken=old.broken if isinstance(strategy, Unset) else "",
             )
@@ -137,12 +144,15 @@ class Routes(Room):
 
         Raises :class:`~deliverykit.NotFound` and :class:`~deliverykit.ConfigurationError`.
         """
+        name = named(name, "name", Route)
+        target = None if move_to is None else named(move_to, "move_to", Route)
+        flag(cancel, "cancel")
 
         def move(config: Config, *, last: bool) -> Amendment:
             route = _removable(config, name)
-            if move_to is not None and config.route(move_to).name == name:
+            if target is not None and config.route(target).name == name:
                 raise ConfigurationError(f"move_to: {name!r} is the route that is being removed")
-            moves = () if move_to is None else ((name, move_to),)
+            moves = () if target is None else ((name, target),)
             if not last:
                 return Amendment(config=config, result=None, moves=moves)
             gone, told = Document(kind="route", id=route.name, data=None), recorded(self.account, "removed", route)
@@ -163,13 +173,9 @@ class Routes(Room):
 
     def _strategy(self, strategy: Strategy) -> Router:
         if isinstance(strategy, str):
-            if strategy not in _STRATEGIES:
-                raise ConfigurationError(
-                    f"strategy: {strategy!r} is none of {', '.join(_STRATEGIES)}, nor a router such as Weighted({{…}})"
-                )
-            return _STRATEGIES[strategy]
-        if not isinstance(strategy, Router):
-            raise ConfigurationError(f"strategy: expected a name or a Router, got {type(strategy).__name__}")
+            return _STRATEGIES[choice(strategy, "strategy", _STRATEGIES)]
+        write = f"write {', '.join(map(repr, _STRATEGIES))}, or a router such as Weighted({{'ses': 3}})"
+        instance(strategy, "strategy", Router, write)
         self.context.archive.parts.knows(strategy)
         return strategy
 
@@ -184,51 +190,30 @@ def _removable(config: Config, name: str) -> Route:
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not name.strip() or len(name) > 64:
-        raise ConfigurationError(f"name: {name!r}; give the route a name of 1 to 64 characters")
-    return name
+    return line(name, "name", least=1, most=64, write="give the route a name of 1 to 64 characters")
 
 
 def _ids(servers: Iterable[str | DeliveryServer]) -> tuple[str, ...]:
-    if isinstance(servers, str | DeliveryServer):
-        servers = [servers]
-    return tuple(dict.fromkeys(one.id if isinstance(one, DeliveryServer) else one for one in servers))
+    given = items(servers, "servers", "give the ids of servers, such as ['ses', 'sendgrid']", alone=(str, DeliveryServer))
+    if not given:
+        raise ConfigurationError("servers: empty; a route needs at least one delivery server")
+    return tuple(dict.fromkeys(named(one, "servers", DeliveryServer) for one in given))
 
 
 def _members(config: Config, ids: tuple[str, ...]) -> tuple[str, ...]:
-    if not ids:
-        raise ConfigurationError("servers: a route needs at least one delivery server")
     return names(ids, "servers", config.servers)
 
 
 def _first(value: object) -> tuple[str, ...]:
-    given = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
-    names = tuple(dict.fromkeys(one for one in given if isinstance(one, str)))
-    if len(names) < len(given):
-        raise ConfigurationError(f"first: {value!r}; give the names of streams, each once, such as ['transactional']")
-    return names
+    write = "give the names of streams, each once, such as ['transactional']"
+    names = [line(one, "first", most=64, write=write) for one in items(value, "first", write)]
+    if len(set(names)) < len(names):
+        refused("first", value, "names a stream twice", write)
+    return tuple(names)
 
 
 def _lateness(value: timedelta | None) -> timedelta | None:
-    if value is not None and (not isinstance(value, timedelta) or value <= timedelta()):
-        raise ConfigurationError(f"max_lateness: {value!r}; give a timedelta such as timedelta(hours=6), or None")
-    if value is not None:
-        bounded("max_lateness", value)
-    return value
-
-
-def _word(value: str | WhenExhausted) -> WhenExhausted:
-    try:
-        return WhenExhausted(value)
-    except ValueError:
-        raise ConfigurationError(f"when_exhausted: {value!r} is none of {', '.join(WhenExhausted)}") from None
-
-
-def _doubt(value: str | OnDoubt) -> OnDoubt:
-    try:
-        return on_doubt(value)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    return None if value is None else duration(value, "max_lateness", unit="hours")
 
 
 def _agree(route: Route) -> None:

@@ -30,12 +30,12 @@ from deliverykit.engine.rooms.editing import (
 from deliverykit.engine.rooms.health import Health, HealthView
 from deliverykit.engine.rooms.proving import SUBJECT, TEXT, proven, swapped, trial_message, tried
 from deliverykit.engine.rooms.releasing import due_now, released_at
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, limits_of
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, limits_of, named
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address
+from deliverykit.words.arguments import duration, flag, items, line
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.clock import moment
-from deliverykit.words.durations import bounded
 from deliverykit.words.errors import ConfigurationError, NotProven
 from deliverykit.words.results import SendResult
 
@@ -58,7 +58,12 @@ class QuotaView:
 
 
 def _id(server: ServerId) -> str:
-    return server.id if isinstance(server, DeliveryServer) else server
+    return named(server, "id", DeliveryServer)
+
+
+def _budgets(given: object) -> tuple[Budget | str, ...]:
+    write = "give budgets as a list, such as [Budget(name='all', limits=[…])] or ['all']"
+    return tuple(items(given, "budgets", write, alone=(str, Budget)))
 
 
 class Servers(Room):
@@ -95,7 +100,7 @@ class Servers(Room):
             senders=senders_of(senders),
             limits=limits_of(quota, pause, new=True),
         )
-        shared = tuple(budgets)
+        shared = _budgets(budgets)
 
         def make(config: Config) -> Amendment:
             wanted, fresh = budgets_of(config, shared)
@@ -154,7 +159,7 @@ class Servers(Room):
             senders=UNSET if isinstance(senders, Unset) else senders_of(senders),
             quota=quota,
             pause=pause,
-            budgets=UNSET if isinstance(budgets, Unset) else tuple(budgets),
+            budgets=UNSET if isinstance(budgets, Unset) else _budgets(budgets),
         )
         if test_to is not None:
             return await swapped(self, _id(id), edit, test_to, test_sender)
@@ -178,9 +183,11 @@ class Servers(Room):
 
     async def pause(self, id: ServerId, *, reason: str = "") -> DeliveryServer:
         """Stop a server. Nothing more is admitted once this has returned; what is on its way finishes."""
+        line(reason, "reason", most=1_000, write="say why as text, or leave it out")
+        server_id = _id(id)
 
         def make(config: Config) -> Amendment:
-            old = config.server(_id(id))
+            old = config.server(server_id)
             new = evolve(old, status=Status.PAUSED, paused_by="host", reason=reason, version=old.version + 1)
             told = act(new, "paused", reason=reason) if old.active else ()
             return Amendment(config=config, result=new, documents=(self.context.archive.server(new),), facts=told)
@@ -226,7 +233,7 @@ class Servers(Room):
         return active
 
     async def check(
-        self, id: ServerId | None = None, *, provider: Provider | None = None, within: timedelta = timedelta(seconds=20)
+        self, id: ServerId | None = None, *, provider: Provider | None = None, within: timedelta | float = timedelta(seconds=20)
     ) -> CheckReport:
         """Try a server's credentials without sending, or those of a ``provider`` that no server has yet.
 
@@ -236,10 +243,8 @@ class Servers(Room):
         :class:`~deliverykit.ConfigurationError`.
         """
         if (id is None) == (provider is None):
-            raise ConfigurationError("check: give a server's id, or provider=; one of the two")
-        if not isinstance(within, timedelta) or within <= timedelta():
-            raise ConfigurationError(f"within: {within!r} must be a timedelta above zero")
-        bounded("within", within)
+            raise ConfigurationError("id: give the id of a server, or provider=; one of the two")
+        limit = duration(within, "within", most=timedelta(days=1), seconds=True)
         if id is not None:
             server = (await self.config()).server(_id(id))
             provider = server.provider
@@ -247,7 +252,7 @@ class Servers(Room):
                 raise ConfigurationError(f"server {server.name!r} is BROKEN: {server.reason}")
         else:
             provider = provider_of(provider, self.account, self.context.permissions)
-        return await checked(self.context, self.ports, self.account, provider, within.total_seconds())
+        return await checked(self.context, self.ports, self.account, provider, limit.total_seconds())
 
     async def send_test(
         self,
@@ -276,6 +281,7 @@ class Servers(Room):
     async def remove(self, id: ServerId, *, force: bool = False) -> None:
         """Remove a server; refused while a route names it or mail of it is in flight or in doubt (``force=True`` does it)."""
         server_id = _id(id)
+        flag(force, "force")
 
         def make(config: Config) -> Amendment:
             server = config.server(server_id)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from typing import Final
 
@@ -17,6 +16,7 @@ from deliverykit.records.account import Account
 from deliverykit.records.hold import Hold
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import Budget, DeliveryServer, Status
+from deliverykit.words.arguments import Choice
 from deliverykit.words.clock import length
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.untrusted import scrubbed
@@ -31,7 +31,7 @@ _SLACK: Final = 5_000
 _HOUR: Final = 3_600_000
 
 
-class Severity(StrEnum):
+class Severity(Choice):
     """How much a finding matters."""
 
     OK = "ok"

@@ -32,7 +32,6 @@ from deliverykit.words.addresses import Address
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
-from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Scope
 from deliverykit.words.wire import HttpRequest, HttpResponse
@@ -84,10 +83,6 @@ class ElasticEmail(Provider):
         label="API key", where="Elastic Email: Settings, Manage API Keys; the access level SendHttp is enough"
     )
     base_url: str = web_address(label="API address, without /v4", default="https://api.elasticemail.com")
-
-    def __attrs_post_init__(self) -> None:
-        if self.base_url.rstrip("/").endswith("/v4"):
-            raise ConfigurationError(f"ElasticEmail base_url: {self.base_url!r} ends in /v4, which is added here; leave it out")
 
     def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
         """See :meth:`Provider.unsupported`; with Elastic Email's own rules."""

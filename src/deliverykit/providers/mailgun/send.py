@@ -30,6 +30,7 @@ from deliverykit.providers.mailgun.form import MAX_VARIABLES, is_field, parts
 from deliverykit.providers.mailgun.multipart import File, encoded
 from deliverykit.providers.mailgun.table import BARE, TABLE
 from deliverykit.words.addresses import Address, ascii_domain, header_text
+from deliverykit.words.arguments import line, refused, short
 from deliverykit.words.checks import CheckReport
 from deliverykit.words.credentials import Credential, revealed
 from deliverykit.words.enclosures import Attachment
@@ -198,14 +199,15 @@ class Mailgun(Provider):
 
 def _domain(domain: str) -> str:
     """The domain in ASCII. It goes into the request's path, so nothing but a domain name may pass."""
+    write = "write one such as 'mg.example.com'"
     try:
-        found = ascii_domain(domain)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigurationError(
-            f"Mailgun domain: {domain!r} is not a domain name such as 'mg.example.com' ({error})"
-        ) from None
+        found = ascii_domain(line(domain, "Mailgun domain", least=1, write=write))
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        refused("Mailgun domain", domain, f"not a domain name ({short(str(error))})", write)
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", found):
-        raise ConfigurationError(f"Mailgun domain: {domain!r} is not a domain name such as 'mg.example.com'")
+        refused("Mailgun domain", domain, "not a domain name", write)
     return found
 
 

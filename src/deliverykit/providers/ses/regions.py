@@ -3,6 +3,8 @@
 import re
 from difflib import get_close_matches
 
+from deliverykit.words.arguments import shown
+
 __all__ = ["region_problem"]
 
 # botocore 1.44.5, the endpoints of sesv2, and the highest number of each; none in aws-cn.
@@ -20,6 +22,8 @@ def region_problem(region: object) -> str:
     """What is wrong with a region's name, with the one that was meant; ``""`` for what can be one."""
     if isinstance(region, str) and (region in _KNOWN or _SHAPE.fullmatch(region)):
         return ""
-    near = get_close_matches(str(region).strip().lower().replace("_", "-"), _KNOWN, n=2)
+    if not isinstance(region, str) or len(region) > 64:
+        return f"{shown(region)} is not an AWS region; a region looks like 'ap-south-1'"
+    near = get_close_matches(region.strip().lower().replace("_", "-"), _KNOWN, n=2)
     meant = f"did you mean {' or '.join(map(repr, near))}?" if near else "a region looks like 'ap-south-1'"
-    return f"{region!r} is no AWS region; {meant}"
+    return f"{shown(region)} is not an AWS region; {meant}"
