@@ -137,7 +137,7 @@ class AsyncMailer(AsyncAccountMailer):
     def __init__(self, storage: str | PathLike[str] | Storage, **options: Unpack[Options]) -> None:
         context = furnished(storage, options)
         self._owns_storage = isinstance(storage, str | PathLike)
-        self._awaiting = AwaitingPorts(context.clock, options.get("transport"))
+        self._awaiting = AwaitingPorts(context.clock, options.get("transport"), context.storage)
         super().__init__(context, self._awaiting, DEFAULT_ACCOUNT, WeakSet())
         face = partial(_face, context, self._ports, self._workers)
         self.accounts: Accounts[AsyncAccountMailer] = Accounts(context, self._ports, DEFAULT_ACCOUNT, face)

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from deliverykit.beating import AwaitingBeat, BlockingBeat
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
-from deliverykit.contracts.storage import Late
+from deliverykit.contracts.storage import Committed, Interruptible, Late, patience
 from deliverykit.contracts.transport import AsyncTransport, Transport
 from deliverykit.engine.ports import blocking
 from deliverykit.engine.together import Question
 from deliverykit.words.clock import Clock
+from deliverykit.words.errors import ConfigurationError, DeliveryError
+from deliverykit.words.locks import Guard
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["AwaitingPorts", "BlockingPorts", "Face", "twin"]
@@ -20,25 +23,28 @@ __all__ = ["AwaitingPorts", "BlockingPorts", "Face", "twin"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Core = TypeVar("Core")
+_LAST_CALLS = 10.0
+"""How long, in seconds, calls that a loop has left behind are waited for."""
 
 
 class BlockingPorts:
-    """Ports that block and never suspend: what ``Mailer`` gives the engine."""
+    """Ports that block and never suspend: what ``Mailer`` gives the engine. ``storage`` is cleaned up after exceptions."""
 
-    def __init__(self, clock: Clock, transport: object) -> None:
+    def __init__(self, clock: Clock, transport: object, storage: object = None) -> None:
         self._clock = clock
         self._given = transport
         self._transport: Transport | None = None
+        self._cleanly = _Cleanly(storage)
         self._queue = BlockingQueue()
         self._beat = BlockingBeat()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it here and now."""
-        return call(*args, **kwargs)
+        return self._cleanly(call, *args, **kwargs)
 
     async def decide(self, question: Question[R]) -> tuple[R, Late]:
         """Ask here and now, or with other threads."""
-        return self._queue.ask(question)
+        return self._cleanly(self._queue.ask, question)
 
     async def prepare(self) -> None:
         """Load and open our own transport; a host's is ready."""
@@ -59,13 +65,17 @@ class BlockingPorts:
         """Block on the clock."""
         self._clock.sleep(seconds)
 
-    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+    async def to_the_end(self, flow: Callable[[], Coroutine[Any, Any, R]], /) -> R:
         """Nobody cancels what blocks."""
-        return await flow
+        return await flow()
 
-    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+    async def during(self, flow: Callable[[], Coroutine[Any, Any, R]], renew: Callable[[], object], every: float) -> R:
         """With a thread beside it."""
-        return await self._beat.during(flow, renew, every)
+        return await self._beat.during(flow, partial(self._cleanly, renew), every)
+
+    def at_once(self) -> "BlockingPorts":
+        """These ports never suspend."""
+        return self
 
     def close(self) -> None:
         """Close what was opened here."""
@@ -75,32 +85,58 @@ class BlockingPorts:
 
 
 class AwaitingPorts:
-    """Ports that await: what ``AsyncMailer`` and every worker give the engine. They belong to one loop.
+    """Ports that await: what ``AsyncMailer`` and every worker give the engine. They belong to one running loop at a time.
 
     The storage blocks, so its calls run on one thread of their own; they carry batches, so the hop is cheap.
     """
 
-    def __init__(self, clock: Clock, transport: object) -> None:
+    def __init__(self, clock: Clock, transport: object, storage: object = None) -> None:
         self._clock = clock
         self._given = transport
+        self._storage = storage
         self._transport: AsyncTransport | None = None
+        self._cleanly = _Cleanly(storage)
+        self._guard = Guard()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._queue = AwaitingQueue(self.store)
         self._beat = AwaitingBeat(self.store)
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="deliverykit-storage")
-        running = asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop or self._thread is None:
+            self._guard(self._taken_over, loop)
+        work = partial(self._cleanly, call, *args, **kwargs)
+        if patience.get(None) is not None:
+            work = partial(copy_context().run, work)
+        running = loop.run_in_executor(self._thread, work)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.wait([running])
+            await _ended(running)
             raise
+
+    def _taken_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to work for this loop. Raises ``ConfigurationError`` while another one uses these ports."""
+        before = self._loop
+        if before is not None and before is not loop and not before.is_closed() and before.is_running():
+            raise ConfigurationError(
+                "this AsyncMailer is in use by another running event loop, and belongs to one at a time; make an AsyncMailer "
+                "in each loop, or share one Mailer between threads (in async code: await asyncio.to_thread(mailer.send, …))"
+            )
+        if before is not loop or self._thread is None:
+            thread, self._thread = self._thread, ThreadPoolExecutor(1, thread_name_prefix="deliverykit-storage")
+            if thread is not None:
+                thread.shutdown(wait=False)
+            self._queue = AwaitingQueue(self.store)
+            self._loop = loop
 
     async def decide(self, question: Question[R]) -> tuple[R, Late]:
         """Ask on the storage's thread, with other tasks."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._guard(self._taken_over, loop)
         return await self._queue.ask(question)
 
     async def prepare(self) -> None:
@@ -122,24 +158,33 @@ class AwaitingPorts:
         """Await the clock."""
         await self._clock.asleep(seconds)
 
-    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+    async def to_the_end(self, flow: Callable[[], Coroutine[Any, Any, R]], /) -> R:
         """In a task of its own, which is waited for however often the caller is cancelled."""
-        task = asyncio.ensure_future(flow)
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
+        task = None
+        try:
+            task = asyncio.ensure_future(flow())
+            cancelled = await _ended(task)
+        except GeneratorExit:  # nothing may be awaited any more
+            raise
+        except BaseException:
+            if task is not None:
+                await _ended(task)
+            raise
         if cancelled is not None:
             if not task.cancelled():
                 task.exception()  # seen: the cancelling is what the caller is told of
             raise cancelled
         return task.result()
 
-    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+    async def during(self, flow: Callable[[], Coroutine[Any, Any, R]], renew: Callable[[], object], every: float) -> R:
         """With the loop's timer beside it."""
         return await self._beat.during(flow, renew, every)
+
+    def at_once(self) -> BlockingPorts:
+        """Ports for a loop that has gone: they call the storage in the thread they are used in."""
+        if self._thread is not None:
+            wait([self._thread.submit(int)], _LAST_CALLS)  # what was begun there comes first
+        return BlockingPorts(self._clock, None, self._storage)
 
     async def aclose(self) -> None:
         """Close what was opened here."""
@@ -149,6 +194,38 @@ class AwaitingPorts:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown(wait=False)
+
+
+async def _ended(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
+    """Wait for its end, however often the caller is cancelled; the last cancellation, if there was one."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
+
+
+class _Cleanly:
+    """Calls a storage. After an exception from outside, nothing of the call stays open and no lock stays held."""
+
+    __slots__ = ("_clean_up",)
+
+    def __init__(self, storage: object) -> None:
+        self._clean_up = storage.interrupted if isinstance(storage, Interruptible) else None
+
+    def __call__(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        except DeliveryError:  # the storage's own: it has ended what it began
+            raise
+        except BaseException as error:
+            if self._clean_up is not None:
+                self._clean_up()
+            if isinstance(error, Committed) and error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
 
 
 def _open(transport: object) -> None:
@@ -175,6 +252,6 @@ def twin(
 
     @wraps(method)
     def call(face: Face[Core], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return blocking(method(face._core, *args, **kwargs))  # noqa: SLF001  the face's own core
+        return blocking(method, face._core, *args, **kwargs)  # noqa: SLF001  the face's own core
 
     return lambda _name: cast("Callable[Concatenate[Face[Core], P], R]", call)

@@ -217,7 +217,7 @@ class Mailer(AccountMailer):
         self._owns_storage = isinstance(storage, str | PathLike)
         self._transport = options.get("transport")
         self._context = context
-        self._ports = BlockingPorts(context.clock, self._transport)
+        self._ports = BlockingPorts(context.clock, self._transport, context.storage)
         self._workers: WeakSet[Worker] = WeakSet()
         super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers))
         self._face = partial(_face, context, self._ports, self._workers)
@@ -238,7 +238,7 @@ class Mailer(AccountMailer):
         return self._face(self.accounts.get(id).id)
 
     def accept_clock(self) -> ClockAccepted:
-        return blocking(accept_clock(self._context, self._ports))
+        return blocking(accept_clock, self._context, self._ports)
 
     accept_clock.__doc__ = AsyncMailer.accept_clock.__doc__
 
@@ -285,7 +285,9 @@ class Worker:
         self._inner: AsyncWorker | None = None
         self._done = DrainReport()
         self._stopped = False
-        AsyncWorker(context, AwaitingPorts(context.clock, transport), *self._arguments)  # refuses bad arguments now
+        AsyncWorker(
+            context, AwaitingPorts(context.clock, transport, context.storage), *self._arguments
+        )  # refuses bad arguments now
 
     def run(self) -> DrainReport:
         """Work until stopped; in the main thread SIGTERM and SIGINT stop it."""
@@ -297,7 +299,7 @@ class Worker:
 
     def _running(self, *, drain: bool, timeout: timedelta | float | None) -> DrainReport:
         async def main() -> DrainReport:
-            ports = AwaitingPorts(self._context.clock, self._given)
+            ports = AwaitingPorts(self._context.clock, self._given, self._context.storage)
             self._inner = AsyncWorker(self._context, ports, *self._arguments)
             if self._stopped:
                 self._inner.stop()

@@ -13,6 +13,7 @@ from deliverykit.beating import BlockingBeat
 from deliverykit.contracts.books import Gone, MailState
 from deliverykit.contracts.storage import Step
 from deliverykit.engine.delivery.journey import HORIZON
+from deliverykit.engine.delivery.send import Sending
 from deliverykit.engine.ports import blocking
 from deliverykit.hooks import Hooks
 from deliverykit.testing import ManualClock
@@ -65,7 +66,7 @@ def test_an_expired_sending_is_in_doubt(world_with_mail):
     assert sum(mailer.outbox.counts().values()) == 0
 
 
-def test_a_lease_of_the_hosts_own_length(world):
+def test_a_lease_of_the_hosts_own_length(world, monkeypatch):
     mailer = world.mailer(lease=timedelta(seconds=5))
     world.server(mailer, "a")
     assert mailer.outbox.in_doubt() == ()
@@ -80,6 +81,7 @@ def test_a_lease_of_the_hosts_own_length(world):
         def send(self, request):
             raise Killed
 
+    monkeypatch.setattr(Sending, "_may_be_stored", lambda *_: False)  # a killed process cleans nothing up
     dying = world.mailer(lease=timedelta(seconds=5), transport=Dies())
     with pytest.raises(Killed):
         dying.send(message())
@@ -140,8 +142,9 @@ def test_a_lost_lease_is_not_submitted(world_with_mail):
     assert mailer.outbox.get(uid).state == "sending"
 
 
-def test_send_that_dies_inside_is_in_doubt(world_with_mail):
+def test_send_that_dies_inside_is_in_doubt(world_with_mail, monkeypatch):
     """Its row is written as sending with the admission itself; a crash between leaves the row and the spent unit."""
+    monkeypatch.setattr(Sending, "_may_be_stored", lambda *_: False)  # a killed process cleans nothing up
     world, mailer = world_with_mail
 
     class Dying(BaseException):
@@ -383,7 +386,7 @@ def test_the_thread_that_renews_ends_when_nothing_is_held():
         assert eventually(lambda: len(beats) >= 2)
 
     for _ in range(2):  # and another begins where it is needed again
-        blocking(beat.during(flow(), lambda: beats.append(1), 0.01))
+        blocking(beat.during, flow, lambda: beats.append(1), 0.01)
         assert eventually(lambda: beat._thread is None)
         beats.clear()
 

@@ -168,7 +168,7 @@ def test_threads_share_transactions_and_each_has_its_own_answer(monkeypatch: pyt
         assert found.pop(5) == "m5"
         assert sorted(result[0] for result, _ in found.values()) == list(range(3, 11))
         assert len(calls) == 2
-        assert not queue._busy
+        assert not queue._waiting
 
 
 def test_a_question_of_another_account_is_asked_apart() -> None:
@@ -188,7 +188,7 @@ def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
 
         with pytest.raises(KeyboardInterrupt):
             queue.ask(Question(one, "a", KEYS, Interrupted("x")))
-        assert not queue._busy
+        assert not queue._waiting
         assert queue.ask(Question(one, "a", KEYS, Ask("y")))[0][0] == 3
 
 

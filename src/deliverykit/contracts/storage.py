@@ -5,7 +5,8 @@ here knows what a quota is: a *decide* object looks at a :class:`View` and answe
 :class:`Step`, which the storage makes true as a whole or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import field, frozen
@@ -34,8 +35,10 @@ from deliverykit.contracts.limit import Record
 
 __all__ = [
     "Claim",
+    "Committed",
     "Decide",
     "DecideClaim",
+    "Interruptible",
     "Late",
     "Occupied",
     "Overtaken",
@@ -46,6 +49,7 @@ __all__ = [
     "Storage",
     "Taken",
     "View",
+    "patience",
 ]
 
 R = TypeVar("R")
@@ -53,6 +57,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 Late = frozenset[int | str]
 """The rows whose changes came too late, as the changes named them: by id or by uid."""
+
+
+patience: ContextVar[Callable[[], float]] = ContextVar("deliverykit_patience")
+"""Set while a caller has a time limit: the seconds for which it still waits for another program that holds the storage.
+
+A storage asks again while it waits, since the limit may come meanwhile. Where it is not set, the storage decides.
+"""
 
 
 class Taken(Exception):
@@ -65,6 +76,18 @@ class Overtaken(Exception):
 
 class Occupied(Exception):
     """A step needs a route or a server without messages, and there are some: nothing of the step becomes true."""
+
+
+class Committed(BaseException):
+    """An exception from outside hit ``transact`` after its commit: the step is true. ``__cause__`` is that exception.
+
+    ``result`` and ``late`` are what ``transact`` would have returned.
+    """
+
+    def __init__(self, result: object, late: Late) -> None:
+        super().__init__()
+        self.result: object = result
+        self.late: Late = late
 
 
 @frozen
@@ -212,7 +235,8 @@ class Storage(Protocol):
         """Let ``decide`` look at ``keys`` and make its step true; also which changes came too late.
 
         Raises :class:`Taken`, and nothing becomes true, where an insert's ``once`` key is there already; :class:`Occupied`
-        and :class:`Overtaken` likewise, see :class:`Step`.
+        and :class:`Overtaken` likewise, see :class:`Step`. After any other exception nothing has become true either, but
+        for :class:`Committed`.
         """
         ...
 
@@ -341,6 +365,23 @@ class Storage(Protocol):
 
     def told(self, account: str, wanted: Told, limit: int) -> tuple[tuple[int, LogLine], ...]:
         """The last ``limit`` lines that are wanted, each with its instant, the latest first."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An optional part of a storage: it can clean up after an exception that hit one of its calls from outside.
+
+    A signal handler may raise anywhere, also where a storage has no ``except`` clause: between the end of a transaction
+    and the release of its lock, for example.
+    """
+
+    def interrupted(self) -> None:
+        """Roll back what the calling thread has begun and not ended, and release every lock that it holds.
+
+        Called in the thread of the call, after an exception that is not a ``DeliveryError``. It does nothing where
+        nothing is left.
+        """
         ...
 
 

@@ -206,7 +206,7 @@ class _Reading:
                 if mailer is None:
                     return []
                 context = mailer._context  # noqa: SLF001  the engine room of our own door
-                self._found = blocking(gauges(context, BlockingPorts(context.clock, None)))
+                self._found = blocking(gauges, context, BlockingPorts(context.clock, None, context.storage))
                 self._asked = set()
             self._asked.add(name)
             return self._found

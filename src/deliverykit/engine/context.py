@@ -1,5 +1,6 @@
 """What every algorithm of the engine works with, and the loop around a decision."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
@@ -18,6 +19,7 @@ from deliverykit.engine.outgoing import OnUnsupported, fitted, stripped
 from deliverykit.engine.permissions import Permissions
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.renewal import Renewals
+from deliverykit.engine.settling.batch import Landing
 from deliverykit.engine.settling.verdicts import BackOff, TenacityBackOff
 from deliverykit.engine.spacing import Spacing
 from deliverykit.engine.telling import Teller
@@ -33,6 +35,7 @@ __all__ = ["Context", "Unfailing"]
 
 R = TypeVar("R")
 _PATIENCE = 50
+_UNSETTLED = 10_000
 
 
 @frozen
@@ -72,6 +75,8 @@ class Context:
     """How long mail stays a lost worker's, in ms."""
     spacing: Spacing = field(factory=Spacing, repr=False)
     renewals: Renewals = field(factory=Renewals, repr=False)
+    unsettled: deque[Landing] = field(factory=lambda: deque(maxlen=_UNSETTLED), repr=False)
+    """Outcomes that the storage could not take when they came. They are stored when it can be written again."""
 
     async def decided(self, ports: Ports, account: str, make: Callable[[Config], Decide[R]]) -> R:
         """Let a decide object decide on the configuration as it stands; read that again where it has moved."""

@@ -39,21 +39,28 @@ class Ports(Protocol):
         """Wait on the clock."""
         ...
 
-    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+    async def to_the_end(self, flow: Callable[[], Coroutine[Any, Any, R]], /) -> R:
         """Run a flow to its end even where the caller is cancelled, who then learns of that once it is done."""
         ...
 
-    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+    async def during(self, flow: Callable[[], Coroutine[Any, Any, R]], renew: Callable[[], object], every: float) -> R:
         """Run a flow, and call ``renew`` each time so many seconds have passed until it ends. What it raises is not heard."""
         ...
 
+    def at_once(self) -> "Ports":
+        """Return ports to the same storage that never suspend, for clean-up in a coroutine that is being closed."""
+        ...
 
-def blocking(flow: Coroutine[Any, Any, R]) -> R:
-    """Run a flow over blocking ports: it never suspends, so one step runs it whole."""
+
+def blocking(flow: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a flow over blocking ports: it never suspends, so one step runs it whole.
+
+    It is made and begun on one line: an exception from outside finds no coroutine that was never awaited.
+    """
     try:
-        flow.send(None)
+        (running := flow(*args, **kwargs)).send(None)
     except StopIteration as done:
         result: R = done.value
         return result
-    flow.close()
+    running.close()
     raise RuntimeError("a blocking port suspended; hand the Mailer blocking parts, or use AsyncMailer")

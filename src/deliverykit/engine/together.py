@@ -5,14 +5,14 @@ from collections.abc import Hashable, Sequence
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import define, frozen
 
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Decide, Late, Occupied, Overtaken, Step, Storage, Taken, View
+from deliverykit.contracts.storage import Committed, Decide, Late, Occupied, Overtaken, Step, Storage, Taken, View
 from deliverykit.engine.admission.asking import Asking
 from deliverykit.words.errors import StorageError
 
-__all__ = ["MOST", "Answer", "Question", "together"]
+__all__ = ["MOST", "Answer", "Question", "Waiting", "answer_all", "together"]
 
 R = TypeVar("R")
 
@@ -41,7 +41,7 @@ class Answer(Generic[R]):
 
     result: R
     late: Late = frozenset()
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def opened(self) -> tuple[R, Late]:
         """The result and what came too late; raises what the question raised."""
@@ -107,35 +107,72 @@ def _in_a_row(decides: Sequence[Decide[Any]], view: View) -> list[Step[Any]]:
     return Asking.in_a_row([decide for decide in decides if isinstance(decide, Asking)], view)
 
 
-def together(questions: Sequence[Question[Any]]) -> list[Answer[Any]]:
-    """Ask questions of one group in one transaction, and the answer of each.
+@define(eq=False)
+class Waiting(Generic[R]):
+    """A question, and its answer once there is one. Without an answer nothing of it has become true."""
+
+    question: Question[R]
+    answer: Answer[R] | None = None
+    withdrawn: bool = False
+    """Whether nobody waits for it any more. It is not asked then."""
+
+
+def answer_all(waiting: Sequence[Waiting[Any]]) -> None:
+    """Ask questions of one group in one transaction and give each its answer.
 
     Where one of them undoes the transaction, nothing has become true for any, so each is asked by itself.
+
+    An exception from outside (a signal handler raised, say) is raised again. Then those that have an answer have been
+    asked, the others have not: they may be asked again.
     """
-    if len(questions) > 1:
-        first = questions[0]
-        try:
-            steps, late = first.storage.transact(
-                first.account, first.keys, _Together(tuple([question.decide for question in questions]))
-            )
-        except (_Alone, Taken, Overtaken, Occupied, StorageError):
-            return _one_by_one(questions)
-        return [_answer(step, error, late) for step, error in steps]
-    return _one_by_one(questions)
+    if len(waiting) == 1:
+        _answer_alone(waiting[0])
+        return
+    if not waiting:
+        return
+    first = waiting[0].question
+    made = None
+    try:
+        made = first.storage.transact(first.account, first.keys, _Together(tuple([one.question.decide for one in waiting])))
+        _give(waiting, *made)
+    except (_Alone, Taken, Overtaken, Occupied, StorageError):
+        for one in waiting:
+            _answer_alone(one)
+    except Committed as interrupted:
+        _give(waiting, interrupted.result, interrupted.late)
+        raise interrupted.__cause__ or interrupted from None
+    except BaseException:
+        if made is not None:
+            _give(waiting, *made)
+        raise
 
 
-def _answer(step: Step[Any] | None, error: Exception | None, late: Late) -> Answer[Any]:
-    if step is None:
-        return Answer(None, error=error)
-    return Answer(step.result, late and late.intersection([change.name for change in step.changes]))
+def _give(waiting: Sequence[Waiting[Any]], steps: Any, late: Late) -> None:
+    for one, (step, error) in zip(waiting, steps, strict=True):
+        if step is None:
+            one.answer = Answer(None, error=error)
+        else:
+            one.answer = Answer(step.result, late and late.intersection([change.name for change in step.changes]))
 
 
-def _one_by_one(questions: Sequence[Question[Any]]) -> list[Answer[Any]]:
-    answers: list[Answer[Any]] = []
-    for question in questions:
-        try:
-            result, late = question.storage.transact(question.account, question.keys, question.decide)
-            answers.append(Answer(result, late))
-        except Exception as error:  # noqa: BLE001  raised where it was asked
-            answers.append(Answer(None, error=error))
-    return answers
+def _answer_alone(one: Waiting[Any]) -> None:
+    question, made = one.question, None
+    try:
+        made = question.storage.transact(question.account, question.keys, question.decide)
+        one.answer = Answer(*made)
+    except Committed as interrupted:
+        one.answer = Answer(interrupted.result, interrupted.late)
+        raise interrupted.__cause__ or interrupted from None
+    except Exception as error:  # noqa: BLE001  raised where it was asked
+        one.answer = Answer(None, error=error) if made is None else Answer(*made)
+    except BaseException:
+        if made is not None:
+            one.answer = Answer(*made)
+        raise
+
+
+def together(questions: Sequence[Question[Any]]) -> list[Answer[Any]]:
+    """Ask questions of one group together; the answer of each."""
+    waiting = [Waiting(question) for question in questions]
+    answer_all(waiting)
+    return [one.answer for one in waiting if one.answer is not None]

@@ -91,13 +91,17 @@ class CrashingPorts:
         """One step."""
         await self._step("sleep", lambda: self._inner.sleep(seconds))
 
-    async def to_the_end(self, flow: Coroutine[Any, Any, R], /) -> R:
+    async def to_the_end(self, flow: Callable[[], Coroutine[Any, Any, R]], /) -> R:
         """No step of its own."""
         return await self._inner.to_the_end(flow)
 
-    async def during(self, flow: Coroutine[Any, Any, R], renew: Callable[[], object], every: float) -> R:
+    async def during(self, flow: Callable[[], Coroutine[Any, Any, R]], renew: Callable[[], object], every: float) -> R:
         """No step of its own."""
         return await self._inner.during(flow, renew, every)
+
+    def at_once(self) -> Ports:
+        """Ports that crash alike: a coroutine that is closed after a crash does nothing more."""
+        return self
 
     async def _step(self, name: str, do: Callable[[], Awaitable[R]]) -> R:
         self._alive()

@@ -1,6 +1,5 @@
 """The configuration of each account as this process knows it, and the check that it still is so."""
 
-import threading
 from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
@@ -177,7 +176,7 @@ class Catalog:
         self._timezone = timezone
         self._host = tuple(limit.bound(timezone or UTC) for limit in host)
         self._known: dict[str, Config] = {}
-        self._lock = threading.Lock()
+        """No lock: each use is one step of a dictionary."""
 
     @property
     def timezone(self) -> str | None:
@@ -186,8 +185,7 @@ class Catalog:
 
     def fresh(self, account: str) -> Config:
         """The configuration as the store has it now. One small read where nothing has changed."""
-        with self._lock:
-            known = self._known.get(account)
+        known = self._known.get(account)
         if known is not None and known.version == self._storage.version(account):
             return known
         config = self._read(account, self._storage.snapshot(account))
@@ -196,14 +194,12 @@ class Catalog:
             zoned = evolve(config.account, timezone=self._timezone)
             self._storage.transact(account, (), lambda view: Step(result=None, documents=(self._archive.account(zoned),)))
             config = self._read(account, self._storage.snapshot(account))
-        with self._lock:
-            self._known[account] = config
+        self._known[account] = config
         return config
 
     def known(self, account: str) -> Config:
         """The configuration as last read; every step checks it against the store."""
-        with self._lock:
-            config = self._known.get(account)
+        config = self._known.get(account)
         return config if config is not None else self.fresh(account)
 
     def _zoned(self, config: Config) -> bool:

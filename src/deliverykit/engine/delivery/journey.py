@@ -1,11 +1,10 @@
 """The journey of one attempt: wait for the slot, submit exactly once, judge. ``send()`` and the worker share it."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from deliverykit.contracts.books import LaneKey
 from deliverykit.contracts.outgoing import Outgoing
@@ -29,19 +28,7 @@ from deliverykit.words.outcomes import About, NotSent, Outcome, Rejected, Server
 from deliverykit.words.untrusted import named, scrubbed
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-__all__ = ["HORIZON", "INTERRUPTIONS", "UNREADABLE", "CutShort", "Flight", "fly", "grounded"]
-
-INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt)
-"""What stops a caller in the middle of an attempt without ending its process."""
-
-
-class CutShort(BaseException):
-    """An attempt was interrupted while it was on the wire. Its verdict is that its fate is unknown; ``__cause__`` is why."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__()
-        self.verdict = verdict
-
+__all__ = ["HORIZON", "UNREADABLE", "Flight", "Wire", "cut_short", "fly", "grounded"]
 
 _REST = 60.0
 """Seconds until mail is tried again that was kept on the ground: a file cannot be read, a host's part raised."""
@@ -51,6 +38,17 @@ UNREADABLE = "this process cannot read the message"
 
 _STEP_BACK = 3_600_000
 """A clock that went back by more than so many ms is another clock, as a storage sees it."""
+
+
+@define
+class Wire:
+    """How far an attempt has come. An exception may end it anywhere, so whoever cleans up after it looks here."""
+
+    begun: "_Begun | None" = None
+    """When its request may have left; ``None`` before that."""
+    verdict: Verdict | None = None
+    settled: bool = False
+    """Whether its verdict is stored."""
 
 
 @frozen(kw_only=True)
@@ -79,6 +77,7 @@ class Flight:
     """The servers that were asked in this call and carry the message as it is."""
     memo: tuple[int, ...] = ()
     """What the brake keeps with the message."""
+    wire: Wire = field(factory=Wire, eq=False, repr=False)
 
     @property
     def from_domain(self) -> str:
@@ -115,16 +114,27 @@ async def fly(
         return grounded(f"{doing}: {type(error).__name__}")
     if not isinstance(ready, _Ready):
         return ready
-    left = _Begun.now(context.clock)
-    try:
-        outcome = await _submitted(context, ports, ready)
-        if isinstance(outcome, Verdict):
-            return outcome
-        verdict = _judged(context, flight, outcome, left)
-        return evolve(verdict, pause="") if context.renewals.tries_again(flight.server, outcome, ready.read) else verdict
-    except INTERRUPTIONS as interruption:
-        outcome = Unknown("it was cancelled while it was on the wire")
-        raise CutShort(_judged(context, flight, outcome, left)) from interruption
+    wire = flight.wire
+    wire.begun = _Begun.now(context.clock)
+    outcome = await _submitted(context, ports, ready)
+    if isinstance(outcome, Verdict):  # no byte of it left
+        wire.verdict = outcome
+        return outcome
+    verdict = _judged(context, flight, outcome, wire.begun)
+    again = context.renewals.tries_again(flight.server, outcome, ready.read)
+    wire.verdict = evolve(verdict, pause="") if again else verdict
+    return wire.verdict
+
+
+def cut_short(context: Context, flight: Flight) -> Verdict | None:
+    """The verdict on an attempt that an exception has ended; ``None`` where nothing of it needs one.
+
+    Its own where it was judged before the exception. Without an answer its fate is unknown once it was on the wire.
+    """
+    wire = flight.wire
+    if wire.settled or wire.begun is None:
+        return None
+    return wire.verdict or _judged(context, flight, Unknown("it was cancelled while it was on the wire"), wire.begun)
 
 
 async def _readied(

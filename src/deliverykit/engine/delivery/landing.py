@@ -14,8 +14,9 @@ from deliverykit.engine.delivery.reports import settled
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.batch import Landing
 from deliverykit.engine.settling.settle import Settle, Settled
+from deliverykit.engine.settling.verdicts import Next
 
-__all__ = ["landed_in", "last_word"]
+__all__ = ["landed_in", "last_word", "settle_late", "settle_left"]
 
 
 @frozen
@@ -61,10 +62,10 @@ class _LastWord:
         return evolve(step, changes=changes, strict=True)
 
 
-async def last_word(context: Context, ports: Ports, landing: Landing, *, quiet: bool = False) -> None:
+async def last_word(context: Context, ports: Ports, landing: Landing, *, quiet: bool = False) -> Settled | None:
     """Settle what was being settled when it was cut short, and tell of it; nothing where that became true all the same.
 
-    To be said once all that was cut has ended.
+    To be said once all that was cut has ended. Returns what it came to, where this has settled it.
     """
 
     def make(config: Config) -> _LastWord:
@@ -74,3 +75,30 @@ async def last_word(context: Context, ports: Ports, landing: Landing, *, quiet: 
         done, late = await context.decided_both(ports, landing.lane.account, make)
         if not quiet:
             settled(context, done, late)
+        return done
+    return None
+
+
+async def settle_late(context: Context, ports: Ports, landing: Landing) -> Settled | None:
+    """Store an outcome that could not be stored before, where it is not yet.
+
+    The lease may have ended meanwhile, and the message is in doubt. Then only that it was accepted still counts.
+    """
+    done = await last_word(context, ports, landing)
+    if done is None and landing.verdict.next is Next.DONE and await ports.store(context.storage.mail, landing.uid) is not None:
+        done, late = await landed_in(context, ports, landing.lane.account, [landing])
+        settled(context, done, late)
+    return done
+
+
+async def settle_left(context: Context, ports: Ports) -> None:
+    """Store what earlier calls of this process could not store. What fails again is kept for the next time."""
+    for _ in range(len(context.unsettled)):
+        try:
+            landing = context.unsettled.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        try:
+            await settle_late(context, ports, landing)
+        except Exception:  # noqa: BLE001  it was reported when it failed first
+            context.unsettled.append(landing)

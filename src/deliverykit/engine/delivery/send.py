@@ -1,12 +1,13 @@
 """``send()``: one mail now, server after server, by the same journey as the worker's."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from attrs import define, evolve, field, frozen
 
 from deliverykit.contracts.books import Change, Gone, MailState, NewMail
-from deliverykit.contracts.storage import Late, Step, View
+from deliverykit.contracts.storage import Late, Step, Taken, View
 from deliverykit.engine.admission.asking import Place, Placed, Readmit, waits_for
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.decisions import keeps
@@ -14,8 +15,8 @@ from deliverykit.engine.admission.gates import brake, circuit, closings, gates_o
 from deliverykit.engine.admission.lanes import Ticket, own_lane
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.intake import checked, new_mail, schedule
-from deliverykit.engine.delivery.journey import INTERRUPTIONS, CutShort, Flight, fly
-from deliverykit.engine.delivery.landing import landed_in, last_word
+from deliverykit.engine.delivery.journey import Flight, cut_short, fly
+from deliverykit.engine.delivery.landing import landed_in, last_word, settle_late, settle_left
 from deliverykit.engine.delivery.once import once
 from deliverykit.engine.delivery.reports import queued, settled, waits
 from deliverykit.engine.ports import Ports
@@ -26,7 +27,8 @@ from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
 from deliverykit.words.clock import moment
-from deliverykit.words.errors import ConfigurationError, MessageError
+from deliverykit.words.errors import ConfigurationError, DeliveryError, MessageError, StorageError
+from deliverykit.words.facts import StorageFailed
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Scope, Unknown
 from deliverykit.words.results import Attempt, SendResult, SendStatus
@@ -36,6 +38,8 @@ __all__ = ["Sending", "send"]
 
 _LOST = "its lease was lost; a worker sends it"
 _CANCELLED = "the call was cancelled"
+_SETTLING = 5.0
+"""How long, in seconds, an outcome that the storage does not take is offered to it again."""
 _ROUNDS = 20
 """Each round closes, pauses or passes over a server, so this many are never needed; it only ends what a bug would spin."""
 
@@ -63,7 +67,14 @@ async def send(
             if not keeps(route):
                 words = _named(route_name, server)
                 raise MessageError(f"send_at: {words} what cannot go now; leave send_at out, or use another route")
-            await schedule(context, ports, config, message, mail, route_name)
+            try:
+                await schedule(context, ports, config, message, mail, route_name)
+            except (DeliveryError, Taken):
+                raise
+            except BaseException as error:
+                clean = ports.at_once() if isinstance(error, GeneratorExit) else ports
+                await clean.to_the_end(partial(_not_waiting, context, clean, mail, MailState.SCHEDULED))
+                raise
             queued(context, [mail])
             return SendResult(status=SendStatus.QUEUED, id=mail.uid, reason="waits for its send_at", goes_at=message.send_at)
         sending = Sending(context, ports, account, message, mail, ticket, route=route, carriers=found.carriers)
@@ -125,6 +136,8 @@ class Sending:
     asked: list[Place | Readmit] = field(factory=list, init=False)
     """The question for leave whose answer is not known yet."""
     charged: bool = field(default=False, init=False)
+    trouble: Exception | None = field(default=None, init=False)
+    """What kept a verdict from being stored."""
     memo: tuple[int, ...] = field(default=(), init=False)
     """What the brake keeps with the message."""
     waits: MailState | None = field(default=None, init=False)
@@ -147,21 +160,44 @@ class Sending:
     async def run(self) -> SendResult:
         """Until a server takes it, it may have gone, it is refused, or it must wait.
 
-        Cancelled, it leaves no doubt behind that need not be: what was on the wire is in doubt at once, and all else is
-        as if it never was.
+        Cancelled or interrupted by any other exception, it leaves no doubt behind that need not be: what was on the wire
+        is in doubt at once, and all else is as if it never was.
         """
         storage, lease = self.context.storage, self.context.lease
         try:
-            return await self.ports.during(self._run(), partial(storage.renew, [self.mail.token], lease), lease / 3000)
-        except INTERRUPTIONS:
-            await self.ports.to_the_end(self._undone())
+            return await self.ports.during(self._run, partial(storage.renew, [self.mail.token], lease), lease / 3000)
+        except BaseException as error:
+            if self._may_be_stored(error):
+                await self._clean_up(error)
             raise
+
+    def _may_be_stored(self, error: BaseException) -> bool:
+        """Whether anything of this call may be in the storage after an exception."""
+        if self.ours is not None or self.landing is not None or self.waits is not None:
+            return True
+        return bool(self.asked) and not isinstance(error, StorageError | Taken)  # nothing came true after these
+
+    async def _clean_up(self, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit):  # nothing may be awaited any more: the loop has gone
+            self.ports = self.ports.at_once()
+        try:
+            await self.ports.to_the_end(self._undone)
+        except Exception as failure:  # noqa: BLE001  the caller gets the exception that came first
+            doing = f"the interrupted send of message {self.mail.uid} cannot be stored; its lease will end"
+            self.context.teller.failed(doing, failure, account=self.account, mail=self.mail.uid)
+            if self.landing is not None:
+                self.context.unsettled.append(self.landing)
 
     async def _run(self) -> SendResult:
         verdict: Verdict | None = None
         await self.ports.prepare()
         for _ in range(_ROUNDS):
-            placed = await self._placed(first=verdict is None)
+            try:
+                placed = await self._placed(first=verdict is None)
+            except StorageError as error:
+                if verdict is None:
+                    raise
+                return self._not_readmitted(verdict, error)
             if placed.grant is None:
                 return self._waits(placed)
             flight = self.ours
@@ -169,13 +205,11 @@ class Sending:
             if self.lost:
                 await self._land(flight, Verdict(next=Next.AGAIN, outcome=NotSent(_LOST), reason=_LOST, refund=True))
                 return SendResult(status=SendStatus.QUEUED, id=self.mail.uid, attempts=self.attempts, reason=_LOST)
-            try:
-                verdict = await fly(self.context, self.ports, flight)
-            except CutShort as cut:
-                await self._land(flight, cut.verdict)
-                raise cut.__cause__ or cut from None
+            verdict = await fly(self.context, self.ports, flight)
             assert verdict is not None  # noqa: S101  nobody else can hold a row that was born under our token
             verdict = await self._land(flight, verdict)
+            if self.trouble is not None:
+                return self._unstored(verdict, self.trouble)
             if verdict.next is not Next.AGAIN or self.single:
                 break
             if verdict.pass_over is not None:
@@ -198,14 +232,14 @@ class Sending:
 
             async def ask() -> Placed:
                 found, late = await self.context.decided_both(self.ports, self.account, make)
-                self.lost = bool(late)
-                self.ours = self._flight(found, issued, asked[0].config) if found.grant is not None else None  # noqa: B023
-                self.charged = found.grant is not None
-                self.waits = found.state if found.grant is None else None
-                self.asked = []
+                granted = found.grant is not None
+                ours = self._flight(found, issued, asked[0].config) if granted else None  # noqa: B023
+                waits = None if granted else found.state
+                # On one line: no exception from outside comes between.
+                self.lost, self.ours, self.charged, self.waits, self.asked = bool(late), ours, granted, waits, []
                 return found
 
-            placed = await self.ports.to_the_end(ask())
+            placed = await self.ports.to_the_end(ask)
             wait = waits_for(placed) - placed.now
             pacing = placed.grant is None and placed.state is None and placed.refusal is not None and placed.refusal.paces
             if not pacing or wait > self.patience:
@@ -241,40 +275,68 @@ class Sending:
         )  # fmt: skip
 
     async def _land(self, flight: Flight, verdict: Verdict) -> Verdict:
-        """Settle it; the verdict as it was ruled on."""
+        """Store a verdict; the verdict as it was ruled on. What an ESP has answered is not lost by a storage that fails."""
         if not verdict.domain:  # else it only changed its lane
             self.attempts.append(Attempt(server=flight.server.id, outcome=verdict.outcome, reason=verdict.reason))
         landing = flight.landed(self._for_the_books(flight, verdict), held=True, keep=False)
         self.landing = landing
+        try:
+            verdict = await self.ports.to_the_end(partial(self._store, flight, landing, verdict))
+        except Exception as error:  # noqa: BLE001  a storage that cannot be written, or a host's own limit
+            doing = f"the outcome of message {self.mail.uid} cannot be stored yet"
+            self.context.teller.tell([StorageFailed(doing=doing, reason=_trouble(error))])
+            self.context.unsettled.append(landing)
+            self.landing, self.ours, self.charged, self.trouble = None, None, False, error
+            return verdict
+        if self.context.unsettled:
+            await self.ports.to_the_end(partial(settle_left, self.context, self.ports))
+        return verdict
 
-        async def land() -> Verdict:
+    async def _store(self, flight: Flight, landing: Landing, verdict: Verdict) -> Verdict:
+        """Settle; for some seconds again and again where the storage cannot be written."""
+        clock = self.context.clock
+        ends, pause = clock.monotonic() + _SETTLING, 0.05
+        late_done: Settled | None = None
+        try:
             done, late = await self._settle(landing)
             settled(self.context, done, late)
-            self._down(landing.verdict)
-            ((_, change),) = done.landed
-            if isinstance(change, Change) and change.memo is not None:
-                self.memo = change.memo
-            return self._ruled(verdict, change, done.now)
-
-        return await self.ports.to_the_end(land())
+        except StorageError as error:
+            while True:
+                if clock.monotonic() + pause > ends:
+                    raise error from None
+                await self.ports.sleep(pause)
+                pause *= 2
+                try:
+                    late_done = await settle_late(self.context, self.ports, landing)
+                    break
+                except StorageError as again:
+                    error = again
+            if late_done is None:
+                self._down(flight, landing.verdict)
+                return verdict
+            done = late_done
+        self._down(flight, landing.verdict)
+        ((_, change),) = done.landed
+        if isinstance(change, Change) and change.memo is not None:
+            self.memo = change.memo
+        return self._ruled(verdict, change, done.now)
 
     def _ruled(self, verdict: Verdict, change: Change | Gone, now: int) -> Verdict:
         """The verdict with what the brake made of it."""
         if verdict.next is not Next.BACK:
             return verdict
         if change.state is MailState.SCHEDULED:
-            self.waits = MailState.SCHEDULED
             return evolve(verdict, delay=(change.due - now) / 1000)
         return evolve(verdict, next=Next.DEAD)
 
-    def _down(self, written: Verdict) -> None:
+    def _down(self, flight: Flight | None, written: Verdict) -> None:
         """It is in the books: what of it is still ours."""
-        self.landing = None
-        self.charged = False
-        if written.next is not Next.AGAIN:
-            self.ours = None
-        if written.next is Next.LATER and not isinstance(written.outcome, Unknown):
-            self.waits = MailState.SCHEDULED
+        ours = self.ours if written.next is Next.AGAIN else None
+        later = written.next in (Next.LATER, Next.BACK) and not isinstance(written.outcome, Unknown)
+        waits = MailState.SCHEDULED if later else self.waits
+        if flight is not None:
+            flight.wire.settled = written.next is Next.AGAIN
+        self.landing, self.charged, self.ours, self.waits = None, False, ours, waits
 
     async def _settle(self, landing: Landing) -> tuple[Settled, Late]:
         return await landed_in(self.context, self.ports, self.account, [landing])
@@ -283,9 +345,12 @@ class Sending:
         """The caller is gone. What an answer said of its mail stays true; nothing of it having gone, the row goes, its unit
         comes back, its key is free.
         """
-        if self.landing is not None:  # cut off in the middle: the loop itself is being ended, say
+        flight = self.ours
+        if self.landing is None and flight is not None and (verdict := cut_short(self.context, flight)) is not None:
+            self.landing = flight.landed(self._for_the_books(flight, verdict), held=True, keep=False)
+        if self.landing is not None:
             await last_word(self.context, self.ports, self.landing)
-            self._down(self.landing.verdict)
+            self._down(flight, self.landing.verdict)
         nothing = Verdict(next=Next.DEAD, outcome=NotSent(_CANCELLED), refund=True, started=False)
         for question in self.asked:
             for placed in question.decided:  # and that may have become true
@@ -296,8 +361,7 @@ class Sending:
         if self.ours is not None:
             await self._settle(evolve(self.ours.landed(evolve(nothing, refund=self.charged)), undone=True))
         if self.waits is not None:
-            gone = Gone(uid=self.mail.uid, token="", was=self.waits, unbind=True)
-            await self.ports.store(self.context.storage.transact, self.account, (), _NotWaiting(gone))
+            await _not_waiting(self.context, self.ports, self.mail, self.waits)
 
     def _for_the_books(self, flight: Flight, verdict: Verdict) -> Verdict:
         """A test's row always goes; a mail whose route rejects is not scheduled."""
@@ -323,11 +387,29 @@ class Sending:
             goes_at=moment(waits_for(placed)),
         )
 
+    def _unstored(self, verdict: Verdict, error: Exception) -> SendResult:
+        """What is known after the wire, when it could not be stored. The message is in doubt there once its lease has ended."""
+        accepted = verdict.outcome.provider_message_id if isinstance(verdict.outcome, Accepted) else ""
+        words = f"{verdict.reason or 'accepted'}; this outcome could not be stored: {_trouble(error)}"
+        status = SendStatus.ACCEPTED if verdict.next is Next.DONE else SendStatus.IN_DOUBT
+        return SendResult(status=status, id=self.mail.uid, attempts=self.attempts, provider_message_id=accepted, reason=words)
+
+    def _not_readmitted(self, verdict: Verdict, error: StorageError) -> SendResult:
+        """A server surely did not send it, and the storage cannot be asked for the next. Its row waits for its lease to end."""
+        if not self.keep and self.ours is not None:
+            nothing = Verdict(next=Next.DEAD, outcome=NotSent(_CANCELLED), refund=False, started=False)
+            self.context.unsettled.append(evolve(self.ours.landed(nothing), undone=True))
+        self.ours, self.asked = None, []
+        words = f"{verdict.reason}; no other server could be asked for: {_trouble(error)}"
+        status = SendStatus.QUEUED if self.keep else SendStatus.IN_DOUBT
+        return SendResult(status=status, id=self.mail.uid, attempts=self.attempts, reason=words)
+
     async def _landed(self, verdict: Verdict) -> SendResult:
         waiting = SendStatus.QUEUED if self.keep else SendStatus.REJECTED
         ends = {Next.DONE: SendStatus.ACCEPTED, Next.DEAD: SendStatus.REJECTED, Next.IN_DOUBT: SendStatus.IN_DOUBT}
         if verdict.next is Next.AGAIN and self.keep:  # held, and we stop here: let the row go
-            await self.ports.store(self.context.storage.release, [self.mail.token])
+            with suppress(StorageError):  # then its lease ends
+                await self.ports.store(self.context.storage.release, [self.mail.token])
             queued(self.context, [self.mail], scrubbed(verdict.reason))
         later = verdict.next in (Next.LATER, Next.BACK) and self.keep
         doubtful = isinstance(verdict.outcome, Unknown)
@@ -349,6 +431,17 @@ class _NotWaiting:
 
     def __call__(self, view: View) -> Step[None]:
         return Step(result=None, changes=(self.gone,))
+
+
+async def _not_waiting(context: Context, ports: Ports, mail: NewMail, state: MailState) -> None:
+    """Remove a message that waits in this state, and free its key."""
+    gone = Gone(uid=mail.uid, token="", was=state, unbind=True)
+    await ports.store(context.storage.transact, mail.lane.account, (), _NotWaiting(gone))
+
+
+def _trouble(error: Exception) -> str:
+    """What is wrong with the storage, for people. The words of other exceptions may hold a secret."""
+    return scrubbed(str(error)) if isinstance(error, StorageError) else type(error).__name__
 
 
 def _words(placed: Placed) -> str:

@@ -1,23 +1,26 @@
 """The worker: a stream. It claims, flies many mails at once, settles in groups; no mail waits for another's answer."""
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from attrs import evolve
 
 from deliverykit.contracts.books import Head, Lane, Leased, OpenLanes
-from deliverykit.contracts.storage import Step, Storage
+from deliverykit.contracts.storage import Step, Storage, patience
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
 from deliverykit.engine.admission.decisions import PROBE_HEADS, ClaimHeads, Illegible, MoreHeads
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.flusher import Flusher
-from deliverykit.engine.delivery.journey import UNREADABLE, CutShort, Flight, fly, grounded
-from deliverykit.engine.delivery.landing import landed_in, last_word
-from deliverykit.engine.delivery.reports import blocked, buried, recovered, settled
+from deliverykit.engine.delivery.journey import UNREADABLE, Flight, cut_short, fly, grounded
+from deliverykit.engine.delivery.landing import last_word, settle_left
+from deliverykit.engine.delivery.reports import blocked, buried, recovered
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.batch import Landing
@@ -38,6 +41,10 @@ __all__ = ["Stream"]
 
 _FIRST_LOOK = 0.05
 _REPORTED = 10_000
+_GRACE = 2.0
+"""How long, in seconds, a worker that ends offers outcomes to a storage that does not take them."""
+_NOTHING = Verdict(next=Next.AGAIN, outcome=NotSent("cancelled"), refund=True, started=False)
+"""On mail that was not started."""
 
 
 class Stream:
@@ -48,15 +55,22 @@ class Stream:
         self._ports = ports
         self._concurrency = concurrency
         self._poll = poll
-        self._flusher = Flusher(context, ports)
-        self._places = asyncio.Semaphore(concurrency)
+        self._begin()
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        """What ended one of the helpers."""
+        self._ends = math.inf
+        """When, by the loop's clock, no outcome is offered to the storage any more."""
+        self._deadline = math.inf
+        """When, by the Mailer's monotonic clock, nothing more is claimed."""
+        self._time: Callable[[], float] = lambda: 0.0
+        """The loop's clock, for any thread."""
         self._flying: dict[asyncio.Task[None], Flight] = {}
         """All that is claimed and not settled: half as many again as may be on the wire, so that no place there waits."""
         self._turns = Turns()
         self._shut: dict[tuple[str, str], int] = {}
         """Servers, by account, that closed or were PAUSED here, and the last claim before: its grants are used no more."""
         self._claims = 0
-        self._nudge = asyncio.Event()
         self._stopped = self._stopping = False
         self._clock_error: ClockError | None = None
         self._tally: Counter[str] = Counter()
@@ -67,10 +81,31 @@ class Stream:
         self._illegible: set[int] = set()
         """Lanes that this process cannot serve, by the last look."""
 
+    def _begin(self) -> None:
+        """What belongs to one run, and to its loop."""
+        self._flusher = Flusher(self._context, self._ports, self._enough)
+        self._places = asyncio.Semaphore(self._concurrency)
+        self._nudge = asyncio.Event()
+
     def stop(self) -> None:
         """Claim nothing more, finish what flies, return. From another thread: ``loop.call_soon_threadsafe``."""
-        self._stopped = self._stopping = True
+        self._stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        """Claim nothing more."""
+        if not self._stopping:
+            self._ends = self._time() + _GRACE
+        self._stopping = True
         self._nudge.set()
+
+    def _left(self) -> float:
+        """How many seconds the storage is still waited for."""
+        late = self._deadline - self._context.clock.monotonic() + _GRACE
+        return min(self._ends - self._time(), late)
+
+    def _enough(self) -> bool:
+        return self._left() <= 0
 
     def nudge(self) -> None:
         """Look now rather than at the next poll."""
@@ -88,14 +123,20 @@ class Stream:
 
     async def run(self, *, drain: bool, timeout: float | None = None) -> DrainReport:
         """Work until stopped; with ``drain`` until all that is left waits for quota, a retry or its time."""
-        helpers = [asyncio.create_task(self._flusher.run()), asyncio.create_task(self._beat())]
-        deadline = None if timeout is None else self._context.clock.monotonic() + timeout
+        self._begin()
+        self._time = asyncio.get_running_loop().time
+        self._ends = self._time() + _GRACE if self._stopping else math.inf
+        self._deadline = math.inf if timeout is None else self._context.clock.monotonic() + timeout
+        patience.set(self._left)
         pause = _FIRST_LOOK
         self._tally.clear()
         try:
+            self._help(self._flusher.run)
+            self._help(self._beat)
             await self._ports.prepare()
             await self._ports.store(_look_anew, self._context.storage)
-            while not self._stopping and not _past(deadline, self._context.clock.monotonic()):
+            while not self._stopping and self._context.clock.monotonic() < self._deadline:
+                self._missed()
                 look, claimed = await self._looked(drain=drain)
                 if claimed:
                     pause = _FIRST_LOOK
@@ -106,16 +147,36 @@ class Stream:
                 await self._wait(look, pause, drain=drain)
                 pause = min(pause * 2, self._poll)
         finally:
-            self._stopping = True
+            self._end()
             while self._flying:
-                await asyncio.wait(self._flying)
-            for helper in helpers:
+                ended, _ = await asyncio.wait(self._flying)
+                for task in ended:
+                    self._flying.pop(task, None)
+            for helper in self._helpers:
                 helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await asyncio.gather(*self._helpers, return_exceptions=True)
             self._stopping = self._stopped  # who has not been stopped may be drained again
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         if self._clock_error is not None:
             raise self._clock_error
         return self.report
+
+    def _help(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.create_task(flow())
+        self._helpers.add(task)
+        task.add_done_callback(partial(self._helped, flow))
+
+    def _helped(self, flow: Callable[[], Coroutine[Any, Any, None]], task: "asyncio.Task[None]") -> None:
+        """An exception from outside has ended a helper: another takes its place, so that what flies ends in order."""
+        self._helpers.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._failure = error
+        self._end()
+        self._flusher.recover()
+        self._help(flow)
 
     async def _looked(self, *, drain: bool) -> tuple[OpenLanes | None, int]:
         """Refill. A storage that does not answer is asked again at the next look, unless somebody waits for the end."""
@@ -136,6 +197,8 @@ class Stream:
         if free * 4 < self._concurrency:
             return None, 0
         recovered(self._context, await self._ports.store(self._context.storage.recover))
+        if self._context.unsettled:
+            await settle_left(self._context, self._ports)
         look, firsts = await self._ports.store(self._open_lanes)
         claimed = 0
         self._illegible.clear()
@@ -166,29 +229,36 @@ class Stream:
         asked: list[ClaimHeads] = []
         try:
             leased, decide, issued = await self._leased(lane, want, token, asked)
-            # From here to the launch nothing raises: what is leased and does not fly would wait for its lease to end, and
-            # count as lost with its worker.
+            # From here to the launch nothing of ours raises: what is leased and does not fly would wait for its lease to
+            # end, and count as lost with its worker.
             self._held = token
             files, unread = await self._files(leased)
-        except asyncio.CancelledError:
-            if asked:
-                await self._ports.to_the_end(self._handed_back(lane, token, asked[-1]))
+            for one in leased:
+                self._launch(one, files, decide, lane, token, issued, unread.get(one.head.id))
+            self._held = ""
+        except BaseException as error:
+            if asked and not isinstance(error, StorageError):
+                ports = self._ports_after(error)
+                await ports.to_the_end(partial(self._handed_back, ports, lane, token, asked[-1]))
             raise
-        for one in leased:
-            self._launch(one, files, decide, lane, token, issued, unread.get(one.head.id))
-        self._held = ""
         await self._tell(lane, decide)
         return len(leased)
 
-    async def _handed_back(self, lane: Lane, token: str, claim: ClaimHeads) -> None:
-        """What was claimed while the loop was being ended, if it was: as it stood before, its units given back."""
-        verdict = Verdict(next=Next.AGAIN, outcome=NotSent("cancelled"), refund=True, started=False)
+    def _ports_after(self, error: BaseException) -> Ports:
+        """Ports for cleaning up: a coroutine that is being closed must not wait for the loop, which has gone."""
+        return self._ports.at_once() if isinstance(error, GeneratorExit) else self._ports
+
+    async def _handed_back(self, ports: Ports, lane: Lane, token: str, claim: ClaimHeads) -> None:
+        """What was claimed and does not fly, if it was claimed: as it stood before, its units given back."""
+        flying = {flight.row for flight in self._flying.values() if flight.token == token}
         for row, grant in claim.grants.items():
+            if row in flying:
+                continue
             landing = Landing(
                 uid="", row=row, token=token, lane=lane.key, ticket=claim.ticket, server=claim.config.server(grant.server),
-                grant=grant, verdict=verdict,
+                grant=grant, verdict=_NOTHING,
             )  # fmt: skip
-            await last_word(self._context, self._ports, landing, quiet=True)
+            await last_word(self._context, ports, landing, quiet=True)
 
     async def _leased(
         self, lane: Lane, want: int, token: str, asked: list[ClaimHeads]
@@ -270,9 +340,8 @@ class Stream:
             grant=claim.grants[leased.head.id], issued=issued, attempts=leased.head.attempts,
             resend=leased.head.resend, resends=leased.head.resends, memo=leased.head.memo,
         )  # fmt: skip
-        task = asyncio.create_task(self._fly(flight, self._claims, verdict))
-        self._flying[task] = flight
-        task.add_done_callback(self._landed)
+        self._flying[task := asyncio.create_task(self._fly(flight, self._claims, verdict))] = flight
+        task.add_done_callback(partial(self._landed, flight))
 
     def _unread(self, head: Head, lane: Lane, error: Exception) -> Verdict:
         """The message waits for a version that can read it, is reported once by this worker, and never dies for it."""
@@ -285,23 +354,49 @@ class Stream:
         words = str(error) if isinstance(error, Unreadable) else type(error).__name__
         return grounded(f"{UNREADABLE}: {words}")
 
-    def _landed(self, task: "asyncio.Task[None]") -> None:
-        del self._flying[task]
+    def _landed(self, flight: Flight, task: "asyncio.Task[None]") -> None:
+        self._flying.pop(task, None)
         self._nudge.set()
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
             self._context.teller.failed("a flight ended with a bug", error)
+        elif error is not None and not task.cancelled():
+            self._failure = error
+            self._end()
+        if error is not None and not flight.wire.settled:  # it was hit before its first line, say
+            cut = asyncio.create_task(self._cut(error, flight, flight.landed(cut_short(self._context, flight) or _NOTHING)))
+            self._flying[cut] = flight
+            cut.add_done_callback(self._cleaned)
+
+    def _missed(self) -> None:
+        """See to flights that have ended and whose callback was hit by an exception from outside."""
+        for task, flight in [(task, flight) for task, flight in self._flying.items() if task.done()]:
+            self._landed(flight, task)
+
+    def _cleaned(self, cut: "asyncio.Task[None]") -> None:
+        self._flying.pop(cut, None)
+        self._nudge.set()
 
     async def _fly(self, flight: Flight, claim: int, verdict: Verdict | None) -> None:
         """One mail; where a verdict is there already it stays on the ground."""
-        if verdict is None:
-            try:
+        landing = None
+        try:
+            if verdict is None:
                 verdict = await self._flown(flight, claim)
-            except CutShort as cut:
-                await self._cut(flight, cut.verdict)
-                raise cut.__cause__ or cut from None
-            except asyncio.CancelledError:
-                await self._cut(flight, Verdict(next=Next.AGAIN, outcome=NotSent("cancelled"), refund=True, started=False))
-                raise
+            verdict = self._judged(flight, claim, verdict)
+            landing = flight.landed(verdict)
+            change = await self._flusher.settle(landing)
+        except BaseException as error:
+            # What is known by now is not to become a doubt.
+            if landing is None or self._flusher.taken_back(landing):
+                landing = flight.landed(cut_short(self._context, flight) or verdict or _NOTHING)
+            await self._cut(error, flight, landing)
+            raise
+        if verdict.started and change is not None:
+            self._tally[ended(verdict, change)] += 1
+
+    def _judged(self, flight: Flight, claim: int, verdict: Verdict | None) -> Verdict:
+        """The verdict, with what follows from it for this worker; ``None`` is mail that it did not start."""
         if verdict is None:
             lost = "the worker stops" if self._stopping else "its lease was lost before it started"
             lost = "its server closed before it started" if self._outdated(flight, claim) else lost
@@ -315,28 +410,22 @@ class Stream:
             self.stop()
         if verdict.close or verdict.pause:
             self._shut[flight.lane.account, flight.server.id] = self._claims
-        landing = flight.landed(verdict)
-        try:
-            change = await self._flusher.settle(landing)
-        except asyncio.CancelledError:
-            # What is known by now is not to become a doubt.
-            if self._flusher.taken_back(landing):
-                await self._cut(flight, verdict)
-            else:
-                await self._ports.to_the_end(last_word(self._context, self._ports, landing))
-            raise
-        if verdict.started and change is not None:
-            self._tally[ended(verdict, change)] += 1
+        return verdict
 
     def _outdated(self, flight: Flight, claim: int) -> bool:
         """Whether its server has closed since the mail was claimed: it was claimed ahead, and asks again."""
         return self._shut.get((flight.lane.account, flight.server.id), 0) >= claim
 
-    async def _cut(self, flight: Flight, verdict: Verdict) -> None:
+    async def _cut(self, error: BaseException, flight: Flight, landing: Landing) -> None:
         """The loop is being ended under the worker, its flusher too: one last word for the books, at once."""
-        writing = landed_in(self._context, self._ports, flight.lane.account, [flight.landed(verdict)])
-        done, late = await self._ports.to_the_end(writing)
-        settled(self._context, done, late)
+        ports = self._ports_after(error)
+        try:
+            await ports.to_the_end(partial(last_word, self._context, ports, landing))
+        except Exception as failure:  # noqa: BLE001  the exception that came first goes on
+            doing = f"the interrupted attempt of message {landing.uid} cannot be stored; its lease will end"
+            self._context.teller.failed(doing, failure, account=landing.lane.account, mail=landing.uid)
+            self._context.unsettled.append(landing)
+        flight.wire.settled = True
 
     async def _flown(self, flight: Flight, claim: int) -> Verdict | None:
         """One attempt, in one of the places on the wire; mail that waits for one is only leased."""
@@ -368,7 +457,8 @@ class Stream:
             await self._ports.sleep(seconds)
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._nudge.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._nudge.wait()
         self._nudge.clear()
 
     async def _beat(self) -> None:
@@ -392,10 +482,6 @@ def _enclosed(letter: bytes) -> tuple[str, ...]:
         return enclosures(letter)
     except Exception:  # noqa: BLE001  one row that cannot be read parks that mail only
         return ()
-
-
-def _past(deadline: float | None, now: float) -> bool:
-    return deadline is not None and now >= deadline
 
 
 def _route(config: Config, lane: Lane) -> Route:

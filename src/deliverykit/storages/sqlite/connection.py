@@ -4,12 +4,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from deliverykit.contracts.limit import Record
+from deliverykit.contracts.storage import patience
 from deliverykit.storages.sqlite.known import Known
 from deliverykit.storages.sqlite.trouble import explained, left_behind, moved
 from deliverykit.words.errors import StorageError
@@ -187,6 +189,11 @@ class Connection:
     def begin(self, how: str, *, knows: bool) -> None:
         """Take the lock and begin."""
         self._lock.acquire()
+        if self._db is not None and (self._due or self._db.in_transaction):
+            self._lock.release()
+            raise StorageError(
+                "a transaction of this thread is still open: the storage was called from inside another call of it"
+            )
         try:
             self._opened()
             self._still_there()  # whoever only looks, as an idle worker does, would look into it for ever
@@ -194,7 +201,7 @@ class Connection:
             self._due = self.path is None and knows
             if self._due:
                 return
-            db.execute(how)
+            self._execute(db, how)
             if self.path is None:
                 self._write_out(db)
             elif knows:
@@ -204,7 +211,25 @@ class Connection:
             self.roll_back(error)
             raise
 
-    def commit(self, *, forgets: bool) -> None:
+    def _execute(self, db: sqlite3.Connection, how: str) -> None:
+        """Begin. A caller with a time limit waits in short turns for whoever else has the file."""
+        limit = patience.get(None)
+        if limit is None or how != "begin immediate":
+            db.execute(how)
+            return
+        db.execute(f"pragma busy_timeout={round(_TURN * 1000)}")
+        try:
+            for left in range(round(_PATIENCE / _TURN), -1, -1):
+                try:
+                    db.execute(how)
+                    break
+                except sqlite3.OperationalError as error:
+                    if not left or limit() <= 0 or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                        raise
+        finally:
+            db.execute(f"pragma busy_timeout={round(_PATIENCE * 1000)}")
+
+    def commit(self, transaction: "_Transaction") -> None:
         """Make it true and let go of the lock."""
         try:
             if self._due:
@@ -212,12 +237,30 @@ class Connection:
             else:
                 self._opened().execute("commit")
                 self.known.written()
-            if forgets:
+            if transaction.forgets:
                 self.known.forget()
+            transaction.committed = True
         except BaseException as error:
+            # An exception from outside may come after the commit. SQLite's own errors at the commit have undone it.
+            ours = isinstance(error, sqlite3.Error | StorageError) or self._db is None or self._db.in_transaction
+            transaction.committed = not ours
             self.roll_back(error)
             raise
         self._lock.release()
+
+    def let_go(self) -> None:
+        """Roll back and release what this thread left behind when an exception from outside hit it."""
+        if not self._lock.acquire(blocking=False):
+            return  # another thread has it, so this one has not
+        try:
+            self._due = False
+            self.known.forget()
+            if self._db is not None and self._db.in_transaction:
+                self._db.execute("rollback")
+        finally:
+            with suppress(RuntimeError):  # it is released as often as it was acquired
+                while True:
+                    self._lock.release()
 
     def roll_back(self, error: BaseException) -> None:
         """Undo it and let go of the lock. SQLite's own errors are told as ``StorageError``."""
@@ -281,13 +324,15 @@ class Connection:
 class _Transaction:
     """One transaction of a connection, under its lock. A class, for a generator would cost more than a statement does."""
 
-    __slots__ = ("_connection", "_forgets", "_how", "_knows")
+    __slots__ = ("_connection", "_how", "_knows", "committed", "forgets")
 
     def __init__(self, connection: Connection, how: str, *, knows: bool = False, forgets: bool = False) -> None:
         self._connection = connection
         self._how = how
         self._knows = knows
-        self._forgets = forgets
+        self.forgets = forgets
+        self.committed = False
+        """Whether it has become true, also where an exception came after that."""
 
     def __enter__(self) -> Connection:
         self._connection.begin(self._how, knows=self._knows)
@@ -295,7 +340,7 @@ class _Transaction:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
-            self._connection.commit(forgets=self._forgets)
+            self._connection.commit(self)
         else:
             self._connection.roll_back(error)
 

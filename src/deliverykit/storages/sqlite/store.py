@@ -23,7 +23,7 @@ from deliverykit.contracts.books import (
     Told,
     Wanted,
 )
-from deliverykit.contracts.storage import Decide, DecideClaim, Late, Overtaken, Rewind, Rewound, View
+from deliverykit.contracts.storage import Committed, Decide, DecideClaim, Late, Overtaken, Rewind, Rewound, View
 from deliverykit.storages.sqlite import evidence, keeping, recovery
 from deliverykit.storages.sqlite.clocking import SLACK, accept, behind, times_accepted
 from deliverykit.storages.sqlite.condition import condition
@@ -63,6 +63,10 @@ class SQLiteStorage:
         """Close the file. Memory is kept: it would be lost."""
         if self.outlives:
             self._db.close()
+
+    def interrupted(self) -> None:
+        """Roll back and release: see :class:`~deliverykit.contracts.storage.Interruptible`."""
+        self._db.let_go()
 
     def condition(self) -> Condition:
         """How it stands: see :class:`~deliverykit.contracts.storage.SelfAware`."""
@@ -128,10 +132,18 @@ class SQLiteStorage:
 
     def transact(self, account: str, keys: Sequence[str], decide: Decide[R]) -> tuple[R, Late]:
         """One write transaction around ``decide``."""
-        with self._db.deciding() as db:
-            seen = self._view(db, account, keys)
-            step = decide(seen)
-            return step.result, applied(db, account, keys, seen, step)
+        transaction = self._db.deciding()
+        made: list[tuple[R, Late]] = []
+        try:
+            with transaction as db:
+                seen = self._view(db, account, keys)
+                step = decide(seen)
+                made.append((step.result, applied(db, account, keys, seen, step)))
+            return made[0]
+        except BaseException as error:
+            if transaction.committed:
+                raise Committed(*made[0]) from error
+            raise
 
     def claim(
         self, lane: Lane, want: int, keys: Sequence[str], decide: DecideClaim, *, token: str, lease: int

@@ -8,9 +8,9 @@ from deliverykit.words.errors import StorageError
 __all__ = ["explained", "left_behind", "moved"]
 
 _MENDS: Final = {
-    sqlite3.SQLITE_FULL: "make room on the disk; what was acknowledged before is safe, and this call has done nothing",
-    sqlite3.SQLITE_BUSY: "another program holds it; end that (a backup, a shell with a transaction open) and try again",
-    sqlite3.SQLITE_LOCKED: "another program holds it; end that (a backup, a shell with a transaction open) and try again",
+    sqlite3.SQLITE_FULL: "make room on the disk; what was acknowledged before is safe",
+    sqlite3.SQLITE_BUSY: "another program holds it; end that (a backup, a shell with a transaction open)",
+    sqlite3.SQLITE_LOCKED: "another program holds it; end that (a backup, a shell with a transaction open)",
     sqlite3.SQLITE_READONLY: "let this program's user write the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "see that its folder is there, and that this program's user may write in it",
     sqlite3.SQLITE_NOTADB: "give another path, or put a backup in its place",
