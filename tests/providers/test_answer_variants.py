@@ -123,6 +123,17 @@ SES_ROWS: list[tuple[Any, ...]] = [
     ),
     (400, "BadRequestException", "Unsupported file type a.exe", Unfit, MESSAGE),
     (413, "RequestEntityTooLarge", "anything", Rejected, MESSAGE),
+    (400, "ValidationException", "1 validation error: Value at 'content.simple.subject.data' is too long", Rejected, MESSAGE),
+    (400, "MessageRejected", "Missing required header 'To'.", Rejected, MESSAGE),
+    (400, "MessageRejected", "Transaction failed: Expected disposition, got null", Rejected, MESSAGE),
+    (400, "BadRequestException", "Illegal email address", Rejected, MESSAGE),
+    (400, "MessageRejected", "Address blacklisted.", Unfit, RECIPIENT),
+    (404, "NotFoundException", "Email identity <news@example.com> does not exist.", None, SENDER),
+    (404, "NotFoundException", "Email identity ann@example.org does not exist.", Unfit, RECIPIENT),
+    (400, "BadRequestException", "The configuration set news isn't associated with tenant acme", ServerFault, ACCOUNT),
+    (403, "SomethingNew", "never seen of news@example.com", None, SENDER),
+    (403, "SomethingNew", "never seen of ann@example.org", Unfit, RECIPIENT),
+    (403, "SomethingNew", "User isn&#39;t not authorized to perform `ses:SendEmail&#39;", ServerFault, ACCOUNT),
     (400, "SomethingNew", "never seen", Rejected, UNKNOWN),
     (401, "SomethingNew", "never seen", Rejected, UNKNOWN),
     (403, "SomethingNew", "never seen", Rejected, UNKNOWN),
@@ -174,6 +185,8 @@ SENDGRID_ROWS: list[tuple[Any, ...]] = [
         ]
     ),
     (403, "", "You are not allowed to send to that recipient", Unfit, RECIPIENT),
+    (403, "", "never seen: ann@example.org", Unfit, RECIPIENT),
+    (403, "", "Something about example.com", None, SENDER),
     (403, "", "Permission denied for ann@example.org", Unfit, RECIPIENT),
     *(
         (status, "", text, ServerFault, ACCOUNT)
@@ -187,6 +200,8 @@ SENDGRID_ROWS: list[tuple[Any, ...]] = [
             (403, "The requestor's IP Address is not whitelisted"),
             (403, "The requestor’s IP Address is not whitelisted"),
             (403, "Your free trial has expired"),
+            (403, "You do not have authorization to make this request"),
+            (403, "Authenticated user is not authorized to send mail"),
             (451, "Unavailable due to data residency restrictions"),
             (451, "anything"),
             (404, "not found"),
@@ -215,6 +230,7 @@ SENDGRID_ROWS: list[tuple[Any, ...]] = [
             "The content value must be a string at least one character in length.",
             "There is a limit of 1000 total recipients",
             "The subject is required.",
+            "Invalid replyTo email address",
             "Header names must be ASCII",
         ]
     ),
@@ -228,6 +244,7 @@ MAILGUN_ROWS: list[tuple[Any, ...]] = [
         (status, "", text, Throttled, ACCOUNT, seconds)
         for status, text, seconds in [
             (403, NOT_ALLOWED + "You've reached the message limit you set on account", None),
+            (403, NOT_ALLOWED + "You&#39;ve reached the message limit you set on account", None),
             (403, NOT_ALLOWED + "You’ve reached the message limit you set on account", None),
             (400, NOT_ALLOWED + "You have reached the message limit you set on your account.", None),
             (401, NOT_ALLOWED + "You've reached the message limit you set on account", None),
@@ -336,6 +353,7 @@ ELASTIC_ROWS: list[tuple[Any, ...]] = [
             "Unverified sender",
             "Please verify your domain first",
             "FROM ADDRESS IS NOT REGISTERED",
+            "You can only send from verified domains",
         ]
     ),
     *(
@@ -348,6 +366,7 @@ ELASTIC_ROWS: list[tuple[Any, ...]] = [
             "Recipient address is missing",
         ]
     ),
+    (400, "", "Recipient ann@example.org is suppressed", Unfit, RECIPIENT),
     (413, "", "You cannot provide more than 50 transactional recipients", Rejected, MESSAGE),
     (413, "", "anything", Rejected, MESSAGE),
     (400, "", "You cannot provide more than 50 transactional recipients", Rejected, MESSAGE),

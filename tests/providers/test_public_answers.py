@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-import pytest
-
+from deliverykit.words.enclosures import Attachment
 from deliverykit.words.outcomes import NotSent, Throttled
 from esp_answers import PROVIDERS, about, letter, said
 from outgoing_mail import NOW
@@ -37,7 +36,20 @@ def _problem(row: dict[str, Any]) -> str:
     return ""
 
 
-@pytest.mark.parametrize("esp", PROVIDERS)
-def test_every_row_says_what_it_is_about(esp: str) -> None:
-    for row in PROVIDERS[esp].table:
-        assert row.about is not None
+# The rows that are to be refused at hand-over: a message that would cause each.
+KNOWN_BEFORE = {
+    "The attachment type cannot contain ';', or CRLF characters.": letter(
+        attachments=[Attachment(filename="a.txt", content=b"x", content_type="text/plain; charset=utf-8")]
+    ),
+    "You cannot provide more than 50 transactional recipients": letter(to=[f"u{number}@example.org" for number in range(51)]),
+}
+
+
+def test_answer_that_can_be_known_before_is_refused_at_hand_over() -> None:
+    rows = json.loads(shared("esp/answers.json").read_text("utf-8"))["answers"]
+    known = [row for row in rows if row.get("known_before")]
+    assert {row["text"] for row in known} == set(KNOWN_BEFORE)
+    for row in known:
+        mail, provider = KNOWN_BEFORE[row["text"]], PROVIDERS[row["esp"]]
+        assert provider.unsupported(mail.message, mail.sender), row
+        assert provider.unsupported(letter().message, mail.sender) == ()

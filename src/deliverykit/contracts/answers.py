@@ -20,6 +20,7 @@ __all__ = [
     "Judge",
     "Row",
     "by_subject",
+    "denied",
     "fault",
     "foreign",
     "judged",
@@ -181,6 +182,11 @@ def by_subject(answer: Answer, about: About) -> Outcome:
     if about is About.ACCOUNT or (about is About.SENDER and answer.mail.forced):
         return ServerFault(answer.reason)
     return Rejected(answer.reason, about) if about is About.MESSAGE else Unfit(answer.reason, about)
+
+
+def denied(answer: Answer, about: About) -> Outcome:
+    """Judge a refusal that no other row knows, by what it names: nothing it names is ``Rejected`` about ``UNKNOWN``."""
+    return Rejected(answer.reason, about) if about is About.UNKNOWN else by_subject(answer, about)
 
 
 _SOON: Final = 60_000

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from html import unescape
 
 import idna
 
@@ -28,8 +29,11 @@ _PLAIN = str.maketrans(
 
 
 def plain_words(text: str) -> str:
-    """Return the first 1,000 characters with plain quotes, hyphens and spaces, composed letters, one space at a time."""
-    return " ".join(unicodedata.normalize("NFC", text[:_LONGEST].translate(_PLAIN)).split())
+    """Return the first 1,000 characters with plain quotes, hyphens and spaces, composed letters, one space at a time.
+
+    Characters that HTML writes as references (``&#39;``) are read.
+    """
+    return " ".join(unicodedata.normalize("NFC", unescape(text[:_LONGEST]).translate(_PLAIN)).split())
 
 
 def named_in(text: str, mail: Outgoing, *, domains: bool = True) -> About:

@@ -9,6 +9,7 @@ from deliverykit.contracts.answers import (
     Answer,
     Row,
     by_subject,
+    denied,
     fault,
     key_refused,
     not_sent,
@@ -36,6 +37,7 @@ def _malformed_from(answer: Answer) -> About:
 _UNVERIFIED = (
     r"\b(from|sender|domain)\b.{0,120}\b(not|isn't|never)\b.{0,60}\b(verified|validated|registered|authenticated)\b"
     r"|\b(unverified|unvalidated)\b.{0,60}\b(from|sender|domain)\b"
+    r"|\bonly\b.{0,30}\bverified (domain|sender)"
     r"|\b(verify|validate)\b.{0,40}\b(your|the)\b.{0,40}\b(domain|sender)\b"
 )
 # "Attachment size limit" speaks of the message; holding the whole account for it would be wrong.
@@ -48,6 +50,7 @@ _CLOSED = (
     r"\b(account|sending)\b.{0,60}\b(suspended|blocked|disabled|paused|closed|inactive|locked|under review)\b|"
     r"\bpayment\b|\bbilling\b|\bforbidden\b|\bpermission|\bnot (allowed|permitted|authori[sz]ed) to send\b"
 )
+_SUPPRESSED = r"\b(recipient|contact|address)\b.{0,80}\b(suppressed|unsubscribed|bounced|blacklisted|blocked)\b"
 _KEYS = r"\bapi ?key\b|\bunauthori[sz]ed\b|\bauthenticat|\bcredentials?\b|\binvalid key\b"
 _SPENT = r"\blimit|\bcredits?\b|\bquota\b"
 _FROM = (
@@ -72,6 +75,7 @@ TABLE: tuple[Row, ...] = (
     # Wrong, missing and expired keys all read "APIKey Expired".
     Row((400, 401, 403), _KEYS, About.ACCOUNT, key_refused),
     Row((400, 401, 402, 403), _UNVERIFIED, About.SENDER, by_subject),
+    Row((400, 403), _SUPPRESSED, About.RECIPIENT, by_subject),
     # The key lacks an access level, or the account is disabled.
     Row((400, 401, 403), _CLOSED, _whom, by_subject),
     Row(400, _OWN_LIMIT, About.MESSAGE, rejected),
@@ -85,5 +89,5 @@ TABLE: tuple[Row, ...] = (
     Row(412, "", About.ACCOUNT, throttled(Scope.ACCOUNT)),
     # "You cannot provide more than 50 transactional recipients"
     Row(413, "", About.MESSAGE, rejected, foreign=True),
-    Row(range(400, 500), "", About.UNKNOWN, rejected),
+    Row(403, ".", lambda answer: named_in(answer.words, answer.mail), denied),
 )

@@ -11,6 +11,7 @@ from deliverykit.contracts.answers import (
     Answer,
     Row,
     by_subject,
+    denied,
     fault,
     http_date,
     key_refused,
@@ -133,5 +134,5 @@ TABLE: tuple[Row, ...] = (
     Row(400, _MESSAGE, About.MESSAGE, rejected),
     Row(451, "", About.ACCOUNT, fault),
     Row(413, "", About.MESSAGE, rejected, foreign=True),
-    Row(range(400, 500), "", About.UNKNOWN, rejected),
+    Row(403, ".", lambda answer: named_in(answer.words, answer.mail, domains=False), denied),
 )

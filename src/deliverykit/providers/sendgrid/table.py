@@ -4,7 +4,7 @@ Source: Twilio's pages on the errors and limits of ``mail/send``, read 2026-11-2
 threads and Twilio's support articles, read 2026-11-30. The text judged is each ``message``, with its ``field`` in brackets.
 """
 
-from deliverykit.contracts.answers import Answer, Row, by_subject, fault, key_refused, rejected, throttled
+from deliverykit.contracts.answers import Answer, Row, by_subject, denied, fault, key_refused, rejected, throttled
 from deliverykit.contracts.naming import named_in
 from deliverykit.words.outcomes import About, Scope
 
@@ -51,6 +51,7 @@ _KEYS = (
 _CLOSED = (
     r"\baccess forbidden|^\W*forbidden\W*$|"
     r"\bpermission denied|\baccess denied|\bscopes?\b|\bnot (authori[sz]ed|permitted|allowed)\b|"
+    r"\bauthori[sz]ation to\b|"
     r"\bip address\b.{0,60}\b(whitelist|allow|access)|\bunauthori[sz]ed\b|"
     r"\b(account|user|subuser)\b.{0,60}\b"
     r"(suspended|banned|disabled|deactivated|frozen|inactive|closed|under review|locked|warned)|"
@@ -63,7 +64,7 @@ _FIELDS = (
     r"substitutions|sections)\b[^()]{0,60}\)"
 )
 _MESSAGE = (
-    r"\bvalid (email )?address\b|\brecipients?\b|\bpersonalizations?\b|\bcontent\b|\battachments?\b|\bsubject\b|\bheaders?\b|"
+    r"\b(in)?valid\b.{0,30}\baddress\b|\brecipients?\b|\bpersonalizations?\b|\bcontent\b|\battachments?\b|\bsubject\b|\bheaders?\b|"
     r"\bcustom.args\b|\bcategor(y|ies)\b|\bduplicate\b|\btoo (large|long|big)\b"
 )
 
@@ -89,6 +90,6 @@ TABLE: tuple[Row, ...] = (
     # SendGrid's own words for an address that is not one of its API's: base_url is wrong.
     Row((404, 405), _ADDRESS, About.ACCOUNT, fault),
     Row(413, "", About.MESSAGE, rejected, foreign=True),
-    Row(range(400, 500), "", About.UNKNOWN, rejected),
+    Row(403, ".", lambda answer: named_in(answer.words, answer.mail), denied),
     # 500, 502 and 504 may hide an accepted mail, 503 is a refusal to process: what judged() says by itself.
 )

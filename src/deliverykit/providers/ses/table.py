@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from html import unescape
 from typing import Any
 
-from deliverykit.contracts.answers import Answer, Row, by_subject, fault, key_refused, rejected, throttled, unfit
+from deliverykit.contracts.answers import Answer, Row, by_subject, denied, fault, key_refused, rejected, throttled, unfit
 from deliverykit.contracts.naming import named_in
 from deliverykit.words.addresses import Address
 from deliverykit.words.outcomes import About, NotSent, Outcome, Scope
@@ -136,22 +136,32 @@ _CLOSED = (
 )
 _CONFIGURATION = (
     "^ConfigurationSetDoesNotExist|^ConfigurationSetNotFound|^InvalidSendingPool|"
-    r"\bconfiguration ?set\b.{0,80}\b(not exist|doesn't exist|not found|not associated|invalid)\b|"
+    r"\bconfiguration ?set\b.{0,80}\b(not exist|doesn't exist|not found|not associated|isn't associated|invalid)\b|"
     r"\b(sending|ip) pool\b.{0,80}\b(not exist|doesn't exist|not found|invalid)\b"
 )
-_ABSENT = r"^NotFound|\b(not exist|doesn't exist|not found)\b"
+_ABSENT = r"^NotFound|^TemplateDoesNotExist|\b(not exist|doesn't exist|not found|not associated)\b|\btenant\b"
+_SUPPRESSED = r"\baddress (is )?(blacklisted|blocklisted|suppressed)|\bsuppression list\b"
 # What another ESP may carry: SES refuses some file types, and long lines and doubled headers in a MIME message.
 _ELSEWHERE = (
     r"\b(illegal|invalid|unsupported|blocked|disallowed|prohibited)\b.{0,20}\b(attachment|file ?name|file|extension)|"
     r"\bduplicate header\b|\bline (is )?too long\b|\blines? (longer|exceed)"
 )
 _MESSAGE = (
-    r"\bmissing (domain|final|local|recipient|subject|body)|\billegal (address|domain|local|header)|"
+    r"\bmissing (required|domain|final|local|recipient|subject|body)|\billegal (e-?mail|address|domain|local|header)|"
+    r"\bempty (required )?(header|subject|body|content|address)|\btransaction failed\b|"
+    r"\bvalue\b.{0,60}\bat '(content|destination|replyto|emailtags)|"
     r"\binvalid (domain|local|recipient|email|to|cc|bcc|reply|subject|header|charset)\b|"
     r"\b(local address|local part|domain|address|header|subject)\b.{0,60}\bcontains\b|"
+    r"\bmore than \d+ (characters|bytes)\b|"
     r"\bvirus\b|\bbad content\b|\b(message|content|attachments?)\b.{0,40}\b(too (large|long|big)|length|size|exceed)|"
     r"\btoo many (recipients|headers|attachments)\b|\brecipient count exceeds\b|\bnon-ascii\b|\bmalformed\b"
 )
+
+
+def _absent(answer: Answer) -> About:
+    """An identity that does not exist is judged as one that is not verified."""
+    named = named_in(answer.words, answer.mail)
+    return _missing(answer) if named is About.UNKNOWN else named
 
 
 def _missing(answer: Answer) -> About:
@@ -186,10 +196,11 @@ TABLE: tuple[Row, ...] = (
     Row((400, 403), "^MailFromDomainNotVerified", About.SENDER, by_subject),
     Row((400, 401, 403), _KEYS, About.ACCOUNT, key_refused),
     Row((400, 404), _CONFIGURATION, About.ACCOUNT, fault),
-    Row((400, 404), _ABSENT, _missing, by_subject),
+    Row((400, 403, 404), _ABSENT, _absent, by_subject),
+    Row(400, _SUPPRESSED, About.RECIPIENT, unfit),
     Row(400, _ELSEWHERE, About.MESSAGE, unfit),
     Row(400, _MESSAGE, About.MESSAGE, rejected),
     Row(413, "", About.MESSAGE, rejected),
-    Row((400, 401, 403, 404), "", About.UNKNOWN, rejected),
+    Row(403, ".", lambda answer: named_in(answer.words, answer.mail), denied),
     # 500 InternalFailure may hide an accepted mail and 503 is a refusal to process: what judged() says by itself.
 )
