@@ -35,6 +35,7 @@ from deliverykit.words.addresses import Address
 from deliverykit.words.arguments import duration, whole
 from deliverykit.words.message import Message
 from deliverykit.words.results import ClockAccepted, DrainReport, Explanation, SendResult
+from deliverykit.words.time_limit import limited
 
 __all__ = ["AsyncAccountMailer", "AsyncMailer", "AsyncWorker"]
 
@@ -54,7 +55,12 @@ class AsyncAccountMailer:
         self.log: Log = Log(context, ports, account)
 
     async def send(
-        self, message: Message, *, route: str | Route = DEFAULT_ROUTE, server: str | DeliveryServer | None = None
+        self,
+        message: Message,
+        *,
+        route: str | Route = DEFAULT_ROUTE,
+        server: str | DeliveryServer | None = None,
+        timeout: timedelta | float | None = None,
     ) -> SendResult:
         """Try to send now; the result tells of every attempt.
 
@@ -62,13 +68,23 @@ class AsyncAccountMailer:
         (or refused, on a route that rejects). With ``server=`` it goes through exactly this one, which must be
         ACTIVE: its quota, pace and forced sender hold, and mail that cannot go now is refused, never
         queued. Handed in again with the ``idempotency_key`` of the last 24 hours nothing is done, and the
-        result tells how the first mail stands (``repeated``, and no attempts). Raises :class:`~deliverykit.MessageError`,
+        result tells how the first mail stands (``repeated``, and no attempts).
+
+        ``timeout``, a ``timedelta`` or seconds, bounds the whole call: waiting for a pace, the storage, name resolution,
+        connecting and the response. If it ends before the first byte of the request, nothing was sent: the message is
+        queued (or refused, as above) without an attempt. If it ends later, the result is in doubt and has the
+        message's id. Storing the outcome may take a second more. Without it the limits of the transport hold:
+        60 seconds in all by default.
+
+        Raises :class:`~deliverykit.MessageError`,
         :class:`~deliverykit.ConfigurationError` or :class:`~deliverykit.NotFound` for what the caller
         can mend and :class:`~deliverykit.StorageError`; what an ESP or a limit says is in the result.
         """
         only = None if server is None else named(server, "server", DeliveryServer)
         way = named(route, "route", Route)
-        return await send(self._context, self._ports, self._account, message, way, only)
+        limit = None if timeout is None else duration(timeout, "timeout", seconds=True).total_seconds()
+        with limited(self._context.clock, limit):
+            return await send(self._context, self._ports, self._account, message, way, only)
 
     async def enqueue(
         self, messages: Iterable[Message], *, route: str | Route = DEFAULT_ROUTE, chunk: int | None = None

@@ -1,6 +1,7 @@
 """The two port sets, and the way from an awaited method to a blocking one."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -9,17 +10,20 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from deliverykit.beating import AwaitingBeat, BlockingBeat
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
-from deliverykit.contracts.storage import Committed, Interruptible, Late, patience
+from deliverykit.contracts.storage import Committed, Interruptible, Late
 from deliverykit.contracts.transport import AsyncTransport, Transport
 from deliverykit.engine.ports import blocking
-from deliverykit.engine.together import Question
+from deliverykit.engine.together import Question, together
 from deliverykit.words.clock import Clock
-from deliverykit.words.errors import ConfigurationError, DeliveryError
+from deliverykit.words.errors import ConfigurationError, DeliveryError, Stage, StorageError, TransportError
 from deliverykit.words.locks import Guard
+from deliverykit.words.time_limit import patience, storage_patience, timed
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 __all__ = ["AwaitingPorts", "BlockingPorts", "Face", "twin"]
 
+_GRACE = 1.0
+"""Seconds that a transport has to end a call by itself, at the end of its time."""
 P = ParamSpec("P")
 R = TypeVar("R")
 Core = TypeVar("Core")
@@ -43,7 +47,9 @@ class BlockingPorts:
         return self._cleanly(call, *args, **kwargs)
 
     async def decide(self, question: Question[R]) -> tuple[R, Late]:
-        """Ask here and now, or with other threads."""
+        """Ask here and now, or with other threads. A call with a time limit asks alone: nobody else's wait is its own."""
+        if timed():
+            return self._cleanly(together, [question])[0].opened()
         return self._cleanly(self._queue.ask, question)
 
     async def prepare(self) -> None:
@@ -108,6 +114,9 @@ class AwaitingPorts:
         if loop is not self._loop or self._thread is None:
             self._guard(self._taken_over, loop)
         work = partial(self._cleanly, call, *args, **kwargs)
+        if timed():
+            assert self._thread is not None  # noqa: S101  taken over just now
+            return await _limited(self._thread, work)
         if patience.get(None) is not None:
             work = partial(copy_context().run, work)
         running = loop.run_in_executor(self._thread, work)
@@ -133,7 +142,10 @@ class AwaitingPorts:
             self._loop = loop
 
     async def decide(self, question: Question[R]) -> tuple[R, Late]:
-        """Ask on the storage's thread, with other tasks."""
+        """Ask on the storage's thread, with other tasks. A call with a time limit asks alone, as above."""
+        if timed():
+            answers = await self.store(together, [question])
+            return answers[0].opened()
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._guard(self._taken_over, loop)
@@ -144,8 +156,17 @@ class AwaitingPorts:
         _open(self._ready())
 
     async def transmit(self, request: HttpRequest) -> HttpResponse:
-        """One submission, awaited."""
-        return await self._ready().send(request)
+        """One submission, awaited. A host's transport that goes on beyond ``request.within`` is cancelled."""
+        if request.within is None:
+            return await self._ready().send(request)
+        timer = asyncio.timeout(request.within + _GRACE)
+        try:
+            async with timer:
+                return await self._ready().send(request)
+        except TimeoutError:
+            if timer.expired():
+                raise TransportError(Stage.READ, f"not done within {request.within:g} s") from None
+            raise
 
     def _ready(self) -> AsyncTransport:
         if self._transport is None:
@@ -233,6 +254,20 @@ def _open(transport: object) -> None:
 
     if isinstance(transport, HttpTransport | AsyncHttpTransport):
         transport.open()
+
+
+async def _limited(thread: ThreadPoolExecutor, call: Callable[[], R]) -> R:
+    """Call it within the caller's time limit: given up while it waits for the thread; once it runs, it limits itself."""
+    job = thread.submit(copy_context().run, call)
+    running = asyncio.wrap_future(job)
+    try:
+        done, _ = await asyncio.wait([running], timeout=storage_patience(threading.TIMEOUT_MAX))
+    except asyncio.CancelledError:
+        await _ended(running)
+        raise
+    if not done and job.cancel():
+        raise StorageError("the time limit of the call ended while other calls were using the storage; nothing was done")
+    return await asyncio.shield(running)
 
 
 class Face(Generic[Core]):

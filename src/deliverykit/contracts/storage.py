@@ -5,8 +5,7 @@ here knows what a quota is: a *decide* object looks at a :class:`View` and answe
 :class:`Step`, which the storage makes true as a whole or not at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import field, frozen
@@ -49,7 +48,6 @@ __all__ = [
     "Storage",
     "Taken",
     "View",
-    "patience",
 ]
 
 R = TypeVar("R")
@@ -57,13 +55,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 Late = frozenset[int | str]
 """The rows whose changes came too late, as the changes named them: by id or by uid."""
-
-
-patience: ContextVar[Callable[[], float]] = ContextVar("deliverykit_patience")
-"""Set while a caller has a time limit: the seconds for which it still waits for another program that holds the storage.
-
-A storage asks again while it waits, since the limit may come meanwhile. Where it is not set, the storage decides.
-"""
 
 
 class Taken(Exception):

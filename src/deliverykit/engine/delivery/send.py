@@ -32,6 +32,7 @@ from deliverykit.words.facts import StorageFailed
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import Accepted, NotSent, Scope, Unknown
 from deliverykit.words.results import Attempt, SendResult, SendStatus
+from deliverykit.words.time_limit import out_of_time, storage_patience, time_left
 from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Sending", "send"]
@@ -210,7 +211,7 @@ class Sending:
             verdict = await self._land(flight, verdict)
             if self.trouble is not None:
                 return self._unstored(verdict, self.trouble)
-            if verdict.next is not Next.AGAIN or self.single:
+            if verdict.next is not Next.AGAIN or self.single or out_of_time():
                 break
             if verdict.pass_over is not None:
                 self.ticket = self.ticket.passing(flight.server.id, for_good=verdict.pass_over)
@@ -223,6 +224,7 @@ class Sending:
     async def _placed(self, *, first: bool) -> Placed:
         """Ask for leave; wait for a pace as long as patience lasts, never for quota."""
         while True:
+            self.patience = min(self.patience, int(time_left(self.patience / 1000) * 1000))
             issued = self.context.clock.monotonic()
             asked = self.asked = []
 
@@ -272,6 +274,7 @@ class Sending:
             uid=self.mail.uid, row=0, token=self.mail.token, lane=self.mail.lane, ticket=self.ticket, route=self.route,
             config=config, server=config.server(placed.grant.server), message=self.message, grant=placed.grant, issued=issued,
             attempts=len(self.attempts), resend=self.mail.resend, memo=self.memo, carriers=self.carriers,
+            ends=self.context.clock.monotonic() + time_left(),
         )  # fmt: skip
 
     async def _land(self, flight: Flight, verdict: Verdict) -> Verdict:
@@ -295,7 +298,7 @@ class Sending:
     async def _store(self, flight: Flight, landing: Landing, verdict: Verdict) -> Verdict:
         """Settle; for some seconds again and again where the storage cannot be written."""
         clock = self.context.clock
-        ends, pause = clock.monotonic() + _SETTLING, 0.05
+        ends, pause = clock.monotonic() + storage_patience(_SETTLING), 0.05
         late_done: Settled | None = None
         try:
             done, late = await self._settle(landing)
@@ -369,6 +372,11 @@ class Sending:
             own = closings(flight.server)[Scope.SERVER]
             close = verdict.close if verdict.close and closings(flight.server)[verdict.close[0]] != own else None
             verdict = evolve(verdict, pause="", fault=False, slow=False, close=close)
+        if out_of_time():
+            if isinstance(verdict.outcome, Unknown):  # who did not wait cannot tell that the server failed
+                verdict = evolve(verdict, fault=False)
+            elif verdict.next is Next.AGAIN and not self.keep:  # no other server is asked any more
+                return evolve(verdict, next=Next.DEAD)
         if self.test is not None and verdict.next is not Next.DONE:
             return evolve(verdict, next=Next.DEAD, about=None)
         if not self.keep and (verdict.next in (Next.LATER, Next.BACK) or (self.single and verdict.next is Next.AGAIN)):

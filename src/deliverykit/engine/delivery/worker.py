@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from deliverykit.contracts.books import Head, Lane, Leased, OpenLanes
-from deliverykit.contracts.storage import Step, Storage, patience
+from deliverykit.contracts.storage import Step, Storage
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
 from deliverykit.engine.admission.decisions import PROBE_HEADS, ClaimHeads, Illegible, MoreHeads
@@ -35,6 +35,7 @@ from deliverykit.words.errors import ClockError, NotFound, StorageError
 from deliverykit.words.facts import MailDead, MailInDoubt, StorageFailed
 from deliverykit.words.outcomes import NotSent
 from deliverykit.words.results import DrainReport
+from deliverykit.words.time_limit import patience
 from deliverykit.words.untrusted import scrubbed
 
 __all__ = ["Stream"]

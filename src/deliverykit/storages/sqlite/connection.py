@@ -11,10 +11,10 @@ from typing import Any
 from weakref import WeakSet
 
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import patience
 from deliverykit.storages.sqlite.known import Known
 from deliverykit.storages.sqlite.trouble import explained, left_behind, moved
 from deliverykit.words.errors import StorageError
+from deliverykit.words.time_limit import patience, storage_patience
 
 __all__ = ["Connection", "Rows"]
 
@@ -32,6 +32,8 @@ _CONNECTIONS: "WeakSet[Connection]" = WeakSet()
 _PATIENCE = 10.0
 """How long, in seconds, whoever else has the file is waited for."""
 _TURN = 0.05
+_LOOK = 0.25
+"""How often, in seconds, a caller that waits for other calls looks at its time limit."""
 
 
 def _in_wal_mode(db: sqlite3.Connection) -> None:
@@ -40,7 +42,7 @@ def _in_wal_mode(db: sqlite3.Connection) -> None:
     It does so whatever its timeout is, so they ask again. A file that is locked is waited for no longer than otherwise.
     """
     db.execute(f"pragma busy_timeout={round(_TURN * 1000)}")
-    for left in range(round(_PATIENCE / _TURN / 2), -1, -1):  # each turn waits in SQLite, and then here
+    for left in range(round(storage_patience(_PATIENCE) / _TURN / 2), -1, -1):  # each turn waits in SQLite, and then here
         try:
             db.execute("pragma journal_mode=wal").fetchall()
             break
@@ -173,10 +175,13 @@ class Connection:
 
     def glance(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of one statement that only looks: by itself it sees one state of the books, so nothing is begun."""
-        with self._lock:
+        self._take_lock()
+        try:
             self._opened()
             self._still_there()
             return self.asked(sql, parameters)
+        finally:
+            self._lock.release()
 
     def asked(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a statement that only looks, inside whatever transaction this thread has begun."""
@@ -187,8 +192,8 @@ class Connection:
                 raise explained(self.path, error) from error
 
     def begin(self, how: str, *, knows: bool) -> None:
-        """Take the lock and begin."""
-        self._lock.acquire()
+        """Take the lock and begin; both wait no longer than the caller's time limit."""
+        self._take_lock()
         if self._db is not None and (self._due or self._db.in_transaction):
             self._lock.release()
             raise StorageError(
@@ -210,6 +215,16 @@ class Connection:
         except BaseException as error:
             self.roll_back(error)
             raise
+
+    def _take_lock(self) -> None:
+        """Wait for other calls of this process. A caller with a time limit waits in short turns: it may come meanwhile."""
+        limit = patience.get(None)
+        if limit is None:
+            self._lock.acquire()
+            return
+        while not self._lock.acquire(timeout=max(0.0, min(_LOOK, limit()))):
+            if limit() <= 0:
+                raise StorageError("the time limit of the call ended while other calls were using the storage")
 
     def _execute(self, db: sqlite3.Connection, how: str) -> None:
         """Begin. A caller with a time limit waits in short turns for whoever else has the file."""
