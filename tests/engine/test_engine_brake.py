@@ -271,6 +271,24 @@ def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
     assert plain.sandbox.count() == 3
 
 
+def test_refused_messages_do_not_wait_for_a_paused_server(plain):
+    """The next server took them over and was then paused: the first is asked again, and they are put back."""
+    mailer, transport = opened(plain)
+    plain.server(mailer, "b", "mailgun", sender="b@example.com", quota=CalendarQuota(day=1))
+    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED) if body.startswith(b"{") else None
+    (first, second) = mailer.enqueue(messages(2), route="r")
+    assert mailer.worker(concurrency=1).drain().accepted == 1
+    assert mailer.outbox.get(second).state == "ready"  # it waits for b's quota
+    mailer.servers.pause("b")
+    mailer.worker(concurrency=1).drain()
+    assert (mailer.outbox.get(second).state, mailer.outbox.get(second).server) == ("scheduled", "a")
+    transport.refuses = lambda body: None
+    plain.clock.advance(QUARTER)
+    assert mailer.worker().drain().accepted == 1
+    del first
+
+
 def test_a_lost_sender_domain_waits_and_others_go_on(plain):
     mailer, transport = opened(plain, sender=None)
     text = UNVERIFIED["sendgrid"][1]
@@ -312,6 +330,57 @@ def test_fifty_refused_for_what_they_are_hold_their_lane(plain):
     transport.refuses = lambda body: None
     assert mailer.outbox.release(route="default", stream="bulk") == 1
     assert mailer.worker().drain().accepted == 120 - report.dead
+
+
+def dirty(count: int, *runs: tuple[int, int]) -> list:
+    """A list with runs of bad recipients: where each begins, and its length."""
+    bad = {number for begin, length in runs for number in range(begin, begin + length)}
+    return [message(f"bad{number}" if number in bad else f"ok{number}") for number in range(count)]
+
+
+def test_a_dirty_list_is_sent_by_one_worker_place(plain):
+    """Runs of 20: a probe is a random message of the list, or the server would be PAUSED."""
+    mailer, transport = opened(plain)
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED) if b"ubad" in body else None
+    mailer.enqueue(dirty(260, (30, 20), (100, 5), (150, 20)))
+    for _ in range(60):
+        mailer.worker(concurrency=1).drain()
+        plain.clock.advance(timedelta(minutes=1))
+    assert mailer.servers.get("a").active
+    assert plain.sandbox.count() == 260 - 45
+    assert mailer.outbox.counts()["dead"] + mailer.outbox.counts()["scheduled"] == 45
+
+
+def test_drain_report_is_true_with_several_workers(plain):
+    """Each counts what its own messages came to, as the outbox has them at its end."""
+    mailer, transport = opened(plain)
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED) if b"ubad" in body else None
+    mailer.enqueue(dirty(300, (50, 5), (200, 20)))
+    dead = accepted = 0
+    for number in range(40):
+        other = plain.mailer(transport=transport) if number % 2 else mailer
+        report = other.worker(concurrency=20).drain()
+        dead += report.dead
+        accepted += report.accepted
+        assert dead == mailer.outbox.counts()["dead"]
+        assert accepted == plain.sandbox.count()
+        if report.returned:
+            assert mailer.outbox.counts()["ready"] + mailer.outbox.counts()["scheduled"] > 0
+        plain.clock.advance(timedelta(minutes=2))
+        mailer.enqueue([message(f"later{number}")])
+    assert dead == 25
+
+
+def test_put_back_messages_come_due_late_like_any_retry(plain):
+    mailer, transport = opened(plain)
+    mailer.routes.add("r", ["a"], when_exhausted="queue", max_lateness=timedelta(hours=2))
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED)
+    (uid,) = mailer.enqueue([message()], route="r")
+    mailer.worker().drain()
+    plain.clock.advance(timedelta(hours=3))  # no worker ran
+    mailer.worker().drain()
+    assert (mailer.outbox.get(uid).state, mailer.outbox.get(uid).reason) == ("dead", "late")
+    assert transport.calls == 1
 
 
 def test_put_back_messages_still_expire(plain):

@@ -66,6 +66,9 @@ def add_commands(menu: Menu) -> None:
     listed.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
     requeue = queue.verb("requeue", _requeue, "put dead mail back into the queue, as if it were new")
     cancel = queue.verb("cancel", _cancel, "cancel what waits; it can be requeued")
+    release = queue.verb("release", _release, "release lanes that the engine holds after many refusals")
+    release.add_argument("--route", metavar="NAME", help="only this route")
+    release.add_argument("--stream", metavar="NAME", help="only this stream")
     resolve = queue.verb("resolve", _resolve, "say what the mail in doubt was")
     what = resolve.add_mutually_exclusive_group(required=True)
     what.add_argument("--as-sent", action="store_true", help="it was sent: it is done with")
@@ -195,6 +198,12 @@ def _cancel(call: Call) -> int:
     fits = _filters(call, ("ids", "route", "stream", "since", "before"))
     act = _Act(call, "cancel", ("ready", "scheduled"), fits)
     return act.ended(lambda: call.mailer.outbox.cancel(**fits), "cancelled")
+
+
+def _release(call: Call) -> int:
+    released = call.mailer.outbox.release(route=call.options.route, stream=call.options.stream)
+    call.out.done(f"{released} held {'lane is' if released == 1 else 'lanes are'} released.", {"release": released})
+    return 0
 
 
 def _resolve(call: Call) -> int:

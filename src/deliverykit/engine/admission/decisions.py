@@ -11,7 +11,7 @@ from deliverykit.contracts.books import Change, Head, LaneKey, MailState
 from deliverykit.contracts.storage import Claim, Step, View
 from deliverykit.engine.admission.admit import Admission, Grant, Refusal, admit
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.lanes import Ticket, asked_again
 from deliverykit.limits import Brake
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
@@ -89,6 +89,10 @@ class ClaimHeads:
             if not admission.grants:
                 raise Illegible
             refusal = None
+        if refusal is not None and refusal.at >= NEVER and not admission.grants:
+            changes = tuple(self._to_refusers(head) for head in heads if asked_again(self.ticket, head.memo) != self.ticket)
+            if changes:
+                return Step(result=gone, changes=changes)
         return Step(
             result=evolve(
                 gone,
@@ -111,6 +115,11 @@ class ClaimHeads:
         if head.resends:
             return False  # it may have gone already: it is in doubt, or resent as it was told, and never just dead
         return most is not None and head.late > most // timedelta(milliseconds=1)
+
+    def _to_refusers(self, head: Head) -> Change:
+        """No other server can carry it any more, so those that refused it are asked again: now, or when it was put back."""
+        lane = evolve(self.lane, key=asked_again(self.ticket, head.memo).encode())
+        return Change(id=head.id, was=MailState.READY, state=MailState.READY, lane=lane)
 
     def _afresh(self, head: Head, refusal: Refusal, now: int) -> Change:
         """Those not passed over in this round have no quota: another round after a back-off, not after their window."""

@@ -9,13 +9,15 @@ from zlib import crc32
 from attrs import asdict, evolve, field, frozen
 
 from deliverykit.contracts.capabilities import Needs
+from deliverykit.contracts.limit import State
 from deliverykit.contracts.router import Router
+from deliverykit.limits import Brake
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 
-__all__ = ["Ticket", "hashed", "lane_hash", "own_lane"]
+__all__ = ["Ticket", "asked_again", "hashed", "lane_hash", "own_lane"]
 
 _ANY = "*"
 _PLAIN = Needs()
@@ -123,6 +125,12 @@ def hashed(text: str) -> int:
 def lane_hash(route: str, stream: str, ticket: Ticket) -> int:
     """The number of a lane, whichever servers its messages were passed over by."""
     return hashed(json.dumps([route, stream, evolve(ticket, unfit=(), tried=()).encode()]))
+
+
+def asked_again(ticket: Ticket, memo: State) -> Ticket:
+    """The ticket of a message that was refused: those servers are asked again, those that cannot carry it are not."""
+    refusers = Brake.refusers(memo)
+    return evolve(ticket, unfit=tuple(one for one in ticket.unfit if hashed(one) not in refusers), tried=())
 
 
 def own_lane(ticket: Ticket, domain: str) -> Ticket:

@@ -296,7 +296,12 @@ class Servers(Room):
                 if server.id in route.servers
             ]
             gone = Document(kind="server", id=server.id, data=None)
-            documents = (*map(self.context.archive.route, edited), gone, self.context.archive.removed(server))
+            documents = (
+                *map(self.context.archive.route, edited),
+                gone,
+                self.context.archive.removed(server),
+                *released_at(config, server.id),
+            )
             facts, idle = act(server, "removed"), () if force else (server.id,)
             return Amendment(config=config, result=None, documents=documents, facts=facts, idle=idle)
 

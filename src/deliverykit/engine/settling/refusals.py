@@ -1,10 +1,8 @@
 """Refusals that no other server took: put back or final, and what else they stop."""
 
-from attrs import evolve
-
 from deliverykit.contracts.limit import State
 from deliverykit.engine.admission.gates import ACCOUNT, BRAKE, brake_name
-from deliverykit.engine.admission.lanes import Ticket, hashed, lane_hash
+from deliverykit.engine.admission.lanes import hashed, lane_hash
 from deliverykit.engine.settling.batch import REFUSED_LANES, Batch, Landing
 from deliverykit.engine.settling.verdicts import Next
 from deliverykit.limits import Brake
@@ -12,7 +10,7 @@ from deliverykit.limits.brake import Effect, Refused, Ruling
 from deliverykit.records.hold import Hold
 from deliverykit.words.outcomes import About, Scope
 
-__all__ = ["TEMPLATE", "accepted", "asked_again", "fewer", "more", "passed_on", "reason_hash", "refused"]
+__all__ = ["TEMPLATE", "accepted", "fewer", "more", "passed_on", "reason_hash", "refused"]
 
 TEMPLATE = 50
 """This many messages of one lane, refused in a row for what they are, hold the lane: its template is broken."""
@@ -98,12 +96,6 @@ def passed_on(landing: Landing) -> State | None:
     if verdict.next is not Next.AGAIN or verdict.about in (None, About.MESSAGE):
         return None
     return Brake.passed_on(landing.memo, hashed(landing.server.id))
-
-
-def asked_again(ticket: Ticket, memo: State) -> Ticket:
-    """The ticket of a message that is put back: the servers that refused it are asked again, those that cannot carry it not."""
-    refusers = Brake.refusers(memo)
-    return evolve(ticket, unfit=tuple(one for one in ticket.unfit if hashed(one) not in refusers), tried=())
 
 
 def _mark(landing: Landing, name: str) -> int:

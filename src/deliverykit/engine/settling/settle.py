@@ -6,10 +6,10 @@ from deliverykit.contracts.books import Change, Document, Gone, LogLine, MailSta
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.gates import CIRCUIT, Gate, circuit, closings
-from deliverykit.engine.admission.lanes import own_lane
+from deliverykit.engine.admission.lanes import asked_again, own_lane
 from deliverykit.engine.settling.batch import Batch, Landing
 from deliverykit.engine.settling.notices import Notices
-from deliverykit.engine.settling.refusals import accepted, asked_again, passed_on, refused
+from deliverykit.engine.settling.refusals import accepted, passed_on, refused
 from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.limits import Closed, Slowed
 from deliverykit.limits.brake import Ruling

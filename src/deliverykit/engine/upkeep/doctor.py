@@ -287,7 +287,8 @@ def _queue(facts: Facts) -> Iterator[Finding]:
     for hold in facts.holds:
         where = f"messages from {hold.domain}" if hold.domain else f"route {hold.route}"
         stream = f", stream {hold.stream}" if hold.stream else ""
-        hint = f"deliverykit servers activate {hold.server}" if hold.server else f"mailer.outbox.release(route={hold.route!r})"
+        release = f"deliverykit queue release --route {hold.route}"
+        hint = f"deliverykit servers activate {hold.server}" if hold.server else release
         yield _problem("queue", f"{where}{stream}: held: {_plain(hold.reason)}", f"fix that, then {hint}")
     for lane in facts.lanes:
         where = f"route {lane.route}{f', stream {lane.stream}' if lane.stream else ''}"
