@@ -102,17 +102,27 @@ def test_an_unlisted_account_fault_kills_nothing(plain, esp, count):
     assert sum(mailer.outbox.counts().values()) == 0
 
 
+SUSPENDED = {
+    "ses": (400, "Sending paused for this account. For more information, please check the inbox of the email address"),
+    "sendgrid": (401, "The provided authorization grant is invalid, expired, or revoked"),
+    "mailgun": (403, "Domain example.com is not allowed to send: The domain is unverified and requires DNS configuration"),
+    "elasticemail": (401, "APIKey Expired"),
+}
+
+
 @pytest.mark.parametrize("esp", ESPS)
-def test_a_listed_account_fault_pauses_at_once_and_kills_nothing(plain, esp):
-    mailer, _ = opened(plain, esp)
-    plain.sandbox.fault(esp, "bad_key", times=None)
-    mailer.enqueue(messages(9))
-    assert mailer.worker(concurrency=1).drain().dead == 0
+@pytest.mark.parametrize("count", [1, 9, 200])
+def test_a_listed_account_fault_pauses_at_once_and_kills_nothing(plain, esp, count):
+    mailer, transport = opened(plain, esp)
+    transport.refuses = lambda body: says(SUSPENDED[esp][0], esp, SUSPENDED[esp][1])
+    mailer.enqueue(messages(count))
+    assert mailer.worker(concurrency=5).drain().dead == 0
     assert mailer.servers.get("a").status is Status.PAUSED
-    assert mailer.outbox.counts()["ready"] == 9
-    plain.sandbox.clear_faults()
+    assert transport.calls <= 8
+    assert mailer.outbox.counts()["ready"] == count
+    transport.refuses = lambda body: None
     mailer.servers.activate("a")
-    assert mailer.worker().drain().accepted == 9
+    assert mailer.worker().drain().accepted == count
 
 
 @pytest.mark.parametrize("esp", ESPS)
