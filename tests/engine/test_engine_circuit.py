@@ -8,12 +8,12 @@ from engine_kit import World, message, messages
 
 from deliverykit import By, CalendarQuota, LeastUsed, SendStatus, Status
 
-FAULTS = ["server_error", "unavailable", "timed out"]
+FAULTS = ["server_error", "unavailable"]
 
 
 def fault(world: World, kind: str, id: str = "a", times: int | None = None) -> None:
-    """``server_error``: 500, in doubt. ``unavailable``: 503. ``timed out``: the request was not read."""
-    options = {"server_error": {"status": 500}, "unavailable": {"status": 503}, "timed out": {"status": 408}}[kind]
+    """``server_error``: 500, in doubt. ``unavailable``: 503."""
+    options = {"server_error": {"status": 500}, "unavailable": {"status": 503}}[kind]
     world.sandbox.fault("sendgrid", "server_error", times=times, credential=f"SG.{id}", **options)
 
 
