@@ -82,7 +82,7 @@ def bad(found: "tuple[Finding, ...]") -> list[tuple[str, str]]:
     return [(one.severity.value, one.check) for one in found if one.severity in BAD]
 
 
-CHECKS = ("account", "secret key", "servers", "extras", "routes", "records", "queue", "in doubt", "dead")
+CHECKS = ("account", "secret key", "servers", "routes", "records", "queue", "in doubt", "dead")
 
 
 def test_all_is_well() -> None:
@@ -120,7 +120,6 @@ TWO = {"servers": (server("a"), server("b")), "routes": (route("a", "b"),)}
         ({"health": {"sg": health(circuit="half-open", faults=5)}}, [("warning", "servers")], "half-open"),
         ({"health": {"sg": health(throttled_until=NOW)}}, [("warning", "servers")], "takes nothing until 2026-11-23"),
         ({"health": {"sg": health(slowed=timedelta(milliseconds=250), slowed_until=NOW)}}, [], "an email each 250ms, until 2026"),
-        ({"lacking": {"ses": "Amazon SES"}}, [("problem", "extras")], "Amazon SES needs the extra ses"),
         ({"routes": (route("sg", broken="no router ByDay"),)}, [("problem", "routes")], "no router ByDay"),
         ({"routes": (route("gone"),)}, [("warning", "routes")], "no server that can carry"),
         ({"routes": (route("gone"),), "lanes": (lane(),)}, [("problem", "routes")], "its mail waits"),
@@ -316,24 +315,3 @@ def test_all_accounts_are_looked_at_and_the_house_once(desk: Desk) -> None:
     assert {one["account"] for one in found} == {"", "default", "acme"}
     assert {one["account"] for one in found if one["severity"] == "warning"} == {"acme"}
     assert desk("doctor", "--account", "default").status == 0
-
-
-def test_a_missing_extra(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter says what it imports when it first sends; none of ours does."""
-    monkeypatch.setattr(SES, "needs", {"some_package": "ses"})
-    monkeypatch.setenv("AWS", "x")
-    desk(
-        "servers",
-        "add",
-        "--esp",
-        "ses",
-        "--region",
-        "eu-west-1",
-        "--access-key-id-env-ref",
-        "AWS",
-        "--secret-access-key-env-ref",
-        "AWS",
-    )
-    monkeypatch.setattr("deliverykit.engine.upkeep.examination.find_spec", lambda _: None)
-    found = [one for one in desk("doctor", "--json", status=1).json["findings"] if one["check"] == "extras"]
-    assert [one["mend"] for one in found] == ["pip install 'deliverykit[ses]'"]

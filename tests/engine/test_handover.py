@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 import pytest
 from attrs import frozen
 from engine_kit import ESPS, World, message
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from deliverykit import Attachment, ConfigurationError, Message, MessageError, SendStatus, Unsupported
 from deliverykit.contracts.provider import Outgoing
 from deliverykit.providers import SendGrid
 from deliverykit.words.addresses import Address
-from odd_messages import odd_messages
+from deliverykit.words.wire import HttpRequest, HttpResponse
+from odd_messages import odd_extras, odd_messages
 
 # -- the property ----------------------------------------------------------------------------------
 
@@ -59,6 +60,51 @@ def test_send_enqueue_and_explain_agree(plain: World, mail: Message, route: str)
     mailer.worker().drain()
     assert mailer.log.get(id_).lines[-1].outcome == "accepted", mailer.log.get(id_).lines
     assert plain.sandbox.count() == 2
+
+
+class Answering:
+    """A transport whose ESPs take everything."""
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        if "/v3/mail/send" in request.url:
+            return HttpResponse(status=202, headers={"X-Message-Id": "id"})
+        return HttpResponse(status=200, body=b'{"MessageId": "id", "id": "<id>", "TransactionID": "id"}')
+
+    def close(self) -> None:
+        pass
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(mail=odd_messages(), extra=odd_extras(only_json=True), route=st.sampled_from(ROUTES))
+def test_extra_is_judged_alike_by_all_three(plain: World, mail: Message, extra: dict[str, Any], route: str) -> None:
+    if not plain.opened:
+        mailer = plain.mailer(url="memory://", max_visible_recipients=100, transport=Answering())
+        for esp in ESPS:
+            options = {"sender": FORCED[esp], "senders": ["example.com"] if esp == "mailgun" else None}
+            mailer.servers.add(id=esp, name=esp, provider=plain.provider(esp), **options)
+            sender = None if FORCED[esp] else "me@example.com"
+            mailer.servers.send_test(esp, to="me@example.org", sender=sender)
+            mailer.servers.activate(esp)
+            mailer.routes.add(f"only-{esp}", [esp])
+        mailer.routes.add("all", list(ESPS))
+        mailer.routes.add("two", ["elasticemail", "ses"])
+    mailer = plain.opened[0]
+    try:
+        mail = mail.evolve(extra=extra)
+    except MessageError:
+        reject()
+    said = mailer.explain(mail, route=route)
+    if said.status is SendStatus.REJECTED:
+        for take in (mailer.send, lambda one, route: mailer.enqueue([one], route=route)):
+            with pytest.raises(Unsupported) as refused:
+                take(mail, route=route)
+            assert refused.value.reasons == {view.name: view.reason for view in said.servers}
+        return
+    result = mailer.send(mail, route=route)
+    assert (result.status, [one.server for one in result.attempts]) == (SendStatus.ACCEPTED, [said.server]), result
+    (id_,) = mailer.enqueue([mail], route=route)
+    mailer.worker().drain()
+    assert [line.outcome for line in mailer.log.get(id_).lines] == ["accepted"]
 
 
 # -- one server cannot, another can ----------------------------------------------------------------
@@ -114,6 +160,21 @@ def test_a_server_that_joins_later_is_judged_before_the_wire(world: World) -> No
     mailer.servers.activate("m")
     mailer.worker().drain()
     assert world.sandbox.count("mailgun") == 1
+
+
+def test_a_server_given_another_esp_carries_what_waited(world: World) -> None:
+    mailer = world.mailer()
+    world.server(mailer, "s", "ses")
+    world.server(mailer, "m", "mailgun")
+    mailer.routes.add("r", ["s", "m"])
+    mailer.servers.pause("m")
+    mailer.enqueue([message(attachments=[Attachment(filename="a.exe", content=b"x")])], route="r")
+    mailer.worker().drain()
+    assert world.sandbox.count() == 0
+    mailer.servers.update("s", provider=world.provider("elasticemail"), test_to="me@example.org")
+    world.sandbox.clear()
+    mailer.worker().drain()
+    assert world.sandbox.count("elasticemail") == 1
 
 
 @pytest.mark.parametrize("choice", ["warn", "drop"])

@@ -203,8 +203,6 @@ class Provider(ABC):
     label: ClassVar[str]
     """The ESP's name for people."""
     capabilities: ClassVar[Capabilities]
-    needs: ClassVar[Mapping[str, str]] = {}
-    """Packages that it imports when it first sends, and which extra brings each: what ``mailer.doctor()`` looks for."""
     hosts: ClassVar[Sequence[str]] = ()
     """The hosts of the ESP's API. Accounts other than the default one may send credentials only to these (over HTTPS) and to
     ``Mailer(base_urls=…)``. ``{option}`` stands for the value of a plain option: ``"email.{region}.amazonaws.com"``."""

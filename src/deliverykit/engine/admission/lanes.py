@@ -78,9 +78,9 @@ class Ticket:
         except (ValueError, TypeError, AttributeError, RecursionError):
             return cls(foreign=key)
 
-    def without(self, servers: Iterable[str]) -> Self:
-        """The ticket for mail that these servers cannot carry."""
-        return evolve(self, unfit=tuple(sorted({*self.unfit, *servers})))
+    def without(self, servers: Iterable[DeliveryServer]) -> Self:
+        """The ticket for mail that these servers cannot carry, as long as they are at the same ESP."""
+        return evolve(self, unfit=tuple(sorted({*self.unfit, *map(_carrier, servers)})))
 
     @property
     def domain(self) -> str:
@@ -102,9 +102,11 @@ class Ticket:
         if self.foreign:
             return ("a newer version wrote these messages; upgrade this process",)
         if server.id in self.unfit:
-            return ("cannot carry mail like this, or refused it before",)
+            return ("refused mail like this before",)
         if server.provider is None:
             return (server.reason,)
+        if _carrier(server) in self.unfit:
+            return ("cannot carry mail like this",)
         reasons = server.provider.capabilities.lacks(self.needs)
         if self.sender == _ANY:
             return reasons
@@ -136,6 +138,11 @@ def asked_again(ticket: Ticket, memo: State) -> Ticket:
 def own_lane(ticket: Ticket, domain: str) -> Ticket:
     """The ticket of messages of one From domain, which leave a lane that holds several."""
     return evolve(ticket, sender=f"*@{domain}") if ticket.sender == _ANY and domain else ticket
+
+
+def _carrier(server: DeliveryServer) -> str:
+    """A server and its provider. Given another provider, the server may carry what it could not."""
+    return f"{server.id}@{server.provider.name if server.provider else ''}"
 
 
 @lru_cache(1024)

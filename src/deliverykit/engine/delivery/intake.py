@@ -103,7 +103,7 @@ def judged(
     """Ask each of these servers once whether it can ever carry the message."""
     ticket = context.ticket(message, members, router)
     refusals: dict[str, tuple[str, ...]] = {}
-    unfit: list[str] = []
+    unfit: list[DeliveryServer] = []
     carriers: dict[str, DeliveryServer] = {}
     for server in members:
         if server.provider is None:  # BROKEN here; it may be mended, and another process may read it
@@ -111,7 +111,7 @@ def judged(
             continue
         fitting, reasons = context.fitted(message, server, server.provider, tell=False)
         if reasons and not ticket.refuses(server):
-            unfit.append(server.id)
+            unfit.append(server)
         refusals[server.id] = (*reasons, *_never(config, server, message))
         if fitting is message and not refusals[server.id]:
             carriers[server.id] = server

@@ -75,8 +75,6 @@ class Facts:
     """The oldest in doubt."""
     dead: Mapping[str, int] = field(factory=dict)
     """By reason."""
-    lacking: Mapping[str, str] = field(factory=dict)
-    """By extra that is not installed: the ESP that needs it."""
     holds: Sequence[Hold] = ()
     """What the engine holds until a person releases it."""
     has_key: bool = True
@@ -143,7 +141,6 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
         ("account", f"account {name}, in {facts.account.timezone}", _account),
         ("secret key", "every credential that is kept can be read", _key),
         ("servers", f"{_count(facts.servers, 'server')} in order", _servers),
-        ("extras", "what the ESPs in use need is installed", _extras),
         ("routes", f"{_count(facts.routes, 'route')} with a server that sends", _routes),
         ("records", "every record and message can be read by this version", _records),
         ("queue", _waiting(facts), _queue),
@@ -219,12 +216,6 @@ def _server(server: DeliveryServer, health: HealthView | None) -> Iterator[Findi
         gap = brief(health.slowed // timedelta(milliseconds=1))
         words = f"{name} was asked too fast and is slowed to an email each {gap}, until {_at(health.slowed_until)}"
         yield _note("servers", words, "give it a longer pause if this comes again")
-
-
-def _extras(facts: Facts) -> Iterator[Finding]:
-    for extra, esp in facts.lacking.items():
-        words = f"{esp} needs the extra {extra}, which is not installed here"
-        yield _problem("extras", words, f"pip install 'deliverykit[{extra}]'")
 
 
 def _routes(facts: Facts) -> Iterator[Finding]:

@@ -1,8 +1,7 @@
 """``mailer.doctor()``: asks the storage and the rooms, and lets :mod:`deliverykit.engine.upkeep.doctor` judge."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 
 from deliverykit.contracts.storage import SelfAware
 from deliverykit.engine.admission.catalog import Config
@@ -14,7 +13,6 @@ from deliverykit.engine.rooms.servers import Servers
 from deliverykit.engine.rooms.views import LaneView, Mail
 from deliverykit.engine.upkeep.doctor import Facts, Finding, Severity, findings, house
 from deliverykit.records.route import DEFAULT_ROUTE, Route
-from deliverykit.records.server import DeliveryServer
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import ClockError, StorageError
 
@@ -62,7 +60,6 @@ async def _facts(context: Context, ports: Ports, account: str, clock: int) -> Fa
         doubt=counts["in_doubt"],
         doubted=next(iter(await outbox.list(state="in_doubt", limit=1)), None),
         dead=Counter(one.reason for one in await outbox.list(state="dead", limit=_SAMPLE)),
-        lacking=_lacking(servers),
         budgets=tuple(config.budgets.values()),
         holds=config.holds,
         foreign=config.foreign,
@@ -83,14 +80,3 @@ async def _first(outbox: Outbox, lane: LaneView) -> Sequence[Mail]:
     if lane.blocked or not lane.counts["ready"]:
         return ()
     return await outbox.list(state="ready", route=lane.route, stream=lane.stream, limit=1)
-
-
-def _lacking(servers: Iterable[DeliveryServer]) -> dict[str, str]:
-    """What is not installed, of all that the servers' ESPs need."""
-    return {
-        extra: one.provider.label
-        for one in servers
-        if one.provider is not None
-        for package, extra in one.provider.needs.items()
-        if find_spec(package) is None
-    }
