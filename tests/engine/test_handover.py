@@ -262,7 +262,7 @@ def test_explain_takes_a_message_only(world: World) -> None:
     mailer = world.mailer()
     world.server(mailer, "a")
     for take in (mailer.send, mailer.explain, lambda one: mailer.enqueue([one])):
-        with pytest.raises(MessageError, match="expected a Message, got str"):
+        with pytest.raises(MessageError, match="Message"):
             take("no message")
 
 
