@@ -164,10 +164,12 @@ def _registered(given: object) -> list[Any]:
     return [] if given is None else items(given, "register", write, alone=())
 
 
-def _keys(options: Options) -> list[str | bytes]:
-    """The keys; no error shows one."""
+def _keys(options: Options) -> list[str | bytes] | None:
+    """The keys, ``None`` where none is given; no error shows one."""
     given = options.get("secret_key")
-    keys: object = [given] if isinstance(given, str | bytes) else [] if given is None else given
+    if given is None:
+        return None
+    keys: object = [given] if isinstance(given, str | bytes) else given
     if not isinstance(keys, list | tuple) or not all(isinstance(one, str | bytes) for one in keys):
         got = short(type(given).__name__)
         raise ConfigurationError(f"secret_key: expected a Fernet key as text, or a list of them, got {got}; {HOW_TO_MAKE}")
