@@ -306,6 +306,20 @@ def test_a_bug_in_unsupported_is_logged_and_a_reason(world: World, caplog: pytes
     assert [one.server for one in mailer.send(message(subject="judge")).attempts] == ["b"]
 
 
+def test_a_test_email_names_a_bug_in_unsupported(world: World) -> None:
+    @frozen(kw_only=True)
+    class Broken(SendGrid):
+        name: ClassVar[str] = "broken"
+
+        def unsupported(self, message: Message, sender: Address | None = None) -> tuple[str, ...]:
+            raise KeyError("a bug")
+
+    mailer = world.mailer(register=[Broken])
+    mailer.servers.add(id="b", name="B", provider=Broken(api_key="SG.b", base_url=world.sandbox.url("sendgrid")))
+    with pytest.raises(ConfigurationError, match="the provider broken failed to judge a message: KeyError"):
+        mailer.servers.send_test("b", to="me@example.org", sender="me@example.com")
+
+
 def test_a_bug_in_payload_is_logged_with_its_place(world: World, caplog: pytest.LogCaptureFixture) -> None:
     mailer = with_bugs(world)
     (id_,) = mailer.enqueue([message(subject="build")])

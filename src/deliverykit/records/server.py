@@ -9,6 +9,7 @@ from deliverykit.contracts.provider import Provider
 from deliverykit.records.stored import Stored
 from deliverykit.words.addresses import Address
 from deliverykit.words.arguments import Choice, instance, items, line
+from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
 
 __all__ = ["VALUES", "Budget", "DeliveryServer", "Status"]
@@ -112,11 +113,19 @@ class DeliveryServer:
     def unsupported(self, message: Message) -> tuple[str, ...]:
         """Return why it can never carry this message, as it is configured; empty where it can.
 
-        See :meth:`~deliverykit.contracts.provider.Provider.unsupported`; and for whom it may not send.
+        See :meth:`~deliverykit.contracts.provider.Provider.unsupported`; and for whom it may not send. Raises
+        :class:`~deliverykit.ConfigurationError` where a plug-in's ``unsupported()`` fails.
         """
         if self.provider is None:
             return (self.reason,)
-        return (*self.provider.unsupported(message, self.sender), *filter(None, [self.may_send(message.sender)]))
+        try:
+            reasons = self.provider.unsupported(message, self.sender)
+        except Exception as error:
+            name, kind = self.provider.name, type(error).__name__
+            raise ConfigurationError(
+                f"the provider {name} failed to judge a message: {kind}; correct its unsupported()"
+            ) from error
+        return (*reasons, *filter(None, [self.may_send(message.sender)]))
 
 
 def _below(domain: str, allowed: tuple[str, ...]) -> bool:
