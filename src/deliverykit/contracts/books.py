@@ -366,3 +366,5 @@ class Condition:
     """Of what it has written ahead and not yet put in its place."""
     free: int | None = None
     """How many bytes are left where it lies."""
+    exposed: tuple[str, ...] = ()
+    """For people: which of its files others may read or own."""

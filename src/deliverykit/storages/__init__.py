@@ -1,12 +1,16 @@
-"""Where the books are kept. ``sqlite:///mail.db`` (or an absolute path: four slashes) and ``memory://`` are built in."""
+"""Where the books are kept. ``sqlite:///mail.db`` (or an absolute path: four slashes) and ``memory://`` are built in.
+
+A new file and its side files are private (0600); ``sqlite:///mail.db?mode=0660`` opens them to a group.
+"""
 
 from os import PathLike
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from deliverykit.contracts.storage import Storage
 from deliverykit.words.arguments import called, choice, path, refused, short, text
 from deliverykit.words.clock import Clock
+from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["Durability", "open_storage"]
 
@@ -31,6 +35,21 @@ def open_storage(url: str | PathLike[str], clock: Clock, durability: Durability 
     if scheme == "memory" and separator and not rest:
         return SQLiteStorage(None, clock)
     if scheme == "sqlite" and separator and rest.startswith("/") and len(rest) > 1:
-        return SQLiteStorage(path(unquote(rest[1:]), "storage"), clock, durability)
+        name, _, query = rest[1:].partition("?")
+        return SQLiteStorage(path(unquote(name), "storage"), clock, durability, _mode(query))
     path_too = "" if separator else f", or Path({short(url)!r})"
     return refused("storage", url, "not a storage", f"write {_URLS}{path_too}")
+
+
+def _mode(query: str) -> int:
+    """The mode that the query of a URL asks for."""
+    from deliverykit.storages.sqlite.modes import PRIVATE, mode_of
+
+    mode = PRIVATE
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name != "mode":
+            raise ConfigurationError(
+                f"storage: {name!r} is no option of a sqlite:/// URL; there is mode (write %3F for a '?' in a path)"
+            )
+        mode = mode_of(value)
+    return mode

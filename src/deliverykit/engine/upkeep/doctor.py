@@ -111,6 +111,10 @@ def _storage(one: Condition) -> Iterator[Finding]:
     if one.log_size is not None and one.log_size > max(64 * _MB, one.size or 0):
         words = f"the write-ahead log of {one.place} has grown to {_size(one.log_size)}"
         yield _warning("storage", words, "end what keeps a read transaction open on the file")
+    for words in one.exposed:
+        yield _warning(
+            "storage", words, "it holds people's mail: chown and chmod 600 it, or open it with ?mode=0660 for a group"
+        )
     if one.durability == "normal":
         yield _note("storage", f"{one.place} may forget the last moments in a power cut (durability normal)")
 
@@ -169,12 +173,17 @@ def _account(facts: Facts) -> Iterator[Finding]:
 
 
 def _key(facts: Facts) -> Iterator[Finding]:
-    broken = [one for one in facts.servers if one.status is Status.BROKEN and "secret_key" in one.reason]
+    broken = [one for one in facts.servers if one.status is Status.BROKEN and one.reason.startswith("secret_key:")]
     if broken:
         words = f"the credentials of {_names(broken)} cannot be decrypted"
         yield _finding(Severity.PROBLEM, "secret key", words, "add the key they were kept under to secret_key=")
     elif not facts.has_key:
-        yield _note("secret key", "none is given; credentials are taken by reference only")
+        yield _note(
+            "secret key",
+            "none is given; credentials are taken by reference only, references are not protected against whoever can write "
+            "the file, and the hashes of recipients and idempotency keys can be guessed",
+            "give secret_key=",
+        )
 
 
 def _servers(facts: Facts) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deliverykit.contracts.books import Condition
 from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.modes import exposures
 from deliverykit.words.errors import StorageError
 
 __all__ = ["condition"]
@@ -32,6 +33,7 @@ def condition(db: Connection) -> Condition:
             size=path.stat().st_size,
             log_size=log.stat().st_size if log.exists() else 0,
             free=shutil.disk_usage(path.resolve().parent).free,
+            exposed=exposures(db.path, db.mode),
         )
     except OSError as error:
         raise StorageError(f"SQLite {db.path}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from deliverykit.contracts.limit import Record
 from deliverykit.storages.sqlite.known import Known
+from deliverykit.storages.sqlite.modes import PRIVATE, create
 from deliverykit.storages.sqlite.trouble import explained, left_behind, moved
 from deliverykit.words.errors import StorageError
 from deliverykit.words.time_limit import patience, storage_patience
@@ -56,10 +57,12 @@ def _in_wal_mode(db: sqlite3.Connection) -> None:
 class Connection:
     """SQLite in WAL mode. ``path=None`` keeps everything in memory."""
 
-    def __init__(self, path: str | None, synchronous: str) -> None:
+    def __init__(self, path: str | None, synchronous: str, mode: int = PRIVATE) -> None:
         # Here and now, whatever folder the program is in when it opens the file, or opens it anew after a fork.
         self.path: str | None = None if path is None else str(Path(path).absolute())
         self._synchronous = synchronous
+        self.mode: int = mode
+        """Of a file that is created here."""
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._pid = 0
@@ -144,10 +147,13 @@ class Connection:
         self._lock.release()
 
     def _open(self) -> sqlite3.Connection:
+        if self.path is not None:
+            create(self.path, self.mode)
         db = sqlite3.connect(self.path or ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             _in_wal_mode(db)
             db.execute(f"pragma synchronous={self._synchronous}")
+            db.execute("pragma secure_delete=on")  # what is deleted is overwritten: erase() must leave nothing in free pages
             (version,) = db.execute("pragma user_version").fetchone()
             if version > SCHEMA:
                 raise StorageError(

@@ -29,6 +29,7 @@ from deliverykit.storages.sqlite.clocking import SLACK, accept, behind, times_ac
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.keeping import mail_row
+from deliverykit.storages.sqlite.modes import PRIVATE
 from deliverykit.storages.sqlite.steps import REMEMBERED, applied, insert_mails, marks, view
 from deliverykit.words.clock import NEVER, Clock
 
@@ -45,10 +46,11 @@ class SQLiteStorage:
 
     ``durability="full"`` survives a power cut; ``"normal"`` may forget the last moments then, but
     never breaks. Many threads and processes share one file; not over a network file system.
+    A new file has the ``mode``, whatever the umask; its side files follow it. One that exists keeps its own.
     """
 
-    def __init__(self, path: str | None, clock: Clock, durability: str = "full") -> None:
-        self._db = Connection(path, durability)
+    def __init__(self, path: str | None, clock: Clock, durability: str = "full", mode: int = PRIVATE) -> None:
+        self._db = Connection(path, durability, mode)
         self._clock = clock
         self._seen = 0
         self._accepted: int | None = None
