@@ -73,6 +73,7 @@ class Vault:
         self._fernet: MultiFernet | None = None
         self._stamping = [_derived(key, b"deliverykit correlation id") for key in self._keys]
         self._marking = [_derived(key, b"deliverykit recipient") for key in (*self._keys, b"")]
+        self._binding = [_derived(key, b"deliverykit idempotency key") for key in (*self._keys, b"")]
 
     def __repr__(self) -> str:
         return f"Vault({len(self._keys)} keys)"
@@ -147,6 +148,16 @@ class Vault:
     def mark(self, account: str, person: str) -> bytes:
         """The first of :meth:`marks`."""
         return _mac(self._marking[0], f"{account}\x00{person}".encode())[:16]
+
+    def once_keys(self, account: str, key: str) -> tuple[str, ...]:
+        """The keyed hashes under which a store may know an idempotency key, the one to keep first. As :meth:`marks`."""
+        text = f"key\x00{account}\x00{key}".encode("utf-8", "surrogatepass")
+        return tuple(_mac(one, text).hex() for one in self._binding)
+
+    def prints(self, account: str, fingerprint: str) -> tuple[str, ...]:
+        """The same of the message that an idempotency key stands for."""
+        text = f"print\x00{account}\x00{fingerprint}".encode()
+        return tuple(_mac(one, text).hex() for one in self._binding)
 
     def stamp(self, uid: str, account: str, server: str) -> str:
         """The id that travels with a mail: ours, and where there is a key a MAC that ties it to account and server."""

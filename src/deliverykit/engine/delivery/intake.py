@@ -150,7 +150,7 @@ def new_mail(
         letter=letter,
         files=files,
         who=tuple({context.archive.vault.mark(account, one.key) for one in message.recipients}),
-        once=once_of(message, letter),
+        once=once_of(context.archive.vault, account, message, letter),
     )
 
 

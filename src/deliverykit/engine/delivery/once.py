@@ -1,6 +1,5 @@
 """The same message handed in again: an idempotency key binds the first mail, and every later call is told of that one."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -11,6 +10,7 @@ from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.reports import queued
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import fingerprint
+from deliverykit.records.vault import Vault
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
@@ -19,11 +19,11 @@ from deliverykit.words.results import SendResult, SendStatus
 __all__ = ["once", "once_of", "write_down"]
 
 
-def once_of(message: Message, letter: bytes) -> Once | None:
-    """The key as a storage keeps it: hashed, for hosts put addresses into keys."""
+def once_of(vault: Vault, account: str, message: Message, letter: bytes) -> Once | None:
+    """Return the idempotency key as a storage keeps it: a keyed hash, because hosts put addresses into keys."""
     if not message.idempotency_key:
         return None
-    return Once(hashlib.sha256(message.idempotency_key.encode()).hexdigest(), fingerprint(letter))
+    return Once(vault.once_keys(account, message.idempotency_key)[0], vault.prints(account, fingerprint(letter))[0])
 
 
 async def once(
@@ -58,16 +58,19 @@ async def write_down(
 
 async def _bound(context: Context, ports: Ports, account: str, given: Iterable[tuple[Message, NewMail]]) -> list[str]:
     """The id each message is known by: that of the first mail under its key, here or in the store, or its own."""
-    given = list(given)
-    keys = list(dict.fromkeys(mail.once.key for _, mail in given if mail.once is not None))
+    given, vault = list(given), context.archive.vault
+    # Under an older secret_key a key has another hash; so it is looked up by all of them.
+    hashes = {mail.uid: vault.once_keys(account, message.idempotency_key) for message, mail in given if mail.once is not None}
+    keys = list(dict.fromkeys(one for found in hashes.values() for one in found))
     known = dict(await ports.store(context.storage.taken, account, keys)) if keys else {}
     ids = []
     for message, mail in given:
         if mail.once is None:
             ids.append(mail.uid)
             continue
-        uid, print_ = known.setdefault(mail.once.key, (mail.uid, mail.once.print))
-        if print_ != mail.once.print:
+        older = next((known[one] for one in hashes[mail.uid] if one in known), (mail.uid, mail.once.print))
+        uid, print_ = known.setdefault(mail.once.key, older)
+        if print_ not in vault.prints(account, fingerprint(mail.letter)):
             raise MessageError(
                 f"idempotency_key: {message.idempotency_key!r} stands for another message since less than 24 hours "
                 f"(mail {uid}); give this one a key of its own"
