@@ -5,7 +5,7 @@ here knows what a quota is: a *decide* object looks at a :class:`View` and answe
 :class:`Step`, which the storage makes true as a whole or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import field, frozen
@@ -299,11 +299,25 @@ class Storage(Protocol):
         ...
 
     def forget(self, who: Sequence[bytes]) -> None:
-        """Drop these recipients' hashes."""
+        """Drop these recipients' hashes, and the ``once`` keys of mail that went to nobody else."""
         ...
 
-    def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
-        """Blank what the log tells of these mails, and lines with one of these words, as :meth:`prune_log` goes through it."""
+    def scrub(
+        self, account: str, named: Callable[[str], bool], uids: Sequence[str], limit: int, after: int = 0
+    ) -> tuple[int, int]:
+        """Replace by ``erased`` the details of log lines of these mails, and of lines whose text is ``named``.
+
+        It goes through the log as :meth:`prune_log` does. ``named`` is pure; it is asked about the detail and the ESP's
+        id of each line of the account, and about what blocks each of its lanes.
+        """
+        ...
+
+    def cleanse(self) -> bool:
+        """Overwrite what was deleted, in everything that outlives the process: free space, logs, journals.
+
+        Return ``False`` where another process holds on to an older state; then :meth:`recover`, in any process, goes on
+        with it later.
+        """
         ...
 
     def resolve(self, account: str, wanted: Wanted, limit: int, after: int = 0, *, sent: bool) -> tuple[int, ...]:

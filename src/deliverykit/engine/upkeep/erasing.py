@@ -1,24 +1,34 @@
 """Removing a person: from mail that waits, from letters, from the log. Mail to others as well keeps those."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from email import message_from_bytes
+from functools import cache
+from html import unescape
 from typing import Any
 
-from attrs import frozen
+from attrs import define, evolve, field, frozen
 
-from deliverykit.contracts.books import Change, Gone, LaneKey, LogLine, MailRow, MailState, NewMail
+from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine, MailRow, MailState, NewMail
 from deliverykit.contracts.storage import Overtaken, Step, View
+from deliverykit.engine.admission.catalog import Stale
 from deliverykit.engine.context import Context
 from deliverykit.engine.ports import Ports
+from deliverykit.engine.together import Question
 from deliverykit.records.letter import enclosures
+from deliverykit.records.stored import fields_of
 from deliverykit.words.addresses import Address, address
 from deliverykit.words.facts import PersonErased
+from deliverykit.words.mentions import Mentions
 
 __all__ = ["Erased", "erase"]
 
 _PAGE = 100
 _STRETCH = 5_000
 _RECIPIENTS = ("to", "cc", "bcc")
+_TEXTS = ("text", "html")
+_NAMES = (*_RECIPIENTS, "reply_to")
 _WAITS = (MailState.READY, MailState.SCHEDULED, MailState.LEASED)
 
 Letter = dict[str, Any]
@@ -38,24 +48,28 @@ class Erased:
     """Those that may hold the address where it cannot be taken out: a text, a ready MIME message, their From."""
     log: int
     """Lines of the delivery log that were blanked."""
+    pending: bool = False
+    """Whether another process (a backup, a long read) still holds an older state of the store, in which the removed data
+    can be found. A worker removes it once that process has let go."""
 
 
-@frozen
+@define
 class _Person:
-    """Whom to look for."""
+    """Whom to look for; ``names`` grows by the display names that are met beside the address."""
 
     address: Address
+    names: frozenset[str] = frozenset()
+    mentions: Mentions = field(init=False)
+    """What finds the person in a text."""
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """How the address may be written in a text."""
-        return tuple(dict.fromkeys((self.address.email, self.address.ascii, self.address.key)))
+    def __attrs_post_init__(self) -> None:
+        self.mentions = Mentions(self.address, self.names)
 
-    def named(self, text: str) -> bool:
-        """Whether a text, or a letter, holds the address."""
-        lowered = text.lower()
-        written = {form.lower() for word in self.words for form in (word, json.dumps(word, ensure_ascii=False)[1:-1])}
-        return any(word in lowered for word in written)
+    def met(self, names: Iterable[str]) -> None:
+        """Look for these names too."""
+        if more := self.names.union(filter(None, names)) - self.names:
+            self.names |= more
+            self.mentions = Mentions(self.address, self.names)
 
     def owns(self, mailbox: Sequence[str]) -> bool:
         """Whether a mailbox is this person's, however it is spelled."""
@@ -74,6 +88,10 @@ class _Plan:
     concerned: bool
     """Whether the person is among its mailboxes, or in its reason."""
     mentions: bool
+    reason: str
+    """The row's, without the person."""
+    unread: bool = False
+    """Whether the letter is left as it is: this version cannot read it."""
 
     @property
     def flies(self) -> bool:
@@ -84,53 +102,121 @@ class _Plan:
 async def erase(context: Context, ports: Ports, account: str, who: str | Address) -> Erased:
     """Remove a person. See ``Mailer.erase``."""
     person = _Person(address(who, "erase"))
-    plans: list[_Plan] = []
-    after = 0
-    while page := await ports.store(context.storage.letters, account, _PAGE, after):
-        found = [plan for row, letter in page if (plan := _planned(person, row, letter)) is not None]
-        acts = [plan for plan in found if plan.concerned and not plan.flies]
-        try:
-            if acts:
-                await _done(context, ports, account, person, acts)
-        except Overtaken:
-            continue  # one of them has moved since it was read: look at this page again
-        plans += found
-        after = page[-1][0].id
+    plans: dict[str, _Plan] = {}
+    known = -1
+    while len(person.names) > known:  # once more where names were met: they may be in the reasons of mail that was looked at
+        known = len(person.names)
+        for plan in await _outbox(context, ports, account, person):
+            before = plans.setdefault(plan.row.uid, plan)
+            plans[plan.row.uid] = evolve(before, mentions=before.mentions or plan.mentions)
     await ports.store(context.storage.forget, context.archive.vault.marks(account, person.address.key))
-    removed = [plan.row.uid for plan in plans if not plan.letters and not plan.flies]
+    done = plans.values()
+    removed = [plan.row.uid for plan in done if not plan.letters and not plan.flies]
+    named = cache(person.mentions.named)
     lines = at = 0
     while True:
-        count, at = await ports.store(context.storage.scrub, account, person.words, removed, _STRETCH, at)
+        count, at = await ports.store(context.storage.scrub, account, named, removed, _STRETCH, at)
         lines += count
         if not at:
             break
+    await _records(context, ports, account, named)
     erased = Erased(
         removed=tuple(removed),
-        changed=tuple(plan.row.uid for plan in plans if plan.letters and plan.concerned and not plan.flies),
-        in_flight=tuple(plan.row.uid for plan in plans if plan.concerned and plan.flies),
-        mentioned=tuple(plan.row.uid for plan in plans if plan.letters and plan.mentions),
+        changed=tuple(plan.row.uid for plan in done if plan.letters and plan.concerned and not plan.flies),
+        in_flight=tuple(plan.row.uid for plan in done if plan.concerned and plan.flies),
+        mentioned=tuple(plan.row.uid for plan in done if plan.letters and plan.mentions),
         log=lines,
+        pending=not await ports.store(context.storage.cleanse),
     )
     fact = PersonErased(account=account, removed=len(erased.removed), changed=len(erased.changed), lines=lines)
     context.teller.tell([fact])
     return erased
 
 
-def _planned(person: _Person, row: MailRow, letter: bytes) -> _Plan | None:
-    """What is to be done with a mail; ``None`` where it has nothing to do with this person."""
+async def _outbox(context: Context, ports: Ports, account: str, person: _Person) -> list[_Plan]:
+    """Go once through all mail, and do what is to be done; what was done."""
+    plans: list[_Plan] = []
+    after = 0
+    while page := await ports.store(context.storage.letters, account, _PAGE, after):
+        raw = [one for _, letter in page if b'"raw":' in letter for one in enclosures(letter)]
+        files = await ports.store(context.storage.files, raw) if raw else {}
+        found = [plan for row, letter in page if (plan := _planned(person, row, letter, files)) is not None]
+        acts = [plan for plan in found if plan.concerned and not plan.flies]
+        try:
+            if acts:
+                await _done(context, ports, account, acts)
+        except Overtaken:
+            continue  # one of them has moved since it was read: look at this page again
+        plans += found
+        after = page[-1][0].id
+    return plans
+
+
+async def _records(context: Context, ports: Ports, account: str, named: Callable[[str], bool]) -> None:
+    """The reasons in the account's records, such as an ESP's words in that of a PAUSED server; also of those not read here."""
+    while True:
+        seen = await ports.store(context.storage.snapshot, account)
+        changed = tuple(filter(None, (_without_reasons(one, named) for one in seen.documents)))
+        if not changed:
+            return
+        decide = _Erase(Step(result=None, documents=changed), seen.version)
+        with suppress(Stale):
+            await ports.decide(Question(context.storage, account, (), decide))
+
+
+def _without_reasons(document: Document, named: Callable[[str], bool]) -> Document | None:
+    """The document without reasons that name the person; ``None`` where it has none."""
     try:
-        data: Letter = json.loads(letter)
-    except ValueError:  # a row that cannot be read names nobody; its worker parks it
+        data = json.loads(document.data or "")
+    except ValueError:
         return None
+    if not isinstance(data, dict) or not isinstance(data.get("reason"), str) or not named(data["reason"]):
+        return None
+    return evolve(document, data=json.dumps({**data, "reason": "erased"}, ensure_ascii=False))
+
+
+def _planned(person: _Person, row: MailRow, letter: bytes, files: Mapping[str, bytes]) -> _Plan | None:
+    """What is to be done with a mail; ``None`` where it has nothing to do with this person."""
+    mentions = person.mentions
+    reason = "erased" if mentions.named(row.reason) else row.reason
+    try:
+        data, stored = fields_of(letter, _NAMES)
+        unread = stored.newer
+    except ValueError:
+        data, unread = {}, True
+    if unread:  # by this version; another may, so it is left, and named where it can be seen to hold the address
+        found = mentions.plainly(letter.decode("utf-8", "replace"))
+        changed = reason != row.reason
+        return _Plan(row, ({},), changed, found, reason, unread=True) if found or changed else None
+    data = json.loads(letter)  # whole: what this version does not know is kept
     left: Letter = dict(data)
     for name in (*_RECIPIENTS, "reply_to"):
         if name in data:
             left[name] = [one for one in data[name] if not person.owns(one)]
+            person.met(one[1] for one in data[name] if person.owns(one) and len(one) > 1)
     concerned = left != data
     letters = _addressed({name: value for name, value in left.items() if value != []}, waits=row.state in _WAITS)
-    mentions = any(person.named(json.dumps(one, ensure_ascii=False)) for one in letters) or (concerned and "raw" in data)
-    concerned = concerned or person.named(row.reason)
-    return _Plan(row, letters, concerned, mentions) if concerned or mentions else None
+    hidden = any(_tells(mentions, one, files) for one in letters) or (concerned and "raw" in data)
+    concerned = concerned or reason != row.reason
+    return _Plan(row, letters, concerned, hidden, reason) if concerned or hidden else None
+
+
+def _tells(mentions: Mentions, letter: Letter, files: Mapping[str, bytes]) -> bool:
+    """Whether a letter names the person in what is left of it. Its long texts are not encoded, but for HTML's own way."""
+    texts = [value for name in _TEXTS if isinstance(value := letter.get(name), str)]
+    others = json.dumps({name: value for name, value in letter.items() if name not in _TEXTS}, ensure_ascii=False)
+    if mentions.named(others) or any(mentions.plainly(text) or mentions.plainly(unescape(text)) for text in texts):
+        return True
+    raw = files.get(letter["raw"]) if isinstance(letter.get("raw"), str) else None
+    return raw is not None and any(map(mentions.named, _texts_of(raw)))
+
+
+def _texts_of(raw: bytes) -> Iterator[str]:
+    """The headers and texts of a ready MIME message, decoded."""
+    for part in message_from_bytes(raw).walk():
+        yield "\n".join(f"{name}: {value}" for name, value in part.items())
+        if part.get_content_maintype() == "text" and isinstance(content := part.get_payload(decode=True), bytes):
+            yield content.decode("utf-8", "replace")
 
 
 def _addressed(letter: Letter, *, waits: bool) -> tuple[Letter, ...]:
@@ -143,11 +229,11 @@ def _addressed(letter: Letter, *, waits: bool) -> tuple[Letter, ...]:
     return tuple({**letter, "to": [one]} for one in hidden) if waits or len(hidden) == 1 else ()
 
 
-async def _done(context: Context, ports: Ports, account: str, person: _Person, plans: Sequence[_Plan]) -> None:
+async def _done(context: Context, ports: Ports, account: str, plans: Sequence[_Plan]) -> None:
     """Make the plans for one page true, all or none."""
     copies = [(plan.row, letter) for plan in plans for letter in plan.letters[1:]]
     inserts = [await _beside(context, ports, row, letter) for row, letter in copies]
-    changes = tuple(_change(person, plan) for plan in plans)
+    changes = tuple(map(_change, plans))
     log = [LogLine(uid=plan.row.uid, account=account, server=plan.row.server, outcome="erased") for plan in plans]
     log += [LogLine(uid=one.uid, account=account, server="", outcome="erased", detail="for a blind copy") for one in inserts]
     step: Step[None] = Step(result=None, changes=changes, inserts=tuple(inserts), log=tuple(log), wake=True, strict=True)
@@ -157,15 +243,18 @@ async def _done(context: Context, ports: Ports, account: str, person: _Person, p
 @frozen
 class _Erase:
     step: Step[None]
+    version: int | None = None
 
     def __call__(self, view: View) -> Step[None]:
+        if self.version not in (None, view.version):
+            raise Stale
         return self.step
 
 
-def _change(person: _Person, plan: _Plan) -> Change | Gone:
+def _change(plan: _Plan) -> Change | Gone:
     row = plan.row
     if not plan.letters:
-        return Gone(id=row.id, was=row.state)
+        return Gone(id=row.id, was=row.state, unbind=True)
     # A worker that has it in its hands holds the old letter: its lease is taken away, and it does not send.
     held = row.state is MailState.LEASED
     return Change(
@@ -174,9 +263,9 @@ def _change(person: _Person, plan: _Plan) -> Change | Gone:
         state=MailState.READY if held else row.state,
         due=row.due,
         server="" if held else row.server,
-        reason="erased" if person.named(row.reason) else row.reason,
-        letter=_bytes(plan.letters[0]),
-        cost=_cost(plan.letters[0]),
+        reason=plan.reason,
+        letter=None if plan.unread else _bytes(plan.letters[0]),
+        cost=0 if plan.unread else _cost(plan.letters[0]),
     )
 
 

@@ -189,6 +189,25 @@ class Connection:
         finally:
             self._lock.release()
 
+    def empty_log(self) -> bool:
+        """Copy the whole log into the file and cut it to nothing; ``False`` where another connection reads an older state.
+
+        It waits for nobody: who reads for long would hold up everybody here.
+        """
+        with self._lock:
+            db = self._opened()
+            try:
+                db.execute(f"pragma busy_timeout={round(_TURN * 1000)}")
+                busy, left, _ = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    return False
+                raise explained(self.path, error) from error
+            else:
+                return not busy and left <= 0
+            finally:
+                db.execute(f"pragma busy_timeout={round(_PATIENCE * 1000)}")
+
     def asked(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a statement that only looks, inside whatever transaction this thread has begun."""
         with self._lock:

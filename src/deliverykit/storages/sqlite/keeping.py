@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from deliverykit.contracts.books import LaneKey, LaneRow, LogLine, MailRow, MailState, Row, Told, Wanted
@@ -251,16 +251,33 @@ def sweep(db: Connection, now: int, limit: int, after: int) -> int:
     return 0 if young else on
 
 
-def scrub(db: Connection, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int) -> tuple[int, int]:
-    """A stretch of the log without what it says of these mails, or by these words."""
+def scrub(
+    db: Connection, account: str, named: Callable[[str], bool], uids: Sequence[str], limit: int, after: int
+) -> tuple[int, int]:
+    """A stretch of the log without what it says of these mails, or of whoever is named."""
     last, on = _stretch(db, "dk_log", limit, after)
-    said = " or ".join(["instr(lower(detail), lower(?))>0"] * len(words)) or "0"
-    done = db.run(
-        "update dk_log set detail='erased', provider_id=''"
-        f" where id>? and id<=? and account=? and outcome<>'erased' and (uid in (select value from json_each(?)) or {said})",
-        [after, last, account, json.dumps(uids), *words],
+    lines = db.rows(
+        "select id, uid, detail, provider_id from dk_log where id>? and id<=? and account=? and outcome<>'erased'",
+        (after, last, account),
     )
-    return done, on
+    gone = frozenset(uids)
+    hit = [id_ for id_, uid, detail, id_there in lines if uid in gone or (detail and named(detail)) or named(id_there)]
+    db.run_many("update dk_log set detail='erased', provider_id='' where id=?", [(id_,) for id_ in hit])
+    if not after:
+        lanes = db.rows("select id, blocked_by from dk_lane where account=? and blocked_by<>''", (account,))
+        db.run_many("update dk_lane set blocked_by='erased' where id=?", [(id_,) for id_, words in lanes if named(words)])
+    return len(hit), on
+
+
+def forget_person(db: Connection, who: Sequence[bytes]) -> None:
+    """A person's hashes, and the ``once`` keys of mail to this person alone."""
+    mine = f"({', '.join('?' * len(who))})"
+    db.run(
+        f"delete from dk_once where uid in (select uid from dk_recipient where who in {mine})"
+        f" and not exists (select 1 from dk_recipient where uid=dk_once.uid and who not in {mine})",
+        [*who, *who],
+    )
+    db.run_many("delete from dk_recipient where who=?", [(one,) for one in who])
 
 
 def _stretch(db: Connection, table: str, limit: int, after: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The storage contract on SQLite."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from deliverykit.contracts.books import (
@@ -25,6 +25,7 @@ from deliverykit.contracts.books import (
 )
 from deliverykit.contracts.storage import Committed, Decide, DecideClaim, Late, Overtaken, Rewind, Rewound, View
 from deliverykit.storages.sqlite import evidence, keeping, recovery
+from deliverykit.storages.sqlite.cleansing import cleansed, cleansing_due
 from deliverykit.storages.sqlite.clocking import SLACK, accept, behind, times_accepted
 from deliverykit.storages.sqlite.condition import condition
 from deliverykit.storages.sqlite.connection import Connection
@@ -41,6 +42,10 @@ _ALONE = 2
 """A mail whose lease expired so often is claimed alone: it may be what kills its workers."""
 
 
+_CLEANSE_EVERY = 15.0
+"""Seconds between two looks whether the log is still to be emptied."""
+
+
 class SQLiteStorage:
     """Books in one SQLite file (``path``), or in memory (``None``).
 
@@ -53,6 +58,8 @@ class SQLiteStorage:
         self._db = Connection(path, durability, mode)
         self._clock = clock
         self._seen = 0
+        self._cleansed = 0.0
+        """When this process last looked, on the monotonic clock, whether the log is still to be emptied."""
         self._accepted: int | None = None
         """How often an earlier clock had been accepted when this process last looked."""
 
@@ -252,6 +259,7 @@ class SQLiteStorage:
     def recover(self) -> Sequence[Fate]:
         """What time alone does to the outbox."""
         now = self.now()
+        self._go_on_cleansing()
         with self._db.reading() as db:
             if not recovery.needed(db, now):
                 return ()
@@ -284,12 +292,26 @@ class SQLiteStorage:
     def forget(self, who: Sequence[bytes]) -> None:
         """Drop a person's hashes."""
         with self._db.writing() as db:
-            db.run_many("delete from dk_recipient where who=?", [(one,) for one in who])
+            keeping.forget_person(db, who)
 
-    def scrub(self, account: str, words: Sequence[str], uids: Sequence[str], limit: int, after: int = 0) -> tuple[int, int]:
+    def scrub(
+        self, account: str, named: Callable[[str], bool], uids: Sequence[str], limit: int, after: int = 0
+    ) -> tuple[int, int]:
         """Blank lines of the log."""
         with self._db.writing() as db:
-            return keeping.scrub(db, account, words, uids, limit, after)
+            return keeping.scrub(db, account, named, uids, limit, after)
+
+    def cleanse(self) -> bool:
+        """Empty the write-ahead log; what is deleted in the file itself is overwritten at once (``secure_delete``)."""
+        self._cleansed = self._clock.monotonic()
+        return cleansed(self._db)
+
+    def _go_on_cleansing(self) -> None:
+        """What :meth:`cleanse` could not do, here or in another process."""
+        if self._clock.monotonic() - self._cleansed >= _CLEANSE_EVERY:
+            self._cleansed = self._clock.monotonic()
+            if cleansing_due(self._db):
+                cleansed(self._db)
 
     def resolve(self, account: str, wanted: Wanted, limit: int, after: int = 0, *, sent: bool) -> tuple[int, ...]:
         """Settle what is in doubt."""
