@@ -5,7 +5,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -115,14 +117,15 @@ def test_other_modes_are_refused(tmp_path, wrong):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
-def test_two_users_of_one_group_share_a_file(tmp_path):
+def test_two_users_of_one_group_share_a_file():
     """A web user creates the file, a worker of the same group writes it."""
-    os.chmod(tmp_path, 0o770)  # noqa: PTH101
-    os.chown(tmp_path, 0, 4242)
-    for parent in list(tmp_path.parents)[:3]:
-        if parent.name.startswith(("pytest", "popen")):
-            parent.chmod(0o755)
-    path = tmp_path / "mail.db"
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        os.chown(folder, 0, 4242)
+        Path(folder).chmod(0o770)
+        shared_by_two(Path(folder) / "mail.db")
+
+
+def shared_by_two(path):
     program = textwrap.dedent(
         """
         import os, sys
