@@ -27,7 +27,7 @@ from deliverykit.engine.upkeep.clocking import accept_clock
 from deliverykit.engine.upkeep.doctor import Finding
 from deliverykit.engine.upkeep.erasing import Erased, erase
 from deliverykit.engine.upkeep.examination import examined
-from deliverykit.furnishing import Options, environment, furnished
+from deliverykit.furnishing import Options, conceal, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.records.server import DeliveryServer
@@ -164,6 +164,7 @@ class AsyncMailer(AsyncAccountMailer):
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
         """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: by comma) and ``DELIVERYKIT_TIMEZONE``."""
+        conceal(options)
         storage, found = environment()
         found.update(options)
         return cls(storage, **found)

@@ -25,14 +25,15 @@ from deliverykit.limits.zones import known_zone
 from deliverykit.providers import SES, ElasticEmail, Mailgun, SendGrid
 from deliverykit.records.documents import Archive
 from deliverykit.records.parts import Parts
-from deliverykit.records.vault import HOW_TO_MAKE, Vault
+from deliverykit.records.vault import Vault
 from deliverykit.routers import By, LeastUsed, Priority, RoundRobin, Weighted
 from deliverykit.storages import Durability, open_storage
-from deliverykit.words.arguments import called, choice, duration, items, optional, refused, short, whole
+from deliverykit.words.arguments import called, choice, duration, items, optional, refused, whole
 from deliverykit.words.clock import Clock
+from deliverykit.words.credentials import concealed
 from deliverykit.words.errors import ConfigurationError
 
-__all__ = ["Options", "environment", "furnished"]
+__all__ = ["Options", "conceal", "environment", "furnished"]
 
 _DAY = timedelta(days=1)
 
@@ -102,6 +103,7 @@ class Options(TypedDict, total=False):
 
 def furnished(storage: str | PathLike[str] | Storage, options: Options, *, blocking: bool = False) -> Context:
     """The engine room of a Mailer. Does no I/O; refuses what cannot work, naming the argument."""
+    conceal(options)
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(
             f"Mailer() has no argument {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
@@ -122,7 +124,8 @@ def furnished(storage: str | PathLike[str] | Storage, options: Options, *, block
     if back_off is not None:
         called(back_off, "back_off", ("seconds",), "give TenacityBackOff() or an object with seconds(attempts)")
     teller = Teller(logging.getLogger("deliverykit"), hooks_of(options.get("hooks")))
-    archive = Archive(Parts(OURS, _registered(options.get("register"))), Vault(_keys(options), required=books.outlives))
+    vault = Vault(options.get("secret_key"), required=books.outlives)
+    archive = Archive(Parts(OURS, _registered(options.get("register"))), vault)
     return Context(
         storage=books,
         clock=clock,
@@ -164,18 +167,6 @@ def _registered(given: object) -> list[Any]:
     return [] if given is None else items(given, "register", write, alone=())
 
 
-def _keys(options: Options) -> list[str | bytes] | None:
-    """The keys, ``None`` where none is given; no error shows one."""
-    given = options.get("secret_key")
-    if given is None:
-        return None
-    keys: object = [given] if isinstance(given, str | bytes) else given
-    if not isinstance(keys, list | tuple) or not all(isinstance(one, str | bytes) for one in keys):
-        got = short(type(given).__name__)
-        raise ConfigurationError(f"secret_key: expected a Fernet key as text, or a list of them, got {got}; {HOW_TO_MAKE}")
-    return list(keys)
-
-
 def environment() -> tuple[str, Options]:
     """A Mailer's storage and options from the environment."""
     storage = os.environ.get("DELIVERYKIT_STORAGE")
@@ -187,4 +178,12 @@ def environment() -> tuple[str, Options]:
         options["env_allowed"] = [one.strip() for one in allowed.split(",") if one.strip()]
     if urls := os.environ.get("DELIVERYKIT_BASE_URLS"):
         options["base_urls"] = [one.strip() for one in urls.split(",") if one.strip()]
+    conceal(options)
     return storage, options
+
+
+def conceal(options: Options) -> None:
+    """Hide the secrets of a call's options in place: frames that hold them are in the traceback of every refusal."""
+    for name in ("secret_key", "credentials"):
+        if name in options:
+            options[name] = concealed(options[name])

@@ -22,7 +22,7 @@ from deliverykit.engine.rooms.outbox import Outbox
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
 from deliverykit.engine.upkeep.clocking import accept_clock
-from deliverykit.furnishing import Options, environment, furnished
+from deliverykit.furnishing import Options, conceal, environment, furnished
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.results import ClockAccepted, DrainReport
@@ -229,6 +229,7 @@ class Mailer(AccountMailer):
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
         """Built from ``DELIVERYKIT_STORAGE``, ``DELIVERYKIT_SECRET_KEY`` (several: by comma) and ``DELIVERYKIT_TIMEZONE``."""
+        conceal(options)
         storage, found = environment()
         found.update(options)
         return cls(storage, **found)

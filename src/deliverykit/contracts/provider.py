@@ -1,12 +1,13 @@
 """What an adapter for one ESP is: pure, message in and HTTP request out, HTTP response in and outcome out."""
 
 import hashlib
+import inspect
 import json
 import re
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
 
 from attrs import Attribute, asdict, evolve, field, fields
 
@@ -179,7 +180,38 @@ def json_body(payload: Mapping[str, Any], esp: str) -> bytes:
         raise MessageError(f"extra[{esp!r}]: holds what is no JSON ({error}); give text, numbers, lists and mappings") from None
 
 
-class Provider(ABC):
+class _Concealing(ABCMeta):
+    """Makes secrets of a class's secret arguments before ``__init__`` is called.
+
+    The frame of ``__init__`` holds all arguments, and it is in the traceback of every refusal.
+    """
+
+    if not TYPE_CHECKING:  # type checkers and readers see the signature of __init__
+
+        def __call__(cls, *args, **kwargs):
+            known = [one for one in getattr(cls, "__attrs_attrs__", ()) if one.init]
+            secrets = {one.alias or one.name for one in known if one.metadata.get("secret")}
+            places = [one.metadata.get("secret") for one in known if not one.kw_only]
+            args = [_concealed(value) if place >= len(places) or places[place] else value for place, value in enumerate(args)]
+            kwargs = {name: _concealed(value) if name in secrets else value for name, value in kwargs.items()}
+            return super().__call__(*args, **kwargs)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        whole = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
+def _concealed(value: object) -> object:
+    if isinstance(value, str):
+        return Secret(value)
+    if value is None or isinstance(value, Secret | Env | Named):
+        return value
+    # It will be refused by its type's name; its value may be the key in another form.
+    return type(type(value).__name__, (), {"__slots__": ()})()
+
+
+class Provider(metaclass=_Concealing):
     """The adapter for one ESP's API. Knows no quota, no storage, and no clock but the ``now`` it is given.
 
     A provider is a frozen attrs class whose fields are its configuration. To change one thing of a

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from deliverykit.words.credentials import Secret
+from deliverykit.words.credentials import Secret, concealed
 from deliverykit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Vault:
     """
 
     def __init__(self, secret_key: str | bytes | Sequence[str | bytes] | Secret | None, *, required: bool) -> None:
+        self._keys: tuple[bytes, ...] = ()  # the repr of a half-made vault is in that traceback too
+        secret_key = concealed(secret_key)  # this frame is in the traceback of a refusal
         self._keys = _keys(secret_key)
         self._required = required
         self._fernet: MultiFernet | None = None
@@ -206,13 +208,12 @@ def _keys(given: str | bytes | Sequence[str | bytes] | Secret | None) -> tuple[b
         return ()
     one = isinstance(given, str | bytes | Secret)
     spelled = [given] if one else list(given) if isinstance(given, list | tuple) else []
-    del given  # or a traceback with locals would show it
     if not spelled:
         raise ConfigurationError(f"secret_key: expected a Fernet key, or a list of one or more; {HOW_TO_MAKE}")
-    found = [_key(each) for each in spelled]
-    del spelled
+    found = tuple(map(_key, spelled))
     if b"" in found:
         which = "" if one else f" at place {found.index(b'') + 1} of the list"
+        del found
         raise ConfigurationError(f"secret_key: not a Fernet key{which} (32 bytes in URL-safe base64); {HOW_TO_MAKE}")
     return tuple(dict.fromkeys(found))
 

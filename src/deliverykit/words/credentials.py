@@ -9,7 +9,7 @@ from attrs import Attribute, field, frozen
 from deliverykit.words.arguments import line, short
 from deliverykit.words.errors import ConfigurationError
 
-__all__ = ["Credential", "Env", "Named", "Secret", "revealed"]
+__all__ = ["Credential", "Env", "Named", "Secret", "concealed", "revealed"]
 
 
 @final
@@ -100,6 +100,22 @@ class Named:
     """
 
     name: str = field(validator=_name)
+
+
+def concealed(value: Any) -> Any:
+    """Return the same with every text in it as a :class:`Secret`: alone, in a list, tuple or mapping.
+
+    For what a caller hands over: a frame that holds it is in the traceback of a refusal, and tools show its locals.
+    """
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, bytes):
+        return Secret(value.decode("utf-8", "replace"))
+    if type(value) in (list, tuple):
+        return [concealed(one) for one in value]
+    if type(value) is dict:
+        return {name: concealed(one) for name, one in value.items()}
+    return value
 
 
 Credential = str | Secret | Env | Named

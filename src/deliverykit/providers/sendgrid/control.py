@@ -56,8 +56,11 @@ def checked(server: "SendGrid") -> Generator[HttpRequest, HttpResponse, CheckRep
 
 
 def _get(server: "SendGrid", path: str) -> HttpRequest:
-    headers = {"Authorization": f"Bearer {revealed(server.api_key)}"}
-    return HttpRequest(method="GET", url=server.base_url.rstrip("/") + path, headers=headers)
+    return HttpRequest(
+        method="GET",
+        url=server.base_url.rstrip("/") + path,
+        headers={"Authorization": f"Bearer {revealed(server.api_key)}"},
+    )
 
 
 def _credits(response: HttpResponse) -> tuple[dict[str, str], list[CheckProblem]]:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
 
+from deliverykit.words.credentials import Secret
 from deliverykit.words.wire import HttpRequest
 
 __all__ = ["Keys", "keys_of", "signed"]
@@ -34,7 +35,8 @@ def keys_of(value: object) -> Keys | None:
     """
     if isinstance(value, Mapping):
         named = {str(name).lower().removeprefix("aws_"): text for name, text in value.items() if text}
-        found = (named.get("access_key_id"), named.get("secret_access_key"), named.get("session_token", ""))
+        given = (named.get("access_key_id"), named.get("secret_access_key"), named.get("session_token", ""))
+        access, secret, token = (one.reveal() if isinstance(one, Secret) else one for one in given)
     else:
         session: Any = value
         credentials = session.get_credentials() if hasattr(session, "get_credentials") else None
@@ -42,8 +44,7 @@ def keys_of(value: object) -> Keys | None:
             return None
         # Frozen, so that key and token are of one moment even while they are being renewed.
         now = credentials.get_frozen_credentials()
-        found = (now.access_key, now.secret_key, now.token or "")
-    access, secret, token = found
+        access, secret, token = now.access_key, now.secret_key, now.token or ""
     if not (isinstance(access, str) and isinstance(secret, str) and isinstance(token, str)):
         return None
     return Keys(access=access, secret=secret, token=token)
