@@ -56,11 +56,14 @@ class Sandbox:
 
     @classmethod
     def attach(cls, control_url: str) -> Self:
-        """A client of a sandbox that runs already; ``control_url`` is what it printed. Stopping this does not stop that."""
+        """A client of a sandbox that runs already; ``control_url`` is what it printed, with its token at the end.
+
+        Stopping this does not stop that.
+        """
         sandbox = cls()
         line(control_url, "control_url", least=1, most=1_000)
-        if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+/?", control_url):
-            refused("control_url", control_url, "not the address of a sandbox", "give what it printed: http://127.0.0.1:…")
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9_-]*/?)?", control_url):
+            refused("control_url", control_url, "not the address of a sandbox", "give what it printed: http://127.0.0.1:…/…")
         sandbox._urls = {"control": control_url}
         sandbox._urls = sandbox._call("info")
         return sandbox
@@ -108,14 +111,16 @@ class Sandbox:
             asked = json.dumps(arguments, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             raise ConfigurationError(f"{name}: an argument is not JSON; give text, numbers, lists and mappings") from None
-        connection = HTTPConnection(urlsplit(self._urls["control"]).netloc, timeout=60)
+        place = urlsplit(self._urls["control"])
+        connection = HTTPConnection(place.netloc, timeout=60)
+        headers = {"Connection": "close", "Authorization": f"Bearer {place.path.strip('/')}"}
         try:
-            connection.request("POST", f"/{name}", asked, {"Connection": "close"})
+            connection.request("POST", f"/{name}", asked, headers)
             response = connection.getresponse()
             body = response.read()
         except (OSError, ValueError, HTTPException) as error:
             kind = type(error).__name__
-            raise ConfigurationError(f"no sandbox answers at {self._urls['control']} ({kind}); start one") from None
+            raise ConfigurationError(f"no sandbox answers at {place.netloc} ({kind}); start one") from None
         finally:
             connection.close()
         if response.getheader("Content-Type") == "application/octet-stream" or not body:
@@ -135,7 +140,7 @@ class Sandbox:
 
     @property
     def control_url(self) -> str:
-        """Where :meth:`attach` in another process finds this sandbox."""
+        """Where :meth:`attach` in another process finds this sandbox, with the token that lets it in."""
         self._call("now")
         return self._urls["control"]
 

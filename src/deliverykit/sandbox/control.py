@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import hmac
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from attrs import asdict, define
+from attrs import asdict, define, field
 
 from deliverykit.sandbox.connection import BadRequest, Connection, TooLarge
 from deliverykit.sandbox.esp import Clock, Esp
@@ -21,11 +24,16 @@ _PAGE_BYTES = 8_000_000
 
 @define(eq=False)
 class Control:
-    """What the client may ask of the four ESPs. Every method is one call; its arguments are JSON."""
+    """What the client may ask of the four ESPs. Every method is one call; its arguments are JSON.
+
+    A call needs the ``token`` of the control URL, and names this machine as its host. So no web page that a developer has
+    open can read the mail or change a setting, neither directly nor by a host name that leads here.
+    """
 
     esps: Mapping[str, Esp]
     clock: Clock
     urls: Mapping[str, str]
+    token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one control connection."""
@@ -37,6 +45,8 @@ class Control:
 
     def answered(self, request: Request) -> Reply:
         """The answer to one call: ``POST /NAME`` with the arguments as a JSON object."""
+        if refused := self._refused(request):
+            return Reply.of(403, {"error": refused})
         call = _CALLS.get(request.path.strip("/"))
         if request.method != "POST" or call is None:
             return Reply.of(404, {"error": f"there is no call {request.method} {request.path}"})
@@ -47,6 +57,20 @@ class Control:
         return (
             Reply(200, result, content_type="application/octet-stream") if isinstance(result, bytes) else Reply.of(200, result)
         )
+
+    def _refused(self, request: Request) -> str:
+        """Why this caller may not call; ``""`` where it may."""
+        given = request.header("authorization").encode()
+        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+            return "the control needs its token; attach with the whole control URL that the sandbox printed"
+        place = urlsplit(self.urls["control"])
+        hosts = (place.netloc, f"localhost:{place.port}")
+        if request.header("host").lower() not in hosts:
+            return f"the control answers as {' and '.join(hosts)} only"
+        origin = request.header("origin")
+        if origin and origin.lower() not in [f"http://{host}" for host in hosts]:
+            return "the control answers no other web site"
+        return ""
 
     def _esp(self, esp: str) -> Esp:
         if esp not in self.esps:

@@ -38,6 +38,8 @@ async def listen(
     ):
         server = await asyncio.start_server(handler, _HOST, port and port + offset, backlog=1024, limit=1 << 20)
         urls[name] = f"http://{_HOST}:{server.sockets[0].getsockname()[1]}"
+        if name == "control":
+            urls[name] += f"/{control.token}"
         servers.append(server)
     stop = _stop(until_eof)  # before anybody knows of us: who reads the URLs may end us at once
     announce(urls)
