@@ -1,14 +1,12 @@
 """The brake: what the refusals of one server come to. It tells a bad message from a bad server, lane or From domain."""
 
-from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
-from operator import attrgetter
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
-from attrs import evolve, field, fields, frozen
+from attrs import evolve, field, frozen
 
 from deliverykit.contracts.limit import Counts, Limit, State, Terms
+from deliverykit.limits.cases import LANE, OPEN, RECIPIENT, SENDER, UNKNOWN, WATCHED, Case, Memory, memo_of, read, remembered
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import About
 
@@ -29,15 +27,9 @@ _PROBE: Final = 60_000
 _STEPS: Final = (0, 30_000, 60_000, 120_000, 300_000, 600_000)
 """The wait before the next probe, by the number of refused ones."""
 _DAY: Final = 86_400_000
-_CASES: Final = 8
-"""The number of reasons remembered for each server."""
-_KNOWN: Final = 6
-"""The number of servers whose last refusal a message remembers."""
 _FREE: Final = Terms(0)
 
-_WATCHED, _OPEN, _LANE = range(3)
-_SENDER, _RECIPIENT, _UNKNOWN = 1, 2, 3
-_CODES: Final = {About.SENDER: _SENDER, About.RECIPIENT: _RECIPIENT}
+_CODES: Final = {About.SENDER: SENDER, About.RECIPIENT: RECIPIENT}
 
 
 class Effect(Enum):
@@ -94,113 +86,9 @@ class Ruling:
     effect: Effect = Effect.NONE
 
 
-@frozen(kw_only=True)
-class _Case:
-    """What is known about one reason. Whole numbers, in the order in which they are stored."""
-
-    about: int
-    domain: int
-    """The hash of the From domain, for a sender text; else 0."""
-    reason: int
-    touched: int
-    put_back: int = 0
-    """The sequence number of the latest message put back."""
-    accepted: int = 0
-    """A message of the scope that was admitted after this sequence number was accepted."""
-    lane: int = 0
-    """The lane of the run; 0 where it has messages of several."""
-    first: int = 0
-    second: int = 0
-    """The messages of the run."""
-    phase: int = _WATCHED
-    opened: int = 0
-    """The sequence number at which this phase began: only what was admitted since is a probe."""
-    opened_at: int = 0
-    refused: int = 0
-    """The number of refused probes that count."""
-    next_at: int = 0
-    """When the next probe may go."""
-    probe: int = 0
-    """The mark of the probe that is on its way."""
-    probe_until: int = 0
-
-    @property
-    def run(self) -> tuple[int, ...]:
-        """The messages put back, nothing of the scope accepted between."""
-        return tuple(one for one in (self.first, self.second) if one)
-
-    @property
-    def local(self) -> bool:
-        """Whether it stops a From domain only."""
-        return self.about == _SENDER
-
-    def watched(self) -> Self:
-        """The case once its scope is open again."""
-        return evolve(
-            self, phase=_WATCHED, lane=0, first=0, second=0, refused=0, opened=0, opened_at=0, next_at=0, probe=0, probe_until=0
-        )
-
-    def stopped(self, phase: int, seq: int, now: int) -> Self:
-        """The case in a phase in which only probes go."""
-        return evolve(
-            self, phase=phase, opened=seq, opened_at=now, refused=0, next_at=now, first=0, second=0, probe=0, probe_until=0
-        )
-
-
-_NAMES: Final = tuple(one.name for one in fields(_Case))
-_WIDTH: Final = len(_NAMES)
-_values: Final = attrgetter(*_NAMES)
-
-
-@frozen
-class _Memory:
-    """A state, read."""
-
-    epoch: int = 0
-    """The number of times a person has activated the server since its first refusal."""
-    seq: int = 0
-    """A logical clock: it moves with each message put back and each probe."""
-    cases: tuple[_Case, ...] = ()
-
-    def stored(self) -> State:
-        """As a flat tuple; ``()`` where nothing ever happened."""
-        if not (self.seq or self.epoch):
-            return ()
-        return (self.epoch, self.seq, *(value for case in self.cases for value in _values(case)))
-
-    def each(self, change: "Callable[[_Case], _Case]") -> "_Memory":
-        """With every case changed."""
-        return evolve(self, cases=tuple(change(case) for case in self.cases))
-
-    def find(self, one: Refused) -> _Case | None:
-        """The case of a refusal."""
-        about, domain = _scope(one)
-        known = (case for case in self.cases if (case.about, case.domain, case.reason) == (about, domain, one.reason))
-        return next(known, None)
-
-    def put(self, case: _Case) -> "_Memory":
-        """With this case in place of the one it comes from, or of the one that was quiet for longest."""
-        key = (case.about, case.domain, case.reason)
-        rest = [one for one in self.cases if (one.about, one.domain, one.reason) != key]
-        if len(rest) >= _CASES:
-            quiet = [one for one in rest if one.phase == _WATCHED]
-            if not quiet:
-                return self  # all others stop something: this reason is not counted for now
-            rest.remove(min(quiet, key=lambda one: one.touched))
-        return evolve(self, cases=(*rest, case))
-
-
-@lru_cache(512)
-def _read(state: State) -> _Memory:
-    if len(state) < 2 or (len(state) - 2) % _WIDTH:
-        return _Memory()
-    rows = (state[at : at + _WIDTH] for at in range(2, len(state), _WIDTH))
-    return _Memory(state[0], state[1], tuple(_Case(**dict(zip(_NAMES, row, strict=True))) for row in rows))
-
-
 def _scope(one: Refused) -> tuple[int, int]:
-    about = _CODES.get(one.about, _UNKNOWN)
-    return about, one.domain if about == _SENDER else 0
+    about = _CODES.get(one.about, UNKNOWN)
+    return about, one.domain if about == SENDER else 0
 
 
 @frozen
@@ -244,73 +132,73 @@ class Brake(Limit):
 
     def room(self, state: State, now: int) -> int:
         """One where a probe may go, nothing before that, any number where nothing is stopped."""
-        at = self._at(_read(state))
+        at = self._at(read(state))
         return NEVER if at is None else int(now >= at)
 
     def when(self, state: State, now: int, n: int) -> int:
         """When the next probe may go; never for more than one."""
-        at = self._at(_read(state))
+        at = self._at(read(state))
         if at is None:
             return now
         return NEVER if n > 1 else max(now, at)
 
     def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:
         """Note when it was admitted. Where this is a probe, it must start within 60 seconds, after which the next may go."""
-        memory = _read(state)
+        memory = read(state)
         if self._at(memory) is None:
             return state, Terms(memory.seq)
         seq, until = memory.seq + 1, now + _PROBE
 
-        def sent(case: _Case) -> _Case:
+        def sent(case: Case) -> Case:
             return evolve(case, probe=seq, probe_until=until) if self._stops(case) else case
 
         return evolve(memory.each(sent), seq=seq).stored(), Terms(seq, until)
 
     def give(self, state: State, mark: int, n: int) -> State:
         """The probe did not go, or its answer said nothing: the next may go at once."""
-        memory = _read(state)
+        memory = read(state)
         if not mark or all(case.probe != mark for case in memory.cases):
             return state
         return memory.each(lambda case: evolve(case, probe=0, probe_until=0) if case.probe == mark else case).stored()
 
     def is_open(self, state: State) -> bool:
         """Whether the server, this lane or this From domain takes probes only."""
-        return bool(state) and self._at(_read(state)) is not None
+        return bool(state) and self._at(read(state)) is not None
 
     def probe_at(self, state: State) -> int:
         """When the next probe may go, where it is open."""
-        return self._at(_read(state)) or 0
+        return self._at(read(state)) or 0
 
     def opened_at(self, state: State) -> int:
         """Since when it is open; 0 where it is not."""
-        return min((case.opened_at for case in _read(state).cases if self._stops(case)), default=0)
+        return min((case.opened_at for case in read(state).cases if self._stops(case)), default=0)
 
     def refused_probes(self, state: State) -> int:
         """The number of probes refused since it opened."""
-        return max((case.refused for case in _read(state).cases if self._stops(case)), default=0)
+        return max((case.refused for case in read(state).cases if self._stops(case)), default=0)
 
     def probing(self, state: State, now: int) -> bool:
         """Whether a probe is on its way."""
-        return any(case.probe_until > now for case in _read(state).cases if self._stops(case))
+        return any(case.probe_until > now for case in read(state).cases if self._stops(case))
 
     @staticmethod
     def domains(state: State) -> frozenset[int]:
         """The From domains that are stopped at this server."""
         if not state:
             return frozenset()
-        return frozenset(case.domain for case in _read(state).cases if case.local and case.phase == _OPEN)
+        return frozenset(case.domain for case in read(state).cases if case.local and case.phase == OPEN)
 
-    def _stops(self, case: _Case) -> bool:
-        if case.phase == _LANE:
+    def _stops(self, case: Case) -> bool:
+        if case.phase == LANE:
             return case.lane == self.lane
-        return case.phase == _OPEN and (not case.local or case.domain == self.domain)
+        return case.phase == OPEN and (not case.local or case.domain == self.domain)
 
-    def _at(self, memory: _Memory) -> int | None:
+    def _at(self, memory: Memory) -> int | None:
         """When the next probe may go; ``None`` where nothing is stopped."""
         return max((self._ready(case) for case in memory.cases if self._stops(case)), default=None)
 
-    def _ready(self, case: _Case) -> int:
-        own = case.phase == _OPEN and not case.local and case.lane == self.lane != 0
+    def _ready(self, case: Case) -> int:
+        own = case.phase == OPEN and not case.local and case.lane == self.lane != 0
         return max(case.next_at + (OTHERS_FIRST if own else 0), case.probe_until)
 
     # -- answers ------------------------------------------------------------------------------------------
@@ -318,49 +206,49 @@ class Brake(Limit):
     @staticmethod
     def refused(state: State, now: int, one: Refused) -> Ruling:
         """Rule on a refusal: put the message back, or end it, and say what else stops."""
-        memory = _read(state)
-        times, known = _remembered(one.memo)
+        memory = read(state)
+        times, known = remembered(one.memo)
         last = known.get(one.server)
         returned = last is not None and last[0] == one.reason
-        case = memory.find(one)
+        case = memory.find(*_scope(one), one.reason)
         if last is not None and returned and (last[1] != memory.epoch or (case is not None and case.accepted >= last[2])):
             return Ruling(state=_spent(memory, one.mark, now).stored())
         seq = memory.seq + 1
         memory = _spent(evolve(memory, seq=seq), one.mark, now, but=case)
         if case is None:
             about, domain = _scope(one)
-            case = _Case(about=about, domain=domain, reason=one.reason, touched=seq)
+            case = Case(about=about, domain=domain, reason=one.reason, touched=seq)
         case = evolve(case, touched=seq, put_back=seq)
         effect = Effect.NONE
-        if case.phase == _WATCHED or (case.phase == _LANE and one.lane != case.lane):
+        if case.phase == WATCHED or (case.phase == LANE and one.lane != case.lane):
             case, effect = _lengthened(case, one, seq, now) if one.counts else (case, Effect.NONE)
         elif one.mark >= case.opened:
             case, effect = _probed(case, one, now, returned=returned)
         known.pop(one.server, None)
         known[one.server] = (one.reason, memory.epoch, seq)
-        memo = _memo(times + 1, known)
+        memo = memo_of(times + 1, known)
         delay = min(FIRST_DELAY << min(times, 8), LAST_DELAY)
         return Ruling(state=memory.put(case).stored(), memo=memo, delay=delay, effect=effect)
 
     @staticmethod
     def accepted(state: State, now: int, *, lane: int, domain: int, mark: int) -> tuple[State, Effect]:
         """Note that this server accepted a message. The state stays as it is where that is no news."""
-        memory = _read(state)
+        memory = read(state)
         effects: list[Effect] = []
 
-        def noted(case: _Case) -> _Case:
+        def noted(case: Case) -> Case:
             if case.local and case.domain != domain:
                 return case
             if case.accepted < case.put_back and mark > case.accepted:
                 case = evolve(case, accepted=mark)
-            if case.phase == _WATCHED or (case.phase == _LANE and lane != case.lane):
-                ends = case.run and case.about != _RECIPIENT
+            if case.phase == WATCHED or (case.phase == LANE and lane != case.lane):
+                ends = case.run and case.about != RECIPIENT
                 return evolve(case, first=0, second=0, lane=case.lane if case.phase else 0) if ends else case
             if mark < case.opened:
                 return case
-            if case.phase == _OPEN and not case.local and case.lane not in (0, lane):
+            if case.phase == OPEN and not case.local and case.lane not in (0, lane):
                 effects.append(Effect.LANE_STOPPED)
-                return case.stopped(_LANE, memory.seq + 1, now)
+                return case.stopped(LANE, memory.seq + 1, now)
             effects.append(Effect.CLOSED)
             return case.watched()
 
@@ -376,86 +264,73 @@ class Brake(Limit):
 
         ``anew``: it was not ACTIVE. A message that was put back before is then refused for good if it is refused again.
         """
-        memory = _read(state)
+        memory = read(state)
         if not (memory.seq or memory.epoch):
             return state
-        freed = memory.each(lambda case: case.watched() if case.phase != _WATCHED else case)
+        freed = memory.each(lambda case: case.watched() if case.phase != WATCHED else case)
         return evolve(freed, epoch=memory.epoch + 1, cases=()).stored() if anew else freed.stored()
 
     @staticmethod
     def passed_on(memo: State, server: int) -> State:
         """What to keep with a message that a server refused and another server of its route gets."""
-        times, known = _remembered(memo)
+        times, known = remembered(memo)
         known.setdefault(server, (0, 0, 0))
-        return _memo(times, known)
+        return memo_of(times, known)
 
     @staticmethod
     def refusers(memo: State) -> frozenset[int]:
         """The servers that refused a message, hashed."""
-        return frozenset(_remembered(memo)[1])
+        return frozenset(remembered(memo)[1])
 
     def rewound(self, state: State, now: int) -> State:
         """After the clock was set back: a probe waits no longer than the longest step from now."""
         if not state:
             return state
 
-        def moved(case: _Case) -> _Case:
+        def moved(case: Case) -> Case:
             longest = now + _STEPS[min(case.refused, len(_STEPS) - 1)]
             return evolve(
                 case, opened_at=min(case.opened_at, now), next_at=min(case.next_at, longest),
                 probe_until=min(case.probe_until, now + _PROBE),
             )  # fmt: skip
 
-        return _read(state).each(moved).stored()
+        return read(state).each(moved).stored()
 
 
-def _remembered(memo: State) -> tuple[int, dict[int, tuple[int, int, int]]]:
-    """How often the message was put back; by server, the reason, epoch and sequence number of the last time."""
-    if not memo:
-        return 0, {}
-    rows: Sequence[State] = [memo[at : at + 4] for at in range(1, len(memo), 4)]
-    return memo[0], {row[0]: (row[1], row[2], row[3]) for row in rows if len(row) == 4}
-
-
-def _memo(times: int, known: Mapping[int, tuple[int, int, int]]) -> State:
-    kept = list(known.items())[-_KNOWN:]
-    return (times, *(number for server, rest in kept for number in (server, *rest)))
-
-
-def _spent(memory: _Memory, mark: int, now: int, but: _Case | None = None) -> _Memory:
+def _spent(memory: Memory, mark: int, now: int, but: Case | None = None) -> Memory:
     """A probe was refused for another reason, or for good: that decides nothing, and the next one waits its step."""
 
-    def waits(case: _Case) -> _Case:
-        if case is but or case.phase == _WATCHED or mark < case.opened:
+    def waits(case: Case) -> Case:
+        if case is but or case.phase == WATCHED or mark < case.opened:
             return case
         return evolve(case, next_at=max(case.next_at, now + (_STEPS[min(case.refused, len(_STEPS) - 1)])))
 
     return memory.each(waits)
 
 
-def _lengthened(case: _Case, one: Refused, seq: int, now: int) -> tuple[_Case, Effect]:
+def _lengthened(case: Case, one: Refused, seq: int, now: int) -> tuple[Case, Effect]:
     """The run with one more message; the third stops the scope."""
     run = case.run
     if one.message in run:
         return case, Effect.NONE
     lane = one.lane if not run or case.lane == one.lane else 0
-    if case.phase == _LANE:  # messages of other lanes are refused as well
+    if case.phase == LANE:  # messages of other lanes are refused as well
         lane = case.lane if len(run) + 1 < RUN else one.lane
     if len(run) + 1 >= RUN:
-        return evolve(case.stopped(_OPEN, seq, now), lane=lane), Effect.OPENED
+        return evolve(case.stopped(OPEN, seq, now), lane=lane), Effect.OPENED
     first, second = (*run, one.message, 0)[:2]
     return evolve(case, lane=lane, first=first, second=second), Effect.NONE
 
 
-def _probed(case: _Case, one: Refused, now: int, *, returned: bool) -> tuple[_Case, Effect]:
+def _probed(case: Case, one: Refused, now: int, *, returned: bool) -> tuple[Case, Effect]:
     """A probe was refused for the same reason."""
     news = one.counts and (not returned or now - case.opened_at >= _DAY)
-    if news and case.phase == _OPEN and not case.local and case.lane not in (0, one.lane):
+    if news and case.phase == OPEN and not case.local and case.lane not in (0, one.lane):
         return evolve(case, refused=PROBES, next_at=now + _STEPS[-1]), Effect.PAUSE
     refused = case.refused + news
     case = evolve(case, refused=refused, next_at=now + _STEPS[min(refused or 1, len(_STEPS) - 1)])
     if refused < PROBES or not news:
         return case, Effect.NONE
-    if case.phase == _LANE:
+    if case.phase == LANE:
         return case.watched(), Effect.HOLD_LANE
     return (case.watched(), Effect.HOLD_DOMAIN) if case.local else (case, Effect.PAUSE)

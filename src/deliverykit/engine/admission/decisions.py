@@ -159,7 +159,7 @@ def asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
     if admission.refusal is not None and not candidates.gates and config.holds:
         why = (config.held(question.route.name, question.stream, question.ticket, one) for one in question.route.servers)
         if (hold := next(filter(None, why), None)) is not None:
-            return evolve(admission, refusal=Refusal(NEVER, hold.reason))
+            return evolve(admission, refusal=Refusal(NEVER, hold.reason, braked=True))
     return admission
 
 
