@@ -27,9 +27,10 @@ class MoreHeads(Exception):
     """A probe is to be chosen among more messages than were asked for: ask again for :data:`PROBE_HEADS`."""
 
 
-def _shuffled(heads: Sequence[Head], now: int) -> list[Head]:
-    """In an order of chance, but the same for the same instant. Those that were never put back come first."""
-    return sorted(heads, key=lambda head: (bool(head.memo), crc32(f"{now} {head.uid}".encode())))
+def _probe_first(heads: Sequence[Head], now: int) -> list[Head]:
+    """A message chosen by chance, but the same for the same instant, before the others. One never put back, if there is one."""
+    chosen = min(heads, key=lambda head: (bool(head.memo), crc32(f"{now} {head.uid}".encode())))
+    return [chosen, *(head for head in heads if head is not chosen)]
 
 
 class Illegible(Exception):
@@ -76,7 +77,7 @@ class ClaimHeads:
         if _probing(self, view):
             if not self.wide and len(view.heads) < PROBE_HEADS:
                 raise MoreHeads
-            heads = _shuffled(heads, view.now)
+            heads = _probe_first(heads, view.now)
         heads = heads[: self.most]
         admission = asked(self, [head.cost for head in heads], view)
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
@@ -170,13 +171,11 @@ def _held(question: _Question) -> Refusal | None:
 
 
 def _probing(question: _Question, view: View) -> bool:
-    """Whether single messages of the lane try a server that the brake has stopped."""
+    """Whether a message of the lane may try a server now that the brake has stopped."""
     gates = question.config.candidates(question.route, question.ticket, question.stream).gates.values()
-    return any(
-        isinstance(gate.limit, Brake) and gate.limit.is_open(view.records[gate.record].get(gate.name, ()))
-        for some in gates
-        for gate in some
-    )
+    brakes = ((gate, gate.limit) for some in gates for gate in some if isinstance(gate.limit, Brake))
+    states = ((brake, view.records[gate.record].get(gate.name, ())) for gate, brake in brakes)
+    return any(brake.is_open(state) and brake.room(state, view.now) > 0 for brake, state in states)
 
 
 def back(now: int, wait: float, refusal: Refusal) -> int:
