@@ -1,9 +1,14 @@
 """Credentials that are refused: fresh ones are tried once, by whatever is on its way, before the server is paused."""
 
 import pytest
+from attrs import evolve
 from engine_kit import ESPS, eventually, message, messages, running
 
 from deliverykit import Env, Named, SendStatus, Status
+from deliverykit.engine.renewal import Renewals
+from deliverykit.providers import SendGrid
+from deliverykit.records.server import DeliveryServer
+from deliverykit.words.outcomes import Accepted, NotSent, ServerFault, Unknown
 
 OLD, NEW, NEWER = "AKIAOLDKEY", "AKIANEWKEY", "AKIANEWERKEY"
 
@@ -107,6 +112,36 @@ def test_a_refused_message_text_renews_nothing(world):
     mailer.worker().drain()
     assert mailer.servers.get("s").status is Status.PAUSED
     assert len(world.sandbox.requests("sendgrid")) - before == 1
+
+
+EXPIRED, ACCEPTED = ServerFault("expired", renewable=True), Accepted("1")
+
+
+def test_attempts_that_used_the_old_credentials_go_again():
+    renewals = Renewals()
+    server = DeliveryServer(id="s", account="default", name="s", provider=SendGrid(api_key=Named("vault")))
+    first, second, third = (renewals.number() for _ in range(3))
+    assert renewals.tries_again(server, EXPIRED, first)
+    fresh, later = renewals.number(), renewals.number()
+    assert renewals.tries_again(server, EXPIRED, second)  # it was on its way with the old ones
+    assert not renewals.tries_again(server, EXPIRED, fresh)
+    assert not renewals.tries_again(server, ACCEPTED, third)  # the old ones, taken before they expired: proves nothing
+    assert not renewals.tries_again(server, EXPIRED, later)
+    assert not renewals.tries_again(server, ACCEPTED, renewals.number())
+    assert renewals.tries_again(server, EXPIRED, renewals.number())  # they worked, and have expired in their turn
+
+
+def test_only_references_and_refused_credentials_are_renewed():
+    renewals = Renewals()
+    stored = DeliveryServer(id="s", account="default", name="s", provider=SendGrid(api_key="SG.stored"))
+    broken = DeliveryServer(id="b", account="default", name="b", provider=None)
+    named = evolve(stored, id="n", provider=SendGrid(api_key=Named("vault")))
+    assert not renewals.tries_again(stored, EXPIRED, renewals.number())
+    assert not renewals.tries_again(broken, EXPIRED, renewals.number())
+    for outcome in (ServerFault("suspended"), NotSent("no connection"), Unknown("reset"), ACCEPTED):
+        assert not renewals.tries_again(named, outcome, renewals.number())
+    assert renewals.tries_again(named, EXPIRED, renewals.number())
+    assert renewals.tries_again(evolve(named, account="other"), EXPIRED, renewals.number())
 
 
 @pytest.mark.parametrize("esp", ["ses", "mailgun"])
