@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from deliverykit.words.outcomes import About, NotSent, Rejected, ServerFault, Throttled, Unfit, Unknown
-from esp_answers import SHAPES, check, letter, said
-from outgoing_mail import NOW, json_answer
+from esp_answers import PROVIDERS, SHAPES, check, letter, said
+from outgoing_mail import NOW, STATUSES, json_answer
 
 ACCOUNT, SENDER, RECIPIENT, MESSAGE, UNKNOWN = About.ACCOUNT, About.SENDER, About.RECIPIENT, About.MESSAGE, About.UNKNOWN
 
@@ -435,3 +435,29 @@ def test_from_that_cannot_be_read_is_the_messages_own(esp: str, forced: bool) ->
     }
     kind, subject = (ServerFault, SENDER) if forced else (Rejected, MESSAGE)
     check(esp, said(esp, 400, texts[esp]), letter(forced), kind, subject)
+
+
+@pytest.mark.parametrize("esp", BY_ESP)
+def test_every_text_at_every_status_has_its_one_outcome(esp: str) -> None:
+    for _, code, text, *_ in BY_ESP[esp]:
+        for status in STATUSES:
+            response = said(esp, status, text, code, retry_after="7")
+            found = PROVIDERS[esp].outcome(response, letter(), NOW)
+            if 200 <= status < 300 or (status >= 500 and status != 503) or status < 200:
+                assert isinstance(found, Unknown), (status, text, found)
+            elif status == 503 or 300 <= status < 400:
+                assert isinstance(found, NotSent), (status, text, found)
+                assert found.retry_after == 7
+            elif status == 413:
+                assert isinstance(found, Rejected), (text, found)
+                assert found.about is MESSAGE
+            elif status == 429 or (status == 420 and esp == "mailgun"):
+                assert isinstance(found, Throttled), (status, text, found)
+            else:
+                assert isinstance(found, Rejected | Unfit | ServerFault | Throttled | NotSent | Unknown), (status, text, found)
+
+
+def test_a_repeated_answer_says_nothing_about_now() -> None:
+    for status in (400, 412, 413, 429):
+        response = said("elasticemail", status, "Daily limit", retry_after="3600", idempotency_replayed="true")
+        assert check("elasticemail", response, letter(), NotSent, None).retry_after == 0

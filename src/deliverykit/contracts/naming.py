@@ -1,13 +1,12 @@
 """What the text of an ESP's refusal names: this message's sender, one of its recipients, or neither."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from html import unescape
 
-import idna
-
 from deliverykit.contracts.outgoing import Outgoing
-from deliverykit.words.addresses import Address
+from deliverykit.words.addresses import Address, ascii_domain
 from deliverykit.words.outcomes import About
 
 __all__ = ["named_in", "plain_words"]
@@ -26,6 +25,8 @@ _PLAIN = str.maketrans(
         "\uff20": "@",
     }
 )
+# A domain, alone or after an @: a local part is followed by one.
+_DOMAIN = re.compile(r"(?<![\w.-])[\w-]+(?:\.[\w-]+)+(?![\w@-]|\.[\w-])")
 
 
 def plain_words(text: str) -> str:
@@ -45,6 +46,8 @@ def named_in(text: str, mail: Outgoing, *, domains: bool = True) -> About:
     the sender and a recipient alike names the sender. Without ``domains`` only addresses count.
     """
     searched = plain_words(text).lower().replace("%40", "@")
+    if not searched.isascii():
+        searched = _DOMAIN.sub(_in_ascii, searched)
     if _names_address(searched, mail.sender) or (domains and _names_domain(searched, [mail.sender])):
         return About.SENDER
     recipients = mail.message.recipients
@@ -53,15 +56,25 @@ def named_in(text: str, mail: Outgoing, *, domains: bool = True) -> About:
     return About.UNKNOWN
 
 
+def _in_ascii(found: re.Match[str]) -> str:
+    """An international domain as it goes over the wire; anything else as it is."""
+    if found.group().isascii():
+        return found.group()
+    try:
+        return ascii_domain(found.group())
+    except ValueError:
+        return found.group()
+
+
 def _names_address(text: str, one: Address) -> bool:
     local = one.key.rpartition("@")[0]
     spelled = {plain_words(name).lower() for name in (local, one.local)}
-    return any(_stands_in(text, f"{name}@{domain}") for name in spelled for domain in _spellings(one.domain))
+    return any(_stands_in(text, f"{name}@{one.domain}") for name in spelled)
 
 
 def _names_domain(text: str, people: Iterable[Address]) -> bool:
     domains = {parent for one in people for parent in _with_parents(one.domain)}
-    return any(_stands_in(text, spelling, bare=True) for domain in domains for spelling in _spellings(domain))
+    return any(_stands_in(text, domain, bare=True) for domain in domains)
 
 
 def _with_parents(domain: str) -> Iterator[str]:
@@ -69,15 +82,6 @@ def _with_parents(domain: str) -> Iterator[str]:
     while "." in domain:
         yield domain
         domain = domain.partition(".")[2]
-
-
-def _spellings(domain: str) -> tuple[str, ...]:
-    if "xn--" not in domain:
-        return (domain,)
-    try:
-        return (domain, plain_words(idna.decode(domain)).lower())
-    except UnicodeError:
-        return (domain,)
 
 
 def _stands_in(text: str, name: str, *, bare: bool = False) -> bool:

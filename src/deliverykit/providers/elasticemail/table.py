@@ -12,13 +12,12 @@ from deliverykit.contracts.answers import (
     denied,
     fault,
     key_refused,
-    not_sent,
     rejected,
     throttled,
     unknown,
 )
 from deliverykit.contracts.naming import named_in
-from deliverykit.words.outcomes import About, Scope
+from deliverykit.words.outcomes import About, NotSent, Outcome, Scope
 
 __all__ = ["REPLAYED", "TABLE"]
 
@@ -64,12 +63,18 @@ _MESSAGE = (
     r"\bmissing\b.{0,40}\b(recipient|subject|body|content|attachment|parameter)"
 )
 
+
+def _replayed(answer: Answer, about: About) -> Outcome:
+    """Not sent then, and not now; a Retry-After of that time says nothing about this one."""
+    return NotSent(answer.reason)
+
+
 REPLAYED = "replayed: "
 """How the text of an old answer begins. It speaks of an earlier call, and closes nothing now."""
 
 TABLE: tuple[Row, ...] = (
     # The message did not go then and does not now; its next try has another key.
-    Row(range(400, 500), f"^{REPLAYED}", About.UNKNOWN, not_sent),
+    Row(range(400, 500), f"^{REPLAYED}", About.UNKNOWN, _replayed),
     # More than 20 connections at once, by its skill file; slower is what helps.
     Row(429, "", About.ACCOUNT, throttled(Scope.ACCOUNT, too_fast=True), foreign=True),
     # Wrong, missing and expired keys all read "APIKey Expired".
