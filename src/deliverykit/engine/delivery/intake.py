@@ -23,6 +23,7 @@ from deliverykit.words.clock import NEVER, instant
 from deliverykit.words.errors import ConfigurationError, EnqueueInterrupted, MessageError, Unsupported
 from deliverykit.words.message import Message
 from deliverykit.words.outcomes import first_rest
+from deliverykit.words.untrusted import clean
 
 __all__ = ["Judged", "checked", "enqueue", "judged", "new_mail", "refusal", "schedule", "typed"]
 
@@ -178,7 +179,7 @@ async def enqueue(
         except Exception as error:
             if chunk is None:
                 raise
-            raise EnqueueInterrupted(f"enqueue stopped after {len(ids)} messages: {error}", ids) from error
+            raise EnqueueInterrupted(f"enqueue stopped after {len(ids)} messages: {clean(error)}", ids) from error
         ids += written
     return ids
 

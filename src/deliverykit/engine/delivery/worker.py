@@ -36,7 +36,7 @@ from deliverykit.words.facts import MailDead, MailInDoubt, StorageFailed
 from deliverykit.words.outcomes import NotSent
 from deliverykit.words.results import DrainReport
 from deliverykit.words.time_limit import patience
-from deliverykit.words.untrusted import scrubbed
+from deliverykit.words.untrusted import clean, scrubbed
 
 __all__ = ["Stream"]
 
@@ -314,7 +314,7 @@ class Stream:
             try:
                 files.update(await self._ports.store(self._context.storage.files, digests) if digests else {})
             except Exception as error:  # noqa: BLE001  whatever a storage raises
-                words = str(error) if isinstance(error, StorageError) else type(error).__name__
+                words = clean(error) if isinstance(error, StorageError) else type(error).__name__
                 unread[id_] = grounded(f"its attachments cannot be read: {words}")
         return files, unread
 
