@@ -8,10 +8,12 @@ import sys
 
 from attrs import asdict
 
-from benchmarks import admissions, full_path, imports, outbox, send_cpu
+from benchmarks import admissions, full_path, hostile, imports, outbox, send_cpu
 from benchmarks.measuring import Row
 
-CLAIMS = {claim.__name__: claim for module in (admissions, outbox, full_path, send_cpu, imports) for claim in module.CLAIMS}
+CLAIMS = {
+    claim.__name__: claim for module in (admissions, outbox, full_path, send_cpu, imports, hostile) for claim in module.CLAIMS
+}
 
 
 def main() -> None:

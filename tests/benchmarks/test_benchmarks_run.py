@@ -24,6 +24,8 @@ from checkout import ROOT
         "full_path",
         "send_cpu",
         "importing",
+        "longest_hold",
+        "neighbours",
     ],
 )
 def test_a_benchmark_runs(name: str) -> None:

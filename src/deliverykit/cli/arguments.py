@@ -81,7 +81,7 @@ class Menu:
 
 def duration(text: str) -> timedelta:
     """A length of time: ``500ms``, ``2s``, ``5m``, ``24h``, ``7d``, ``1h30m``."""
-    parts = re.findall(r"(\d+)(ms|[smhdw])", text)
+    parts = re.findall(r"(?<!\d)(\d++)(ms|[smhdw])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ArgumentTypeError(f"{text!r} is no length of time; write 500ms, 2s, 5m, 24h, 7d or 1h30m")
     return timedelta(milliseconds=sum(int(number) * _UNITS[unit] for number, unit in parts))

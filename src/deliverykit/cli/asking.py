@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.untrusted import printable
 
 __all__ = ["Asker"]
 
@@ -55,11 +56,11 @@ class Asker:
 
     def say(self, text: str) -> None:
         """A word to whoever is asked."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
 
     def _line(self, prompt: str) -> str:
-        sys.stderr.write(prompt)
+        sys.stderr.write(printable(prompt))
         sys.stderr.flush()
         line = sys.stdin.readline()
         if not line:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from deliverykit.cli.arguments import Menu, Parser
 from deliverykit.words.errors import ConfigurationError, DeliveryError, StorageError
+from deliverykit.words.untrusted import printable
 
 if TYPE_CHECKING:
     from deliverykit.contracts.provider import Provider
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _DID_NOT_HOLD
     except DeliveryError as error:
-        sys.stderr.write(f"deliverykit: {error}\n")
+        sys.stderr.write(f"deliverykit: {printable(str(error))}\n")
         if isinstance(error, ValueError | LookupError):
             return _USAGE
         return _STORAGE if isinstance(error, StorageError) else _DID_NOT_HOLD

@@ -4,7 +4,7 @@ from typing import Final
 
 from deliverykit.cli.arguments import Menu
 from deliverykit.cli.call import NOTHING_DID, Call
-from deliverykit.cli.output import Column, Record
+from deliverykit.cli.output import Column, Lines, Record
 from deliverykit.engine.upkeep.doctor import Finding, Severity
 
 __all__ = ["add_commands"]
@@ -31,7 +31,8 @@ def _doctor(call: Call) -> int:
         columns.insert(1, Column("account"))
     call.out.rows("findings", records, columns, empty="")
     bad = sum(one.severity in _BAD for one in found)
-    call.out.say(f"\n{bad} to be looked at." if bad else "\nAll is well.")
+    call.out.say("")
+    call.out.say(f"{bad} to be looked at." if bad else "All is well.")
     return NOTHING_DID if bad else 0
 
 
@@ -44,5 +45,6 @@ def _found(call: Call) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
-def _words(record: Record) -> str:
-    return f"{record['what']}\n→ {record['mend']}" if record["mend"] else str(record["what"])
+def _words(record: Record) -> Lines:
+    mend = (f"→ {record['mend']}",) if record["mend"] else ()
+    return Lines((str(record["what"]), *mend))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, frozen
 
 from deliverykit.limits.checks import brief
+from deliverykit.words.untrusted import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["Column", "Later", "Output", "Record", "words"]
+__all__ = ["Column", "Later", "Lines", "Output", "Record", "words"]
 
 Record = Mapping[str, Any]
 """What is told of one thing: plain values by their name in the JSON. Times are aware datetimes here."""
@@ -33,6 +34,13 @@ class Later:
     """Some time after this instant."""
 
     than: datetime
+
+
+@frozen
+class Lines:
+    """Text of several lines; everywhere else a line end in a value is shown as a space."""
+
+    lines: tuple[str, ...]
 
 
 @frozen
@@ -89,26 +97,28 @@ class Output:
             for line in more:
                 self._line(" " * (width + 2) + line)
 
-    def done(self, text: str, record: Record) -> None:
+    def done(self, text: str | Lines, record: Record) -> None:
         """What was done: a sentence for people, the record for programs."""
         if self.as_json:
             self._json(record)
         else:
-            self._line(text)
+            for line in _lines(text):
+                self._line(line)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str | Lines) -> None:
         """A sentence that programs have no use for."""
         if not self.as_json:
-            self._line(text)
+            for line in _lines(text):
+                self._line(line)
 
     # -- streams --------------------------------------------------------------------------------------
 
     def event(self, record: Record, text: str) -> None:
         """One of many that follow each other: a line, or a line of JSON. Told at once."""
         if self.as_json:
-            sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
+            sys.stdout.write(_json(record) + "\n")
         else:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{printable(text)}\n")
         sys.stdout.flush()
 
     @contextmanager
@@ -121,12 +131,13 @@ class Output:
 
     def picture(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> "Table":
         """A table to be shown by :meth:`live`."""
-        return _drawn([Column(title, right=title in right, state=title == "status") for title in columns], rows)
+        shown = [[printable(cell) for cell in row] for row in rows]
+        return _drawn([Column(title, right=title in right, state=title == "status") for title in columns], shown)
 
     # -- how it is drawn ------------------------------------------------------------------------------
 
     def _json(self, value: object) -> None:
-        sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(_json(value, indent=2) + "\n")
 
     def _console(self) -> "Console":
         from rich.console import Console
@@ -134,6 +145,7 @@ class Output:
         return Console(highlight=False)  # it heeds NO_COLOR
 
     def _line(self, text: str, styled: tuple[int, str] = (0, "")) -> None:
+        text = printable(text)
         if not self.terminal:
             sys.stdout.write(f"{text.rstrip()}\n")
             return
@@ -191,10 +203,26 @@ def words(value: object, zone: Callable[[], tzinfo]) -> str:
     if isinstance(value, timedelta):
         return brief(value // timedelta(milliseconds=1)) or "0s"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {words(one, zone)}" for name, one in value.items()) or "-"
+        return ", ".join(f"{printable(str(name))} {words(one, zone)}" for name, one in value.items()) or "-"
+    if isinstance(value, Lines):
+        return "\n".join(words(one, zone) for one in value.lines)
     if isinstance(value, list | tuple):
         return ", ".join(words(one, zone) for one in value) or "-"
-    return str(value)
+    return printable(str(value))
+
+
+def _lines(text: str | Lines) -> tuple[str, ...]:
+    return text.lines if isinstance(text, Lines) else (text,)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """A value as JSON; what a terminal could obey is an escape there, so nothing is lost."""
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    return "".join([one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text]).replace(
+        "\x7f", "\\u007f"
+    )
 
 
 def _plain(value: object) -> object:

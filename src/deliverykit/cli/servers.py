@@ -7,7 +7,7 @@ from typing import Any
 from deliverykit.cli import forms, views
 from deliverykit.cli.arguments import NONE, Menu, Parser, add_limits, duration, limits, quota_words
 from deliverykit.cli.call import NOTHING_DID, Call
-from deliverykit.cli.output import Column
+from deliverykit.cli.output import Column, Lines
 from deliverykit.contracts.provider import Provider
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.checks import CheckReport, CheckStatus
@@ -152,18 +152,21 @@ def _add(call: Call) -> int:
 def _all_the_same(call: Call, report: CheckReport) -> bool:
     """Whether a server is added though its credentials are refused: a person may have reasons."""
     if call.ask.present:
-        call.ask.say(_told(report))
+        for line in _told(report).lines:
+            call.ask.say(line)
         return call.ask.sure("Add it all the same?")
-    call.out.done(f"{_told(report)}\nNothing was added.", {"check": views.check(report)})
+    call.out.done(Lines((*_told(report).lines, "Nothing was added.")), {"check": views.check(report)})
     return False
 
 
-def _told(report: CheckReport) -> str:
+def _told(report: CheckReport) -> Lines:
     """What the ESP said, in lines."""
     head = {CheckStatus.OK: "The credentials work.", CheckStatus.REFUSED: "The credentials cannot send."}
     lines = [head.get(report.status, "It could not be found out whether the credentials work.")]
     lines += [f"  {name}: {value}" for name, value in report.facts.items()]
-    return "\n".join([*lines, *(f"  ! {one.what}\n    → {one.mend}" for one in report.problems)])
+    for one in report.problems:
+        lines += [f"  ! {one.what}", f"    → {one.mend}"]
+    return Lines(tuple(lines))
 
 
 def _ask_record(call: Call, record: dict[str, Any], label: str) -> None:

@@ -401,9 +401,10 @@ class Provider(metaclass=_Concealing):
         return self._told(self._judged(response, mail, now), now)
 
     def _judged(self, response: HttpResponse, mail: Outgoing, now: int) -> Outcome:
-        status = response.status
+        status, complete = response.status, response.complete
+        response = response.beginning()
         if 200 <= status < 300:
-            accepted = self.accepted(response) if response.complete else None
+            accepted = self.accepted(response) if complete else None
             if accepted is None:
                 return Unknown(f"{status} without {self.label}'s shape")
             return Accepted(accepted)

@@ -9,6 +9,7 @@ from logging import Logger
 from deliverykit.hooks import FACTS, Fact, Hooks
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.facts import PartFailed
+from deliverykit.words.untrusted import printable
 
 __all__ = ["Teller", "hooks_of"]
 
@@ -69,7 +70,7 @@ class Teller:
     def _log(self, fact: Fact) -> None:
         if self._logger.isEnabledFor(fact.level):
             with suppress(Exception):  # a host's handler
-                self._logger.log(fact.level, "%s", fact, extra=fact.fields())
+                self._logger.log(fact.level, "%s", _line(fact), extra=fact.fields())
 
     def _call(self, hooks: Hooks, fact: Fact) -> None:
         try:
@@ -77,6 +78,14 @@ class Teller:
         except Exception as error:  # noqa: BLE001  whatever a host's hook raises
             # To the log alone: another hook may raise at that as well.
             self._log(_failure(f"the hook {type(hooks).__name__} failed at {fact.event}", error, account=fact.account))
+
+
+def _line(fact: Fact) -> Fact | str:
+    """The fact, or its text where a name in it holds what could forge another line of the log or command a terminal."""
+    words = str(fact)
+    if words.isprintable() or isinstance(fact, PartFailed):
+        return fact
+    return printable(words)
 
 
 def _failure(doing: str, error: BaseException, *, account: str = "", mail: str = "", trace: bool = True) -> PartFailed:

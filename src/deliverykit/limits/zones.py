@@ -15,7 +15,7 @@ __all__ = ["known_zone", "names", "zone"]
 _NOT_PLACES = {"localtime", "Factory", "posixrules"}
 
 
-_OFFSET = re.compile(r"(?:GMT|UTC|Z)?\s*(?P<sign>[+-])\s*(?P<hours>\d{1,2})(?::?(?P<minutes>[0-5]\d))?", re.IGNORECASE)
+_OFFSET = re.compile(r"\A(?:GMT|UTC|Z)?\s*(?P<sign>[+-])\s*(?P<hours>\d{1,2})(?::?(?P<minutes>[0-5]\d))?", re.IGNORECASE)
 _WINTER = datetime(2026, 1, 15, 12, tzinfo=UTC)
 _ABBREVIATIONS = {
     "IST": "Asia/Kolkata", "BST": "Europe/London", "JST": "Asia/Tokyo", "SGT": "Asia/Singapore", "AEST": "Australia/Sydney",

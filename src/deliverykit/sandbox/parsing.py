@@ -19,7 +19,7 @@ from deliverykit.sandbox.wire import File, Mail, Malformed
 __all__ = ["Part", "decoded", "form", "header_block", "is_address", "mailboxes", "opened", "unpacked"]
 
 _ADDRESS = re.compile(
-    r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*|\"([ !#-\[\]-~]|\\[ -~])+\")"
+    r"\A([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*|\"([ !#-\[\]-~]|\\[ -~])+\")"
     r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

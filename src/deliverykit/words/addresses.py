@@ -17,17 +17,17 @@ from deliverykit.words.errors import MessageError
 
 __all__ = ["Address", "address", "addresses", "ascii_domain", "encoded_words", "header_text"]
 
-_PLAIN_DOMAIN = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_PLAIN_DOMAIN = re.compile(r"\A(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _LOCAL = re.compile(r"[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+(\.[^\s\x00-\x1f\x7f()<>@,;:\\\".\[\]]+)*")
 # Quoted local parts without < and >: the standard library, and who knows which ESP, reads those as the end of a name.
-_QUOTED = re.compile(r'"([ !#-;=?-\[\]-~]|\\[ -;=?-~])+"')
+_QUOTED = re.compile(r'\A"([ !#-;=?-\[\]-~]|\\[ -;=?-~])+"')
 # C0, DEL, C1, the two Unicode line ends (Python's email package takes \x85, U+2028 and U+2029 for line breaks), surrogates.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 # The two ordinary forms, Name <address> and "Name" <address>; all others are left to the standard library. A name without
 # quotes may hold a comma or a dot, as people write it (Smith, Ann <a@example.org>): with one @ it is one address.
 _NAMED = re.compile(
-    r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<plain>[^"<>@\\]*))<\s*(?P<email>(?:"(?:[^"\\]|\\.)*"@)?[^"(),:;<>\s]+)\s*>"""
+    r"""\A(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<plain>[^"<>@\\]*))<\s*(?P<email>(?:"(?:[^"\\]|\\.)*"@)?[^"(),:;<>\s]+)\s*>"""
 )
 _LONGEST: Final = 2000
 """No address as text is longer; the standard library's parser takes time by the square of the length."""

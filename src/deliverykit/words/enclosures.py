@@ -14,7 +14,9 @@ __all__ = ["Attachment", "Unsubscribe"]
 
 _KIND = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 # RFC 2045: a token, or text in quotes in which a backslash escapes the next character.
-_PARAMETER = re.compile(r"[ \t]*+([A-Za-z0-9!#$%&'*+.^_`{|}~-]++)[ \t]*+=[ \t]*+(?:\"(?:[^\"\\]|\\.)*+\"|[^\s;\"\\]++)[ \t]*+")
+_PARAMETER = re.compile(
+    r"(?<=;)[ \t]*+([A-Za-z0-9!#$%&'*+.^_`{|}~-]++)[ \t]*+=[ \t]*+(?:\"(?:[^\"\\]|\\.)*+\"|[^\s;\"\\]++)[ \t]*+"
+)
 _LONGEST_TYPE = 1_000
 
 

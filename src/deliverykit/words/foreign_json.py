@@ -10,8 +10,8 @@ from deliverykit.words.untrusted import clean
 __all__ = ["parsed"]
 
 _DIGITS: Final = 300
-_BEGINNING: Final = 64 * 1024
-"""So many bytes of a body that was cut off are read: an ESP says what is wrong at the beginning."""
+_BEGINNING: Final = 32 * 1024
+"""No more bytes of a body are read, so that none holds the loop for long: what matters stands at the beginning."""
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[{}\[\],:]', re.DOTALL)
 _CLOSING: Final = {"{": "}", "[": "]"}
 
@@ -22,7 +22,7 @@ def parsed(body: bytes, *, complete: bool = True) -> Any:
     Texts and names are cleaned, bytes that are not of the encoding become U+FFFD, of a name given twice the last counts.
     """
     try:
-        if complete:
+        if complete and len(body) <= _BEGINNING:
             text = body.decode(json.detect_encoding(body), "replace")
         else:
             body = body[:_BEGINNING]

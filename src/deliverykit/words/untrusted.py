@@ -13,7 +13,7 @@ from typing import Final
 
 from deliverykit.words.addresses import Address
 
-__all__ = ["ANSWER_LIMIT", "CUT", "ID_LIMIT", "TEXT_LIMIT", "WINDOW", "Mask", "clean", "named", "scrubbed"]
+__all__ = ["ANSWER_LIMIT", "CUT", "ID_LIMIT", "TEXT_LIMIT", "WINDOW", "Mask", "clean", "named", "printable", "scrubbed"]
 
 ANSWER_LIMIT: Final = 256 * 1024
 """The most bytes of an answer's body that are kept."""
@@ -45,10 +45,14 @@ def clean(value: object, limit: int = WINDOW) -> str:
         value = bytes(value[: limit * 4 + 4]).decode("utf-8", "replace")
     elif not isinstance(value, str):
         value = _text_of(value)
-    text = value if len(value) <= limit else value[: limit - 1] + CUT
+    return printable(value if len(value) <= limit else value[: limit - 1] + CUT).strip()
+
+
+def printable(text: str) -> str:
+    """Return the text with the same number of characters, all of them printable; see :func:`clean`."""
     if not text.isprintable():
         text = "".join([one if one.isprintable() else " " if one.isspace() else _UNPRINTABLE for one in text])
-    return (text if text.isascii() else text.translate(_INVISIBLE)).strip()
+    return text if text.isascii() else text.translate(_INVISIBLE)
 
 
 def _text_of(value: object) -> str:

@@ -83,6 +83,12 @@ class HttpResponse:
         if not isinstance(self.body, bytes):
             object.__setattr__(self, "body", bytes(self.body))
 
+    def beginning(self, limit: int = 16 * 1024) -> "HttpResponse":
+        """Return the answer with at most ``limit`` bytes of its body: what says how it was judged stands at its beginning."""
+        if len(self.body) <= limit:
+            return self
+        return HttpResponse(status=self.status, headers=self.headers, body=self.body[:limit], complete=False)
+
     def header(self, name: str) -> str:
         """Return the value of a header, or ``""``."""
         return clean(self.headers.get(name.lower(), ""))
@@ -91,7 +97,7 @@ class HttpResponse:
         """Return the body as JSON, or ``None`` where it is not JSON: an adapter never raises on garbage.
 
         Every text and name in it is cleaned; a number that is not finite or has hundreds of digits is ``None``. Of a body
-        that is not complete this is its beginning.
+        of more than 32 KB, and of one that is not complete, this is the beginning.
         """
         return parsed(self.body, complete=self.complete)
 
