@@ -109,13 +109,14 @@ class _Answering:
 
     def __init__(self, answer: HttpResponse, latency: float) -> None:
         self.last = 0.0
+        self.begun = False
         self._answer = answer
         self._latency = latency
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One answer."""
         await asyncio.sleep(self._latency)
-        if "SG.noisy" in request.headers["Authorization"]:
+        if self.begun and "SG.noisy" in request.headers["Authorization"]:
             return self._answer
         self.last = time.perf_counter()
         return HttpResponse(status=202, headers={"x-message-id": "id"})
@@ -148,14 +149,13 @@ def _round(answer: HttpResponse, count: int) -> Callable[[], float]:
 async def _drained(answer: HttpResponse, count: int) -> float:
     transport = _Answering(answer, 0.02)
     async with AsyncMailer("memory://", secret_key=KEY, transport=transport) as host:
-        tenants = [await host.accounts.add("noisy"), await host.accounts.add("quiet")]
+        tenants = [await host.accounts.add(name, timezone="UTC") for name in ("noisy", "quiet")]
         for tenant, name in zip(tenants, ("noisy", "quiet"), strict=True):
-            key = "SG.test" if name == "noisy" else "SG.quiet"
-            await tenant.servers.add(id="a", name="a", provider=SendGrid(api_key=key), sender=f"news@{name}.example")
+            await tenant.servers.add(id="a", name="a", provider=SendGrid(api_key=f"SG.{name}"), sender=f"news@{name}.example")
             await tenant.servers.send_test("a", to="me@example.org")
             await tenant.servers.activate("a")
             await tenant.servers.update("a", pause=timedelta(milliseconds=20))
-        await tenants[0].servers.update("a", provider=SendGrid(api_key="SG.noisy"), test_to=None)
+        transport.begun = True
         for tenant in tenants:
             await tenant.enqueue([Message(to=f"r{number}@example.org", subject="s", text="t") for number in range(count)])
         began = time.perf_counter()
