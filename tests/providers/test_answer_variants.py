@@ -128,6 +128,7 @@ SES_ROWS: list[tuple[Any, ...]] = [
     (400, "MessageRejected", "Transaction failed: Expected disposition, got null", Rejected, MESSAGE),
     (400, "BadRequestException", "Illegal email address", Rejected, MESSAGE),
     (400, "MessageRejected", "Address blacklisted.", Unfit, RECIPIENT),
+    (400, "MessageRejected", "Your IP address is blacklisted", Rejected, UNKNOWN),
     (404, "NotFoundException", "Email identity <news@example.com> does not exist.", None, SENDER),
     (404, "NotFoundException", "Email identity ann@example.org does not exist.", Unfit, RECIPIENT),
     (400, "BadRequestException", "The configuration set news isn't associated with tenant acme", ServerFault, ACCOUNT),
@@ -367,6 +368,7 @@ ELASTIC_ROWS: list[tuple[Any, ...]] = [
         ]
     ),
     (400, "", "Recipient ann@example.org is suppressed", Unfit, RECIPIENT),
+    (400, "", "Your IP address is blocked", Rejected, UNKNOWN),
     (413, "", "You cannot provide more than 50 transactional recipients", Rejected, MESSAGE),
     (413, "", "anything", Rejected, MESSAGE),
     (400, "", "You cannot provide more than 50 transactional recipients", Rejected, MESSAGE),

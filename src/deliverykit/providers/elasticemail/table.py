@@ -49,7 +49,7 @@ _CLOSED = (
     r"\b(account|sending)\b.{0,60}\b(suspended|blocked|disabled|paused|closed|inactive|locked|under review)\b|"
     r"\bpayment\b|\bbilling\b|\bforbidden\b|\bpermission|\bnot (allowed|permitted|authori[sz]ed) to send\b"
 )
-_SUPPRESSED = r"\b(recipient|contact|address)\b.{0,80}\b(suppressed|unsubscribed|bounced|blacklisted|blocked)\b"
+_SUPPRESSED = r"\b(recipient|contact|(?<!ip )address)\b.{0,80}\b(suppressed|unsubscribed|bounced|blacklisted|blocked)\b"
 _KEYS = r"\bapi ?key\b|\bunauthori[sz]ed\b|\bauthenticat|\bcredentials?\b|\binvalid key\b"
 _SPENT = r"\blimit|\bcredits?\b|\bquota\b"
 _FROM = (

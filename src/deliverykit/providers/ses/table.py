@@ -140,7 +140,7 @@ _CONFIGURATION = (
     r"\b(sending|ip) pool\b.{0,80}\b(not exist|doesn't exist|not found|invalid)\b"
 )
 _ABSENT = r"^NotFound|^TemplateDoesNotExist|\b(not exist|doesn't exist|not found|not associated)\b|\btenant\b"
-_SUPPRESSED = r"\baddress (is )?(blacklisted|blocklisted|suppressed)|\bsuppression list\b"
+_SUPPRESSED = r"\b(?<!ip )address (is )?(blacklisted|blocklisted|suppressed)|\bsuppression list\b"
 # What another ESP may carry: SES refuses some file types, and long lines and doubled headers in a MIME message.
 _ELSEWHERE = (
     r"\b(illegal|invalid|unsupported|blocked|disallowed|prohibited)\b.{0,20}\b(attachment|file ?name|file|extension)|"
