@@ -27,6 +27,7 @@ from deliverykit.words.errors import (
     MessageError,
     NotFound,
     NotProven,
+    SendFailed,
     StorageError,
     Unsupported,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "RoundRobin",
     "Route",
     "Secret",
+    "SendFailed",
     "SendResult",
     "SendStatus",
     "Severity",

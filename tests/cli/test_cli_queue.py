@@ -98,10 +98,14 @@ def test_a_worker_drains_and_tells_in_lines_of_json(desk: Desk) -> None:
     )
     assert last["servers"] == [{"server": "sg", "name": "Server sg", "status": "active", "left": {"Server sg day": 0}}]
     (lane,) = desk("queue", "show", "--json").json["lanes"]
-    assert (lane["waiting"], lane["blocked"], lane["blocked_by"]) == (10, True, "Server sg: calendar")
+    assert (lane["waiting"], lane["blocked"], lane["blocked_by"].partition(":")[0]) == (
+        10,
+        True,
+        "day quota of 'Server sg' used up",
+    )
     assert lane["goes_at"].endswith("18:30:00+00:00")
     shown = desk("queue", "show").out
-    assert "Server sg: calendar" in shown
+    assert "day quota of" in shown
     assert "10 in the outbox: 10 ready" in shown
 
 
@@ -167,7 +171,7 @@ def test_by_when_it_will_have_left(desk: Desk) -> None:
     assert (news["route"], news["waiting"], news["limited_by"], news["later_than"]) == (
         "news",
         5,
-        "Server slow: calendar",
+        "day quota of 'Server slow'",
         None,
     )
     hours = datetime.fromisoformat(news["at"]) - datetime.now(UTC)
@@ -177,7 +181,7 @@ def test_by_when_it_will_have_left(desk: Desk) -> None:
     assert title.split("  ")[0] == "route"
     assert title.endswith("has left by              held up by")
     assert first.startswith("news ")
-    assert first.endswith(" IST  Server slow: calendar")
+    assert first.endswith(" IST  day quota of 'Server slow'")
     assert "1  never, as it is" in second
     assert condition.startswith("If nothing else comes in")
     assert "eta" not in desk("queue", "show", "--json").json

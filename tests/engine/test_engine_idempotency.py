@@ -43,7 +43,7 @@ def test_enqueue_again_gives_the_firsts_id(world):
     mailer.worker().drain()
     told = mailer.send(keyed[1])
     assert (told.status, told.reason, told.goes_at) == (
-        SendStatus.QUEUED, "the server a: calendar", (NOON + timedelta(days=1)).replace(hour=0, minute=0, second=0),
+        SendStatus.QUEUED, "day quota of 'the server a' used up: 1 of 1, resets 2026-11-25 00:00 UTC", (NOON + timedelta(days=1)).replace(hour=0, minute=0, second=0),
     )  # fmt: skip
     assert mailer.send(keyed[0]).status is SendStatus.ACCEPTED
 

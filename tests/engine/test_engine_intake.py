@@ -304,7 +304,7 @@ def test_explain_in_words(world):
     assert said.server == "d"
     assert [view.verdict for view in said.servers] == ["waits", "never", "is passed over", "takes it now"]
     text = str(said)
-    assert "the server a (a) waits until 2026-11-25T00:00:00+00:00: the server a: calendar" in text
+    assert "the server a (a) waits until 2026-11-25T00:00:00+00:00: day quota of 'the server a' used up: " in text
     assert "never: cannot carry metadata" in text
     assert "PAUSED: holiday" in text
 

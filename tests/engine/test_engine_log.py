@@ -137,4 +137,4 @@ def test_a_mail_that_no_other_server_takes_tells_why_it_was_refused(world):
     trace = mailer.log.get(result.id)
     assert (trace.state, trace.mail) == ("refused", None)
     assert [(line.outcome, line.server) for line in trace.lines] == [("notsent", "a"), ("refused", "")]
-    assert trace.lines[1].detail == "the server b: calendar"
+    assert trace.lines[1].detail == "day quota of 'the server b' used up: 1 of 1, resets 2026-11-25 00:00 UTC"

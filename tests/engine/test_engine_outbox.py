@@ -51,7 +51,7 @@ def test_lanes_say_how_many_since_when_by_what_and_until_when(world):
     (lane,) = mailer.outbox.lanes(route="default")
     assert lane.counts == NOTHING | {"ready": 3}
     assert (lane.route, lane.stream, lane.waiting, lane.blocked) == ("default", "bulk", 3, True)
-    assert lane.blocked_by == "the server a: calendar"
+    assert lane.blocked_by == "hour quota of 'the server a' used up: 2 of 2, resets 2026-11-24 13:00 UTC"
     assert lane.blocked_since == NOON  # the second look let nothing go
     assert lane.goes_at == NOON.replace(hour=13, second=0, minute=0)
     world.clock.advance(HOUR)
@@ -381,7 +381,7 @@ def test_send_through_exactly_one_server(world):
     assert (refused.status, refused.attempts, refused.goes_at) == (
         SendStatus.REJECTED, (), (NOON + DAY).replace(hour=0, minute=0, second=0),
     )  # fmt: skip
-    assert "calendar" in refused.reason
+    assert refused.reason == "day quota of 'the server b' used up: 2 of 2, resets 2026-11-25 00:00 UTC"
     assert mailer.outbox.counts() == NOTHING
     assert mailer.servers.quota("b")[0].used == 2
 

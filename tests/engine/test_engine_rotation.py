@@ -124,7 +124,7 @@ def test_the_test_holds_the_new_limits_and_budgets(world):
     active(world, mailer, quota=CalendarQuota(day=1), pause=timedelta(seconds=3))
     began = world.clock.monotonic()
     mailer.send(message())
-    with pytest.raises(NotProven, match="no quota") as told:
+    with pytest.raises(NotProven, match="day quota of 'the server s' used up") as told:
         mailer.servers.update("s", provider=with_key(world, "sendgrid", NEW), test_to="me@example.org")
     assert told.value.result.goes_at is not None
     assert world.sandbox.count() == 1
@@ -147,7 +147,7 @@ def test_budgets_that_are_new_hold_for_the_test(world):
     mailer = world.mailer()
     active(world, mailer)
     nothing = Budget(name="none", limits=(CalendarQuota(day=0),))
-    with pytest.raises(NotProven, match="budget none"):
+    with pytest.raises(NotProven, match="budget 'none'"):
         mailer.servers.update("s", provider=with_key(world, "sendgrid", NEW), budgets=[nothing], test_to="me@example.org")
     assert world.sandbox.count() == 0
 

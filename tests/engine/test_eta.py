@@ -142,10 +142,10 @@ def test_what_else_waits_for_the_same_server_counts(world):
     mailer.enqueue(messages(20, stream="bulk"), route="n")
     mailer.enqueue(messages(5, stream="receipts"), route="n")
     one = NOON.replace(minute=0, second=0) + HOUR
-    assert mailer.outbox.eta(route="n") == Eta(waiting=25, at=one + HOUR, limited_by="the server a: calendar")
+    assert mailer.outbox.eta(route="n") == Eta(waiting=25, at=one + HOUR, limited_by="hour quota of 'the server a'")
     mailer.enqueue(messages(10), route="o")
     # Whoever comes first of equals takes what there is; the others have their turn before it has another.
-    assert mailer.outbox.eta(route="n", stream="receipts") == Eta(waiting=5, at=one, limited_by="the server a: calendar")
+    assert mailer.outbox.eta(route="n", stream="receipts") == Eta(waiting=5, at=one, limited_by="hour quota of 'the server a'")
     assert mailer.outbox.eta(route="n").at == one + HOUR
     assert mailer.outbox.eta(route="o").at == one + 2 * HOUR
     assert mailer.outbox.eta(route="n", stream="none") == Eta(waiting=0, at=NOON, limited_by="")
@@ -194,7 +194,7 @@ def test_a_server_that_the_esp_closed_is_open_again_once_a_probe_was_taken(plain
     eta = mailer.outbox.eta(route="default")
     (lane,) = mailer.outbox.lanes()
     assert (eta.waiting, eta.at) == (lane.waiting, lane.goes_at)
-    assert eta.limited_by == "the server a: closed"
+    assert eta.limited_by == "ESP of 'the server a'"
 
 
 def test_a_pace_without_an_interval_and_too_many_windows_are_given_up(plain):
@@ -204,7 +204,7 @@ def test_a_pace_without_an_interval_and_too_many_windows_are_given_up(plain):
     assert mailer.outbox.eta(route="default").at == NOON.replace(hour=13, minute=0, second=0)
     mailer.enqueue(messages(2_500))
     eta = mailer.outbox.eta(route="default")
-    assert (eta.waiting, eta.at, eta.limited_by) == (2_502, None, "the server a: calendar")
+    assert (eta.waiting, eta.at, eta.limited_by) == (2_502, None, "hour quota of 'the server a'")
     assert eta.later_than > NOON + 30 * DAY
 
 

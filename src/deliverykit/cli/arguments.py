@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deliverykit.cli.call import Call
     from deliverykit.contracts.limit import RateLimiter
 
-__all__ = ["Menu", "Parser", "When", "add_limits", "duration", "limits", "pair", "quota_words", "when"]
+__all__ = ["Menu", "Parser", "When", "add_limits", "ago", "duration", "limits", "pair", "quota_words", "when"]
 
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _WINDOWS: Final = ("hour", "day", "week", "month")
@@ -118,7 +118,17 @@ def when(text: str) -> When:
     try:
         return When(text, at=datetime.fromisoformat(text))
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no time; write 2h (from now), or 2026-11-23T18:30") from None
+        raise ArgumentTypeError(f"{text[:60]!r} is not a time; write 2h (from now), or 2026-11-23T18:30") from None
+
+
+def ago(text: str) -> When:
+    """``2h`` ago, or ``2026-11-23T18:30`` (in the account's zone where it names none)."""
+    try:
+        return when(text)
+    except ArgumentTypeError:
+        raise ArgumentTypeError(
+            f"{text[:60]!r} is not a time; write 2h or 7d (that long ago), or a date: 2026-11-23 or 2026-11-23T18:30"
+        ) from None
 
 
 def pair(text: str) -> tuple[str, str]:

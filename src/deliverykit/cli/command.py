@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deliverykit.cli.arguments import Menu, Parser
+from deliverykit.cli.wording import in_options
 from deliverykit.words.errors import ConfigurationError, DeliveryError, StorageError
 from deliverykit.words.untrusted import printable
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _DID_NOT_HOLD
     except DeliveryError as error:
-        sys.stderr.write(f"deliverykit: {printable(str(error))}\n")
+        sys.stderr.write(f"deliverykit: {printable(in_options(str(error)))}\n")
         if isinstance(error, ValueError | LookupError):
             return _USAGE
         return _STORAGE if isinstance(error, StorageError) else _DID_NOT_HOLD

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from deliverykit.cli import views
-from deliverykit.cli.arguments import Menu, when
+from deliverykit.cli.arguments import Menu, ago
 from deliverykit.cli.call import Call
 from deliverykit.cli.output import Column, Record, words
 from deliverykit.engine.rooms.log import OUTCOMES
@@ -39,8 +39,8 @@ def add_commands(menu: Menu) -> None:
     log.add_argument("--recipient", metavar="ADDRESS", help="of mail to this person")
     log.add_argument("--server", metavar="SERVER", help="about this server, an id or a name")
     log.add_argument("--outcome", choices=OUTCOMES, metavar="OUTCOME", help=f"one of {', '.join(OUTCOMES)}")
-    log.add_argument("--since", type=when, metavar="TIME", help="not before: 2h (ago), 2026-11-23")
-    log.add_argument("--before", type=when, metavar="TIME", help="before then")
+    log.add_argument("--since", type=ago, metavar="TIME", help="not before: 2h (ago), 2026-11-23")
+    log.add_argument("--before", type=ago, metavar="TIME", help="before then")
     log.add_argument("--limit", type=int, metavar="N", help="the latest so many (100)")
     log.add_argument("--follow", "-f", action="store_true", help="go on telling what happens, until Ctrl-C")
 

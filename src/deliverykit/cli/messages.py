@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deliverykit.cli.arguments import Parser, pair, when
+from deliverykit.words.arguments import shown
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
@@ -88,5 +89,8 @@ def _attached(path: str) -> Attachment:
 def _bytes(path: str, what: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise MessageError(f"{what}: {path} cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not the name of a file"
+        text = f"--{what} {shown(path)}: takes the name of a file, and this one cannot be read ({reason})"
+        hint = f"; for the text itself write --{what} - and give it on standard input" if what in ("text", "html") else ""
+        raise MessageError(f"{text}{hint}") from None

@@ -6,7 +6,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from deliverykit.cli import views
-from deliverykit.cli.arguments import Menu, Parser, When, duration, when
+from deliverykit.cli.arguments import Menu, Parser, When, ago, duration
 from deliverykit.cli.call import NOTHING_DID, Call
 from deliverykit.cli.output import Column, Later, Record
 from deliverykit.contracts.books import MailState
@@ -89,8 +89,8 @@ def _add_filters(parser: Parser, names: Sequence[str]) -> None:
         "stream": {"metavar": "NAME", "help": "of this stream"},
         "server": {"metavar": "SERVER", "help": "of this server, an id or a name"},
         "reason": {"metavar": "TEXT", "help": "whose reason contains this"},
-        "since": {"metavar": "TIME", "type": when, "help": "as it stands since then, or later: 2h (ago), 2026-11-23"},
-        "before": {"metavar": "TIME", "type": when, "help": "as it stands since before then"},
+        "since": {"metavar": "TIME", "type": ago, "help": "as it stands since then, or later: 2h (ago), 2026-11-23"},
+        "before": {"metavar": "TIME", "type": ago, "help": "as it stands since before then"},
     }
     if "ids" in names:
         parser.add_argument("ids", nargs="*", metavar="ID", help="the ids of mails")

@@ -9,6 +9,7 @@
     │   ├── AlreadyExists       …the id or name is taken by something else
     │   └── NotProven           …send a test email first
     ├── NotFound                mend the id or name         (also a LookupError)
+    ├── SendFailed              raised by SendResult.raise_for_status() alone: look at its result
     ├── StorageError            look at the storage
     │   └── ClockError          …and at the clock
     ├── EnqueueInterrupted      go on after what is committed
@@ -31,6 +32,7 @@ __all__ = [
     "MessageError",
     "NotFound",
     "NotProven",
+    "SendFailed",
     "Stage",
     "StorageError",
     "TransportError",
@@ -79,6 +81,14 @@ class NotProven(ConfigurationError):
 
     ``result`` is what became of the test that was to prove it; ``None`` where none was sent.
     """
+
+    def __init__(self, text: str, result: "SendResult | None" = None) -> None:
+        super().__init__(text)
+        self.result: SendResult | None = result
+
+
+class SendFailed(DeliveryError):
+    """Raised by ``SendResult.raise_for_status()``: rejected, in doubt, or queued where no server sends it; see ``result``."""
 
     def __init__(self, text: str, result: "SendResult | None" = None) -> None:
         super().__init__(text)

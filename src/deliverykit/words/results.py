@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from attrs import field, frozen
 
 from deliverykit.words.arguments import Choice, items
+from deliverykit.words.errors import SendFailed
 from deliverykit.words.outcomes import Outcome
 
 __all__ = ["Attempt", "ClockAccepted", "DrainReport", "Explanation", "SendResult", "SendStatus", "ServerView", "Wait"]
@@ -40,10 +41,14 @@ def _attempts(value: "Iterable[Attempt]") -> tuple["Attempt", ...]:
 
 @frozen(kw_only=True)
 class SendResult:
-    """What became of one mail. True when it was accepted or queued.
+    """What became of one message.
 
-    ``id`` is ours; ``provider_message_id`` the ESP's. ``goes_at`` is when queued mail can go, or when
-    refused mail could: ``None`` where only a change will help.
+    True when it was accepted, or is queued and leaves by itself; false when it was rejected, is in doubt, or is queued
+    but stalled: no server sends it until a person acts (``stalled``, and ``reason`` says what is wrong). A stalled
+    message is kept and is not lost, so do not send it again: put right what ``reason`` names.
+
+    ``id`` is ours; ``provider_message_id`` the ESP's. ``goes_at`` is when a queued message can go, or when
+    a refused one could: ``None`` where only a change will help.
     """
 
     status: SendStatus
@@ -57,8 +62,19 @@ class SendResult:
     repeated: bool = False
     """Whether nothing was done, and this tells how the first mail with the same ``idempotency_key`` stands now."""
 
+    stalled: bool = False
+    """Whether it is queued, but nothing sends it until a person acts; ``reason`` says what is wrong."""
+
     def __bool__(self) -> bool:
-        return self.status in (SendStatus.ACCEPTED, SendStatus.QUEUED)
+        return self.status is SendStatus.ACCEPTED or (self.status is SendStatus.QUEUED and not self.stalled)
+
+    def raise_for_status(self) -> None:
+        """Raise :class:`~deliverykit.SendFailed` unless the result is true; the error has the result and its reason."""
+        if self:
+            return
+        states = {SendStatus.REJECTED: "was rejected", SendStatus.IN_DOUBT: "is in doubt"}
+        because = f": {self.reason}" if self.reason else ""
+        raise SendFailed(f"message {self.id} {states.get(self.status, 'is queued, but no server sends it')}{because}", self)
 
 
 @frozen
@@ -66,7 +82,7 @@ class Wait:
     """One limit that refuses a mail now."""
 
     by: str
-    """Whose limit, and which: ``SES Mumbai: calendar``."""
+    """Which limit of whom, with its numbers: ``day quota of 'SES Mumbai' used up: 50 of 50, resets …``."""
     until: datetime | None
     """When it grants such a mail, if nothing else is taken; ``None`` where only a change will help."""
 

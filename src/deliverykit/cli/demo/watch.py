@@ -109,9 +109,9 @@ class Watch:
 def _words(server: Server, view: ServerView, now: int) -> str:
     """What a server does at the moment, in few words; from the library's own explanation."""
     if view.verdict == "waits" and view.at is not None:
-        if view.reason.endswith(": calendar"):
+        if " quota of " in view.reason:
             return f"hour full until {_clock(view.at, server.branch)}"
-        if view.reason.endswith(": closed"):
+        if view.reason.startswith("ESP of "):
             return f"throttled for {max(0, instant(view.at) - now) / 1000:.1f} s"
     if "PAUSED" in view.reason:
         return "PAUSED"

@@ -178,7 +178,7 @@ class Work:
         if not desk.servers.get(server.record).active:
             return "PAUSED"
         held = [
-            lane for lane in desk.outbox.lanes() if lane.goes_at is not None and lane.blocked_by.startswith(server.rule.name)
+            lane for lane in desk.outbox.lanes() if lane.goes_at is not None and f" of {server.rule.name!r} " in lane.blocked_by
         ]
         if not held:
             return "–"

@@ -8,12 +8,13 @@ next one is the first; one of which a probe may go is in it, for that one mail.
 
 from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from deliverykit.contracts.limit import Record, State
 from deliverykit.contracts.router import Router, Standing
 from deliverykit.engine.admission.gates import Gate
 from deliverykit.engine.admission.ledger import Ledger
+from deliverykit.engine.admission.reasons import why
 from deliverykit.records.route import WhenExhausted
 from deliverykit.words.clock import NEVER
 
@@ -50,9 +51,19 @@ class Refusal:
 
     at: int
     by: str
+    """What refuses, as long as the same limit does: ``day quota of 'Mailgun EU'``."""
     paces: bool = False
     braked: bool = False
     """Whether the whole account is paused, whatever its quotas."""
+    detail: str = ""
+    """Its numbers, and when it ends."""
+    nobody: bool = False
+    """Whether no server is there that could carry the message."""
+
+    @property
+    def words(self) -> str:
+        """The whole reason: ``day quota of 'Mailgun EU' used up: 1,500 of 1,500, resets 2026-12-01 18:30 UTC``."""
+        return f"{self.by} {self.detail}" if self.detail else self.by
 
 
 @frozen
@@ -90,7 +101,7 @@ def admit(candidates: Candidates, costs: Sequence[int], records: Sequence[Record
     refusal = None
     for server, cost, (start, leave) in zip(picks, costs, charged, strict=False):
         if leave.until < NEVER and start >= leave.until - MARGIN:
-            refusal = Refusal(leave.until, "the window ends")
+            refusal = Refusal(leave.until, "the window of a quota ends in a moment")
             break
         grants.append(Grant(server, cost, now, start, leave.until, leave.charges, leave.gaps, leave.stopped))
     for place in range(len(picks) - 1, len(grants) - 1, -1):
@@ -162,21 +173,26 @@ def _refusal(candidates: Candidates, ledger: Ledger, memory: State, cost: int) -
     waits = _awaited(candidates, ledger, order, cost)
     out = [_when(ledger, server, cost) for server in candidates.gates if server not in order and ledger.fits(server, cost)]
     back = min((refusal for refusal in out if refusal is not None), key=lambda one: one.at, default=None)
-    return Refusal(back.at, back.by, waits.paces) if back is not None and back.at < waits.at else waits
+    return evolve(back, paces=waits.paces) if back is not None and back.at < waits.at else waits
 
 
 def _refusals(ledger: Ledger, server: str, cost: int) -> list[Refusal]:
     """Each of its gates that refuse now, with its own instant."""
-    return [Refusal(at, f"{gate.owner}: {gate.limit.name}", gate.limit.paces) for at, gate in ledger.waits(server, cost)]
+    return [_because(ledger, at, gate, cost) for at, gate in ledger.waits(server, cost)]
+
+
+def _because(ledger: Ledger, at: int, gate: Gate, cost: int) -> Refusal:
+    by, detail = why(gate, ledger.state(gate), ledger.now, cost, at)
+    return Refusal(at, by, gate.limit.paces, detail=detail)
 
 
 def _when(ledger: Ledger, server: str, cost: int) -> Refusal | None:
     """The latest instant of those gates that refuse now; ``None`` where none does."""
-    refusals = _refusals(ledger, server, cost)
-    if not refusals:
+    waits = ledger.waits(server, cost)
+    if not waits:
         return None
-    latest = max(refusals, key=lambda refusal: refusal.at)
-    return Refusal(latest.at, latest.by, all(refusal.paces for refusal in refusals))
+    at, gate = max(waits, key=lambda one: one[0])
+    return evolve(_because(ledger, at, gate, cost), paces=all(one.limit.paces for _, one in waits))
 
 
 def _awaited(candidates: Candidates, ledger: Ledger, order: Sequence[str], cost: int) -> Refusal:
@@ -191,7 +207,7 @@ def _awaited(candidates: Candidates, ledger: Ledger, order: Sequence[str], cost:
         found.append(refusal)
         if candidates.when_exhausted is WhenExhausted.QUEUE:
             break
-    return min(found, key=lambda one: one.at, default=Refusal(NEVER, "no active server can carry it"))
+    return min(found, key=lambda one: one.at, default=Refusal(NEVER, "no active server can carry it", nobody=True))
 
 
 @frozen

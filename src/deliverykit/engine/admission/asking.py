@@ -178,12 +178,12 @@ class Readmit(_OfSend):
         if self._awaited(refusal, now):
             return Step(result=Placed(refusal=refusal, now=now))
         if not self.keep:  # a row that goes tells why; one that waits is there to be asked
-            end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.by)
+            end = LogLine(uid=self.uid, account=self.lane.account, server="", outcome="refused", detail=refusal.words)
             gone = Gone(uid=self.uid, token=self.token)
             return Step(result=self._decided(Placed(refusal=refusal, now=now)), changes=(gone,), log=(end,))
-        change = Change(uid=self.uid, token=self.token, state=MailState.READY, lane=self.lane, reason=refusal.by)
+        change = Change(uid=self.uid, token=self.token, state=MailState.READY, lane=self.lane, reason=refusal.words)
         if self.ticket.tried and not refusal.braked:
-            refusal = Refusal(back(now, self.wait, refusal), refusal.by)
+            refusal = evolve(refusal, at=back(now, self.wait, refusal), paces=False)
             lane = evolve(self.lane, key=self.ticket.afresh().encode())
             change = evolve(change, state=MailState.SCHEDULED, lane=lane, due=refusal.at)
         return Step(result=self._decided(Placed(refusal=refusal, state=change.state, now=now)), changes=(change,))

@@ -12,6 +12,7 @@ from deliverykit.contracts.storage import Claim, Step, View
 from deliverykit.engine.admission.admit import Admission, Grant, Refusal, admit
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket, asked_again
+from deliverykit.engine.admission.reasons import nobody
 from deliverykit.limits import Brake
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
@@ -83,7 +84,7 @@ class ClaimHeads:
         self.grants.update({head.id: grant for head, grant in zip(heads, admission.grants, strict=False)})
         refusal = admission.refusal
         if refusal is not None and refusal.braked:
-            return Step(result=evolve(gone, blocked_until=refusal.at, blocked_by=refusal.by))
+            return Step(result=evolve(gone, blocked_until=refusal.at, blocked_by=refusal.words))
         if refusal is not None and not refusal.paces and self.ticket.tried and not admission.grants:
             return Step(result=gone, changes=tuple(self._afresh(head, refusal, view.now) for head in heads))
         if refusal is not None and not refusal.paces and not self.config.legible(self.route):
@@ -99,7 +100,7 @@ class ClaimHeads:
                 gone,
                 leases={id_: grant.server for id_, grant in self.grants.items()},
                 blocked_until=refusal.at if refusal else 0,
-                blocked_by=refusal.by if refusal else "",
+                blocked_by=refusal.words if refusal else "",
                 pacing=refusal.paces if refusal else False,
             ),
             records=admission.records,
@@ -126,7 +127,7 @@ class ClaimHeads:
         """Those not passed over in this round have no quota: another round after a back-off, not after their window."""
         lane = evolve(self.lane, key=self.ticket.afresh().encode())
         return Change(id=head.id, was=MailState.READY, state=MailState.SCHEDULED, lane=lane,
-                      due=back(now, self.wait(head.attempts), refusal), reason=refusal.by)  # fmt: skip
+                      due=back(now, self.wait(head.attempts), refusal), reason=refusal.words)  # fmt: skip
 
 
 class _Question(Protocol):
@@ -161,7 +162,18 @@ def asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
         why = (config.held(question.route.name, question.stream, question.ticket, one) for one in question.route.servers)
         if (hold := next(filter(None, why), None)) is not None:
             return evolve(admission, refusal=Refusal(NEVER, hold.reason, braked=True))
+    if admission.refusal is not None and admission.refusal.nobody:
+        return evolve(admission, refusal=evolve(admission.refusal, by=without(config, question.route)))
     return admission
+
+
+def without(config: Config, route: Route) -> str:
+    """Why no server of a route can send now."""
+    if route.broken:
+        return f"route {route.name!r} is BROKEN: {route.broken}"
+    if route.name:
+        return nobody(route.name, config.members(route.name))
+    return nobody("", [config.servers[id_] for id_ in route.servers if id_ in config.servers])
 
 
 def _held(question: _Question) -> Refusal | None:

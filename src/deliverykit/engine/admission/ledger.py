@@ -81,7 +81,8 @@ class Ledger:
             self._records[record] = self._written[record] = dict(self._records[record])
         self._written[record][name] = state
 
-    def _state(self, gate: Gate) -> State:
+    def state(self, gate: Gate) -> State:
+        """The state of a gate, as far as it is charged."""
         return self._records[gate.record].get(gate.name, ())
 
     def _tally(self, gate: Gate, state: State) -> _Tally:
@@ -96,7 +97,7 @@ class Ledger:
         if tallies is None:
             tallies = self._servers[server] = []
             for gate in self._gates[server]:
-                state = self._state(gate)
+                state = self.state(gate)
                 if state or gate.firm:
                     tallies.append(self._tally(gate, state))
         return tallies
@@ -112,7 +113,7 @@ class Ledger:
         if circuits is None:
             circuits = self._circuits[server] = []
             for gate in self._gates[server]:
-                if gate.circuit and (state := self._state(gate)):
+                if gate.circuit and (state := self.state(gate)):
                     circuits.append(self._tally(gate, state))
         return not circuits or all(tally.room >= 1 for tally in circuits)
 
@@ -129,23 +130,23 @@ class Ledger:
 
     def left(self, server: str) -> float:
         """The share of the server's own quota that is left, what is picked counted as used."""
-        own = [self._tally(gate, self._state(gate)) for gate in self._gates[server] if _own(server, gate)]
+        own = [self._tally(gate, self.state(gate)) for gate in self._gates[server] if _own(server, gate)]
         return min((_share(*window) for tally in own for window in self._windows(tally)), default=1.0)
 
     def _windows(self, tally: _Tally) -> list[list[int]]:
         if tally.windows is None:
             limit = tally.gate.limit
             assert isinstance(limit, QuotaPolicy)  # noqa: S101  see _own()
-            usage = limit.usage(self._state(tally.gate), self.now)
+            usage = limit.usage(self.state(tally.gate), self.now)
             tally.windows = [[one.used + tally.picked, one.limit] for one in usage]
         return tally.windows
 
     def waits(self, server: str, cost: int) -> list[tuple[int, Gate]]:
         """Those of its gates that refuse as things stand, each with the first instant at which it has room."""
         return [
-            (gate.limit.when(self._state(gate), self.now, gate.cost(cost)), gate)
+            (gate.limit.when(self.state(gate), self.now, gate.cost(cost)), gate)
             for gate in self._gates[server]
-            if gate.limit.room(self._state(gate), self.now) < gate.cost(cost)
+            if gate.limit.room(self.state(gate), self.now) < gate.cost(cost)
         ]
 
     # -- taking -----------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ class Ledger:
     def give_back(self, leave: Leave, cost: int) -> None:
         """Undo what was charged for one mail."""
         for gate, mark in leave.charges:
-            self.put(gate.record, gate.name, gate.limit.give(self._state(gate), mark, gate.cost(cost)))
+            self.put(gate.record, gate.name, gate.limit.give(self.state(gate), mark, gate.cost(cost)))
 
 
 def _leave(tallies: Sequence[_Tally]) -> Leave:

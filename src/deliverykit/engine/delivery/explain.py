@@ -7,9 +7,10 @@ from attrs import evolve, frozen
 from deliverykit.contracts.storage import Step, View
 from deliverykit.engine.admission.admit import Admission, Grant, Refusal, Standings, admit
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.decisions import braked, keeps
+from deliverykit.engine.admission.decisions import braked, keeps, without
 from deliverykit.engine.admission.gates import ACCOUNT, BRAKE, CIRCUIT, brake_name, circuit
 from deliverykit.engine.admission.lanes import Ticket, hashed, own_lane
+from deliverykit.engine.admission.reasons import unable
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.intake import judged, refusal, typed
 from deliverykit.engine.ports import Ports
@@ -141,7 +142,9 @@ class Survey:
             later = moment(grant.start) if grant.start > now else None
             return evolve(plain, server=grant.server, goes_at=later, status=SendStatus.ACCEPTED)
         at = moment(refusal.at if refusal else NEVER)
-        words = refusal.by if refusal is not None and refusal.braked else ""
+        words = "" if refusal is None else refusal.words
+        if refusal is not None and refusal.nobody:
+            words = without(self.config, self.config.route(self.route))
         return evolve(plain, goes_at=at, status=SendStatus.QUEUED if keep else SendStatus.REJECTED, reason=words)
 
     def _instead(self, standings: Standings, able: Sequence[DeliveryServer], taker: str) -> str | None:
@@ -160,18 +163,18 @@ class Survey:
         if lacking:
             return evolve(view, verdict="never", reason="; ".join(lacking))
         if not server.active:
-            return evolve(view, reason=f"is {server.status.value.upper()}" + (f": {server.reason}" if server.reason else ""))
+            return evolve(view, reason=unable(server))
         if grant is not None and grant.server == server.id:
             later = grant.start > standings.now
             view = evolve(view, reason=self._slowed(server, standings))
             return evolve(view, verdict="takes it" if later else "takes it now", at=moment(grant.start) if later else None)
         if (refusal := braked(self.config) or self._held(server.id)) is not None:
-            return evolve(view, verdict="waits", reason=refusal.by)
+            return evolve(view, verdict="waits", reason=refusal.words)
         if server.id not in standings.candidates.gates:
             return evolve(view, reason="; ".join(self.ticket.refuses(server)))
         order = standings.order(self._cost)
         refusals = standings.refusals(server.id, self._cost)
-        waits = tuple(Wait(one.by, moment(one.at)) for one in refusals)
+        waits = tuple(Wait(one.words, moment(one.at)) for one in refusals)
         state = standings.records[0].get(circuit(server).name, ())
         if CIRCUIT.is_open(state) and server.id not in order:
             words = f"its circuit is open, after {state[0]} faults in a row"
@@ -182,8 +185,8 @@ class Survey:
             words = f"its circuit is open: it refused {brake.run} messages for the same reason, and is tried by one at a time"
             return evolve(view, reason=words, at=moment(brake.probe_at(state)), waits=waits)
         if refusals:
-            slow = self._slowed(server, standings) if refusals[0].by.endswith(f": {Slowed.name}") else ""
-            return evolve(view, verdict="waits", reason=slow or refusals[0].by, at=waits[0].until, waits=waits)
+            slow = self._slowed(server, standings) if refusals[0].by.startswith("pace of ") else ""
+            return evolve(view, verdict="waits", reason=slow or refusals[0].words, at=waits[0].until, waits=waits)
         if server.id not in order:
             return evolve(view, reason="the route's router leaves it out")
         return evolve(view, reason="another comes first in the order" if server.id != order[0] else "could take it now")

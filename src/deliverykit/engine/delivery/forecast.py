@@ -13,6 +13,7 @@ from deliverykit.engine.admission.admit import Admission, Candidates, Grant, adm
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.decisions import braked
 from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.admission.reasons import pace_of
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.limits import Brake, Circuit, Closed, Pause, Rate, in_blocks
 from deliverykit.limits.pace import HORIZON
@@ -255,4 +256,4 @@ def _pace(queue: _Queue, grant: Grant) -> str:
     ]
     slowest = max(paces, key=lambda one: one[0], default=None)
     gate = slowest[1] if slowest else next((gate for gate, _ in grant.gaps), None)
-    return f"{gate.owner}: {gate.limit.name}" if gate else ""
+    return pace_of(gate) if gate else ""

@@ -11,7 +11,7 @@ from deliverykit.engine.delivery.reports import queued
 from deliverykit.engine.ports import Ports
 from deliverykit.records.letter import fingerprint
 from deliverykit.records.vault import Vault
-from deliverykit.words.clock import moment
+from deliverykit.words.clock import NEVER, moment
 from deliverykit.words.errors import MessageError
 from deliverykit.words.message import Message
 from deliverykit.words.results import SendResult, SendStatus
@@ -97,6 +97,7 @@ async def _told(context: Context, ports: Ports, uid: str) -> SendResult:
             id=uid,
             reason=row.reason or ("is on its way" if row.state in _FLYING else row.blocked_by if waits else ""),
             goes_at=moment(waits) if waits else None,
+            stalled=row.state is MailState.READY and row.blocked_until >= NEVER,
             repeated=True,
         )
     lines = [line for _, line in await ports.store(context.storage.log, uid)]

@@ -26,7 +26,7 @@ from deliverykit.engine.settling.verdicts import Next, Verdict
 from deliverykit.records.route import DEFAULT_ROUTE, Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.routers import Priority
-from deliverykit.words.clock import moment
+from deliverykit.words.clock import NEVER, moment
 from deliverykit.words.errors import ConfigurationError, DeliveryError, MessageError, StorageError
 from deliverykit.words.facts import StorageFailed
 from deliverykit.words.message import Message
@@ -393,6 +393,7 @@ class Sending:
             attempts=self.attempts,
             reason=_words(placed),
             goes_at=moment(waits_for(placed)),
+            stalled=self.keep and waits_for(placed) >= NEVER,
         )
 
     def _unstored(self, verdict: Verdict, error: Exception) -> SendResult:
@@ -455,7 +456,7 @@ def _trouble(error: Exception) -> str:
 def _words(placed: Placed) -> str:
     """Why a mail did not get leave."""
     refusal = placed.refusal
-    return "" if refusal is None else refusal.by if refusal.braked else f"no quota: {refusal.by}"
+    return "" if refusal is None else refusal.words
 
 
 def _on_trial(config: Config, server: DeliveryServer, budgets: Sequence[Budget]) -> Config:

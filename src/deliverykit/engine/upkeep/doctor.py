@@ -144,8 +144,8 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
     checks: tuple[tuple[str, str, Callable[[Facts], Iterable[Finding]]], ...] = (
         ("account", f"account {name}, in {facts.account.timezone}", _account),
         ("secret key", "every credential that is kept can be read", _key),
-        ("servers", f"{_count(facts.servers, 'server')} in order", _servers),
-        ("routes", f"{_count(facts.routes, 'route')} with a server that sends", _routes),
+        ("servers", _active(facts), _servers),
+        ("routes", _sending(facts), _routes),
         ("records", "every record and message can be read by this version", _records),
         ("queue", _waiting(facts), _queue),
         ("in doubt", "no mail is in doubt", _doubt),
@@ -277,6 +277,20 @@ def _records(facts: Facts) -> Iterator[Finding]:
         words = f"message {first.id} waits: {first.reason}"
         more = f", and {len(facts.unread) - 1} others" if len(facts.unread) > 1 else ""
         yield _warning("records", f"{words}{more}", "run a worker of the version that wrote it; a damaged one can be cancelled")
+
+
+def _active(facts: Facts) -> str:
+    active = sum(one.active for one in facts.servers)
+    return f"{active} of {_count(facts.servers, 'server')} {'is' if len(facts.servers) == 1 else 'are'} ACTIVE"
+
+
+def _sending(facts: Facts) -> str:
+    """How many routes have a server that sends; the one made up of the ACTIVE servers may have none."""
+    known = {one.id: one for one in facts.servers}
+    sends = [one for one in facts.routes if any(known[id_].active for id_ in one.servers if id_ in known)]
+    if not sends:
+        return "no route has a server that sends, and no message waits"
+    return f"{_count(sends, 'route')} with a server that sends"
 
 
 def _out(health: HealthView | None) -> bool:
