@@ -1,6 +1,7 @@
 """deliverykit: send mail through many delivery servers, under quotas, from a durable queue."""
 
 from deliverykit.async_mailer import AsyncMailer
+from deliverykit.calls import BlockingCallWarning
 from deliverykit.engine.rooms.health import HealthView
 from deliverykit.engine.rooms.servers import QuotaView
 from deliverykit.engine.rooms.views import Doubt, Eta, LaneView, LogEntry, Mail, Pruned, Trace
@@ -43,6 +44,7 @@ __all__ = [
     "Attachment",
     "Attempt",
     "BackOff",
+    "BlockingCallWarning",
     "Budget",
     "By",
     "CalendarQuota",

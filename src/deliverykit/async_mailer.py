@@ -1,8 +1,10 @@
 """``AsyncMailer``: what an asyncio host calls. ``Mailer`` is the same, blocking."""
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from os import PathLike
@@ -37,7 +39,10 @@ from deliverykit.words.message import Message
 from deliverykit.words.results import ClockAccepted, DrainReport, Explanation, SendResult
 from deliverykit.words.time_limit import limited
 
-__all__ = ["AsyncAccountMailer", "AsyncMailer", "AsyncWorker"]
+__all__ = ["CLOSING", "AsyncAccountMailer", "AsyncMailer", "AsyncWorker", "stopped_by"]
+
+CLOSING = 30.0
+"""How long, in seconds, closing a Mailer waits for what is under way."""
 
 
 class AsyncAccountMailer:
@@ -153,6 +158,7 @@ class AsyncMailer(AsyncAccountMailer):
     def __init__(self, storage: str | PathLike[str] | Storage, **options: Unpack[Options]) -> None:
         context = furnished(storage, options)
         self._owns_storage = isinstance(storage, str | PathLike)
+        self._closed = False
         self._awaiting = AwaitingPorts(context.clock, options.get("transport"), context.storage)
         super().__init__(context, self._awaiting, DEFAULT_ACCOUNT, WeakSet())
         face = partial(_face, context, self._ports, self._workers)
@@ -190,8 +196,16 @@ class AsyncMailer(AsyncAccountMailer):
         return worker
 
     async def aclose(self) -> None:
-        """Close what this Mailer opened."""
-        await self._awaiting.aclose()
+        """Stop its workers, wait up to 30 seconds for what they and ``send`` have under way, close what this Mailer opened.
+
+        After that every call raises :class:`~deliverykit.ConfigurationError`. Closing again does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        for worker in list(self._workers):
+            worker.stop()
+        await self._awaiting.close(CLOSING)
         if self._owns_storage:
             self._context.storage.close()
 
@@ -202,6 +216,31 @@ class AsyncMailer(AsyncAccountMailer):
         await self.aclose()
 
 
+@contextmanager
+def stopped_by(worker: "AsyncWorker", *signals: signal.Signals, politely: bool = False) -> Iterator[None]:
+    """While the block runs, these signals stop a worker of the running loop; after it they are handled as before.
+
+    Only the main thread gets signals. ``politely``: a signal that somebody handles already is left alone.
+    """
+    loop = asyncio.get_running_loop()
+    ours: dict[signal.Signals, tuple[Any, Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for one in signals:
+            before = signal.getsignal(one)
+            if not politely or before is signal.SIG_DFL:
+                with suppress(NotImplementedError, RuntimeError):  # a loop without signals, as on Windows
+                    loop.add_signal_handler(one, worker.stop)
+                    ours[one] = (before, signal.getsignal(one))
+    try:
+        yield
+    finally:
+        for one, (before, handler) in ours.items():
+            now = signal.getsignal(one)
+            loop.remove_signal_handler(one)
+            # Whoever has installed a handler since keeps it.
+            signal.signal(one, before if now is handler and before is not None else now)
+
+
 class AsyncWorker:
     """Claims from the outbox, sends, settles. ``concurrency`` is how many mails are in flight at once."""
 
@@ -209,11 +248,17 @@ class AsyncWorker:
         whole(concurrency, "concurrency", least=1, most=10_000)
         every = duration(poll, "poll", most=timedelta(days=1), seconds=True)
         self._stream = Stream(context, ports, concurrency, every.total_seconds())
+        self._ports = ports
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> DrainReport:
-        """Work until stopped: by :meth:`stop` or by cancelling. Signals are the host's."""
-        return await self._running(drain=False, timeout=None)
+        """Work until stopped: by :meth:`stop`, by cancelling, or by SIGTERM where nobody else handles that signal.
+
+        SIGTERM ends a process at once unless somebody handles it. So this does, in the main thread, where neither the
+        program nor its web server does: it stops the worker, and ``run`` returns. Then the signal is as it was before.
+        """
+        with stopped_by(self, signal.SIGTERM, politely=True):
+            return await self._running(drain=False, timeout=None)
 
     async def drain(self, timeout: timedelta | float | None = None) -> DrainReport:
         """Work until all that is left waits for a quota window, a retry or its time; pauses are waited out."""
@@ -222,8 +267,11 @@ class AsyncWorker:
 
     async def _running(self, *, drain: bool, timeout: float | None) -> DrainReport:
         self._loop = asyncio.get_running_loop()
+        running = partial(self._stream.run, drain=drain, timeout=timeout)
         try:
-            return await self._stream.run(drain=drain, timeout=timeout)
+            if isinstance(self._ports, AwaitingPorts):
+                return await self._ports.finish(running)  # closing the Mailer waits for it
+            return await running()
         finally:
             self._loop = None
 

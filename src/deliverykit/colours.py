@@ -4,11 +4,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import copy_context
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from deliverykit.beating import AwaitingBeat, BlockingBeat
+from deliverykit.calls import CLOSED, Calls
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
 from deliverykit.contracts.storage import Committed, Interruptible, Late
 from deliverykit.contracts.transport import AsyncTransport, Transport
@@ -27,6 +29,8 @@ _GRACE = 1.0
 P = ParamSpec("P")
 R = TypeVar("R")
 Core = TypeVar("Core")
+_inside: ContextVar[bool] = ContextVar("deliverykit_inside", default=False)
+"""Whether a task is under way in a flow that closing waits for."""
 _LAST_CALLS = 10.0
 """How long, in seconds, calls that a loop has left behind are waited for."""
 
@@ -39,6 +43,8 @@ class BlockingPorts:
         self._given = transport
         self._transport: Transport | None = None
         self._cleanly = _Cleanly(storage)
+        self.calls = Calls()
+        """The calls of the Mailer that has these ports."""
         self._queue = BlockingQueue()
         self._beat = BlockingBeat()
 
@@ -104,6 +110,9 @@ class AwaitingPorts:
         self._cleanly = _Cleanly(storage)
         self._guard = Guard()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._flows: set[asyncio.Task[Any]] = set()
+        """Tasks whose flow is under way: closing waits for them."""
         self._thread: ThreadPoolExecutor | None = None
         self._queue = AwaitingQueue(self.store)
         self._beat = AwaitingBeat(self.store)
@@ -111,7 +120,7 @@ class AwaitingPorts:
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop or self._thread is None:
+        if loop is not self._loop or self._thread is None or self._closed:
             self._guard(self._taken_over, loop)
         work = partial(self._cleanly, call, *args, **kwargs)
         if timed():
@@ -128,6 +137,8 @@ class AwaitingPorts:
 
     def _taken_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to work for this loop. Raises ``ConfigurationError`` while another one uses these ports."""
+        if self._closed and not _inside.get():
+            raise ConfigurationError(CLOSED)
         before = self._loop
         if before is not None and before is not loop and not before.is_closed() and before.is_running():
             raise ConfigurationError(
@@ -147,7 +158,7 @@ class AwaitingPorts:
             answers = await self.store(together, [question])
             return answers[0].opened()
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        if loop is not self._loop or self._closed:
             self._guard(self._taken_over, loop)
         return await self._queue.ask(question)
 
@@ -199,7 +210,22 @@ class AwaitingPorts:
 
     async def during(self, flow: Callable[[], Coroutine[Any, Any, R]], renew: Callable[[], object], every: float) -> R:
         """With the loop's timer beside it."""
-        return await self._beat.during(flow, renew, every)
+        return await self.finish(partial(self._beat.during, flow, renew, every))
+
+    async def finish(self, flow: Callable[[], Coroutine[Any, Any, R]], /) -> R:
+        """Run a flow that closing waits for. Raises ``ConfigurationError`` after that."""
+        if self._closed:
+            raise ConfigurationError(CLOSED)
+        task = asyncio.current_task()
+        token = _inside.set(True)
+        try:
+            if task is not None:
+                self._flows.add(task)
+            return await flow()
+        finally:
+            self._flows.discard(task)
+            with suppress(ValueError):  # closed with its loop gone, it ends in another context
+                _inside.reset(token)
 
     def at_once(self) -> BlockingPorts:
         """Ports for a loop that has gone: they call the storage in the thread they are used in."""
@@ -207,8 +233,17 @@ class AwaitingPorts:
             wait([self._thread.submit(int)], _LAST_CALLS)  # what was begun there comes first
         return BlockingPorts(self._clock, None, self._storage)
 
+    async def close(self, seconds: float) -> None:
+        """Let nothing begin any more, wait so many seconds for what is under way in this loop, close what was opened."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        others = {one for one in self._flows if one.get_loop() is loop} - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=seconds)
+        await self.aclose()
+
     async def aclose(self) -> None:
-        """Close what was opened here."""
+        """Close what was opened here. The next call opens it again."""
         transport, self._transport = self._transport, None
         if transport is not None and transport is not self._given:
             await transport.aclose()
@@ -273,8 +308,9 @@ async def _limited(thread: ThreadPoolExecutor, call: Callable[[], R]) -> R:
 class Face(Generic[Core]):
     """The blocking face of an awaited core over blocking ports."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, calls: Calls | None = None) -> None:
         self._core = core
+        self._calls = calls or Calls()
 
 
 def twin(
@@ -286,7 +322,8 @@ def twin(
     """
 
     @wraps(method)
-    def call(face: Face[Core], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def blocked(face: Face[Core], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        call = face._calls.begin()  # noqa: F841, SLF001  held until it ends
         return blocking(method, face._core, *args, **kwargs)  # noqa: SLF001  the face's own core
 
-    return lambda _name: cast("Callable[Concatenate[Face[Core], P], R]", call)
+    return lambda _name: cast("Callable[Concatenate[Face[Core], P], R]", blocked)

@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import signal
-import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from os import PathLike
 from typing import Self, Unpack
 from weakref import WeakSet
 
-from deliverykit.async_mailer import AsyncAccountMailer, AsyncMailer, AsyncWorker
+from deliverykit.async_mailer import CLOSING, AsyncAccountMailer, AsyncMailer, AsyncWorker, stopped_by
+from deliverykit.calls import Calls
 from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, twin
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
@@ -155,13 +154,13 @@ class LogFace(Face[Log]):
 class AccountMailer(Face[AsyncAccountMailer]):
     """The face of one account: its servers, routes and outbox, and the sending."""
 
-    def __init__(self, core: AsyncAccountMailer) -> None:
-        super().__init__(core)
-        self.servers: ServersFace = ServersFace(core.servers)
-        self.routes: RoutesFace = RoutesFace(core.routes)
-        self.budgets: BudgetsFace = BudgetsFace(core.budgets)
-        self.outbox: OutboxFace = OutboxFace(core.outbox)
-        self.log: LogFace = LogFace(core.log)
+    def __init__(self, core: AsyncAccountMailer, calls: Calls | None = None) -> None:
+        super().__init__(core, calls)
+        self.servers: ServersFace = ServersFace(core.servers, self._calls)
+        self.routes: RoutesFace = RoutesFace(core.routes, self._calls)
+        self.budgets: BudgetsFace = BudgetsFace(core.budgets, self._calls)
+        self.outbox: OutboxFace = OutboxFace(core.outbox, self._calls)
+        self.log: LogFace = LogFace(core.log, self._calls)
 
     @twin(AsyncAccountMailer.send)
     def send(self) -> None: ...
@@ -186,7 +185,7 @@ class AccountMailer(Face[AsyncAccountMailer]):
 
 
 def _face(context: Context, ports: BlockingPorts, workers: "WeakSet[Worker]", account: str) -> AccountMailer:
-    return AccountMailer(AsyncAccountMailer(context, ports, account, workers))
+    return AccountMailer(AsyncAccountMailer(context, ports, account, workers), ports.calls)
 
 
 class AccountsFace(Face[Accounts[AccountMailer]]):
@@ -219,9 +218,9 @@ class Mailer(AccountMailer):
         self._context = context
         self._ports = BlockingPorts(context.clock, self._transport, context.storage)
         self._workers: WeakSet[Worker] = WeakSet()
-        super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers))
+        super().__init__(AsyncAccountMailer(context, self._ports, DEFAULT_ACCOUNT, self._workers), self._ports.calls)
         self._face = partial(_face, context, self._ports, self._workers)
-        self.accounts: AccountsFace = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT, self._face))
+        self.accounts: AccountsFace = AccountsFace(Accounts(context, self._ports, DEFAULT_ACCOUNT, self._face), self._calls)
 
     def __repr__(self) -> str:
         return "Mailer(…)"
@@ -239,18 +238,28 @@ class Mailer(AccountMailer):
         return self._face(self.accounts.get(id).id)
 
     def accept_clock(self) -> ClockAccepted:
+        call = self._calls.begin()  # noqa: F841  held until it ends
         return blocking(accept_clock, self._context, self._ports)
 
     accept_clock.__doc__ = AsyncMailer.accept_clock.__doc__
 
     def worker(self, *, concurrency: int = 50, poll: timedelta | float = timedelta(seconds=1)) -> "Worker":
         """A worker over all accounts; start as many as you like, in as many threads and processes as you like."""
-        worker = Worker(self._context, self._transport, concurrency, poll)
+        self._calls.check()
+        worker = Worker(self._context, self._transport, concurrency, poll, self._calls)
         self._workers.add(worker)
         return worker
 
     def close(self) -> None:
-        """Close what this Mailer opened."""
+        """Stop its workers, wait up to 30 seconds for the calls of other threads, close what this Mailer opened.
+
+        After that every call raises :class:`~deliverykit.ConfigurationError`. Closing again does nothing.
+        """
+        if not self._calls.close():
+            return
+        for worker in list(self._workers):
+            worker.stop()
+        self._calls.wait(CLOSING)
         self._ports.close()
         if self._owns_storage:
             self._context.storage.close()
@@ -262,25 +271,14 @@ class Mailer(AccountMailer):
         self.close()
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(worker: AsyncWorker) -> Iterator[None]:
-    """SIGTERM and SIGINT stop the worker: this loop is ours. Elsewhere than in the main thread Python gives nobody signals."""
-    loop = asyncio.get_running_loop()
-    handled = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    for one in handled:
-        loop.add_signal_handler(one, worker.stop)
-    try:
-        yield
-    finally:
-        for one in handled:
-            loop.remove_signal_handler(one)
-
-
 class Worker:
     """Claims from the outbox, sends, settles; asynchronous inside, on a loop of its own."""
 
-    def __init__(self, context: Context, transport: object, concurrency: int, poll: timedelta | float) -> None:
+    def __init__(
+        self, context: Context, transport: object, concurrency: int, poll: timedelta | float, calls: Calls | None = None
+    ) -> None:
         self._context = context
+        self._calls = calls or Calls()
         self._given = transport
         self._arguments = (concurrency, poll)
         self._inner: AsyncWorker | None = None
@@ -305,7 +303,7 @@ class Worker:
             if self._stopped:
                 self._inner.stop()
             try:
-                with contextlib.nullcontext() if drain else _stopped_by_signals(self._inner):
+                with contextlib.nullcontext() if drain else stopped_by(self._inner, signal.SIGTERM, signal.SIGINT):
                     return await (self._inner.drain(timeout) if drain else self._inner.run())
             finally:
                 self._done, self._inner = self._inner.report, None
@@ -314,6 +312,7 @@ class Worker:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
+            call = self._calls.begin()  # noqa: F841  held until it ends
             return asyncio.run(main())
         raise ConfigurationError("a blocking worker cannot run inside a running event loop; use AsyncMailer().worker()")
 
