@@ -18,6 +18,7 @@ INNER = (
     "engine",
     "beating",
     "clocks",
+    "calls",
     "coalescing",
     "colours",
     "furnishing",
