@@ -76,14 +76,6 @@ def test_building_does_no_io(tmp_path):
         Mailer("memory://", secretkey="x")  # type: ignore[call-arg]
 
 
-def test_a_mailer_opens_again_after_close(plain: World):
-    mailer = plain.mailer()
-    plain.server(mailer, "a")
-    mailer.close()
-    assert mailer.send(message())
-    assert mailer.servers.get("a").active
-
-
 def test_both_faces_on_one_file(world, sandbox):
     """What one wrote, the other reads and sends."""
     blocking = World(sandbox, world.path, "blocking", world.clock)
