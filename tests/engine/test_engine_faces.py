@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from engine_kit import World, message, messages
+from engine_kit import World, messages
 
 from deliverykit import AsyncMailer, ConfigurationError, Mailer, StorageError
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
