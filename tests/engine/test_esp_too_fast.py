@@ -196,10 +196,10 @@ def test_under_load_it_finds_the_pace_that_the_esp_bears(live):
     mailer = live.mailer()
     live.server(mailer, "a", "ses")
     live.sandbox.limit("ses", per_second=10)
-    mailer.enqueue(messages(40))
-    with running(mailer, concurrency=30):
-        assert eventually(lambda: live.sandbox.count("ses") == 40)
+    mailer.enqueue(messages(25))
+    with running(mailer, concurrency=20):
+        assert eventually(lambda: live.sandbox.count("ses") == 25)
         assert eventually(lambda: sum(mailer.outbox.counts().values()) == 0)
-    refused = len(live.sandbox.requests("ses")) - 40
-    assert 20 <= refused <= 40, refused
-    assert sorted(live.got()) == sorted(f"u{number}@example.org" for number in range(40))
+    refused = len(live.sandbox.requests("ses")) - 25
+    assert refused <= 25, refused
+    assert sorted(live.got()) == sorted(f"u{number}@example.org" for number in range(25))

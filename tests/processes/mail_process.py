@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,8 @@ from process_kit import ROUTE, FileClock, message, open_mailer, wait_at_gate
 from deliverykit import Attachment
 from deliverykit.contracts.books import LaneKey, NewMail
 from deliverykit.engine.spacing import Spacing
+from deliverykit.transports import HttpTransport
+from deliverykit.words.wire import HttpRequest, HttpResponse
 
 
 def peak() -> int:
@@ -40,9 +43,30 @@ class RecordedStarts(Spacing):
         return wait
 
 
+class Held:
+    """A transport that keeps each answer until the file ``release`` is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._inner = HttpTransport()
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        response = self._inner.send(request)
+        (self._folder / "held").touch()
+        while not (self._folder / "release").exists():
+            time.sleep(0.01)
+        return response
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 def main(given: dict[str, Any]) -> object:
     folder = Path(given["folder"])
-    mailer = open_mailer(folder, FileClock(folder / "clock"), **given.get("options", {}))
+    options = dict(given.get("options", {}))
+    if given.get("hold"):
+        options["transport"] = Held(folder)
+    mailer = open_mailer(folder, FileClock(folder / "clock"), **options)
     if given.get("record"):
         object.__setattr__(mailer._context, "spacing", RecordedStarts(folder / "starts"))
     if given.get("gate"):

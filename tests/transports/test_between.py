@@ -119,6 +119,7 @@ def later(server: servers.Server, connection: socket.socket) -> None:
         connection.sendall(servers.ok(str(server.requests).encode(), headers=b""))
         time.sleep(0.02)
         connection.sendall(servers.ok(b"another's", headers=b""))
+        server.went_on.release()
 
 
 def test_what_comes_while_nobody_asked_is_no_answer(kind: str) -> None:
@@ -128,7 +129,7 @@ def test_what_comes_while_nobody_asked_is_no_answer(kind: str) -> None:
         transport, bodies = AsyncHttpTransport(), []
         for _ in range(3):
             bodies.append((await transport.send(request(url))).body)
-            await asyncio.sleep(0.1)
+            await asyncio.to_thread(server.went_on.acquire, timeout=60)
         await transport.aclose()
         return bodies
 
@@ -136,7 +137,7 @@ def test_what_comes_while_nobody_asked_is_no_answer(kind: str) -> None:
         transport, bodies = HttpTransport(), []
         for _ in range(3):
             bodies.append(transport.send(request(url)).body)
-            time.sleep(0.1)
+            server.went_on.acquire(timeout=60)
         transport.close()
         return bodies
 

@@ -24,7 +24,8 @@ from deliverykit.words.errors import ConfigurationError, Stage, TransportError
 from deliverykit.words.untrusted import ANSWER_LIMIT
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
-TIMES = {"connect": 0.4, "read": 0.25, "total": 3.0}
+TIMES = {"connect": 60.0, "read": 60.0, "total": 120.0}
+"""Long enough for any machine: a test about a time limit gives a short one, to a server that never answers."""
 KINDS = ["sync", "async", "httpx", "httpx async", "httpx2", "httpx2 async", "httpx in threads"]
 
 Send = Callable[[HttpRequest], HttpResponse]
@@ -93,7 +94,7 @@ def test_what_follows_an_answer_is_never_taken_for_the_next_one(kind: str) -> No
 
 
 def test_a_name_that_does_not_resolve(kind: str) -> None:
-    with sender(kind, connect=10.0, total=20.0) as send:
+    with sender(kind) as send:
         assert stage_of(send, request("http://nobody.invalid/v1")) is Stage.RESOLVE
 
 
@@ -109,7 +110,7 @@ def test_tls_to_a_server_that_speaks_none(kind: str) -> None:
 
 
 def test_tls_to_a_server_that_says_nothing(kind: str) -> None:
-    with servers.serving(servers.deaf) as server, sender(kind) as send:
+    with servers.serving(servers.deaf) as server, sender(kind, connect=0.4) as send:
         stage = stage_of(send, request(server.url.replace("http:", "https:")))
         assert stage.surely_not_sent
 
@@ -134,7 +135,8 @@ def test_a_server_that_reads_nothing(kind: str) -> None:
 @pytest.mark.parametrize("behaviour", [servers.hang, servers.reset, servers.hang_up], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("body", [b"{}", b"a" * 1_000_000], ids=["small", "large"])
 def test_a_request_that_went_out_and_got_no_answer(kind: str, behaviour: servers.Behaviour, body: bytes) -> None:
-    with servers.serving(behaviour) as server, sender(kind, bytes_per_second=10**9) as send:
+    read = 1.0 if behaviour is servers.hang else 60.0
+    with servers.serving(behaviour) as server, sender(kind, read=read, bytes_per_second=10**9) as send:
         assert stage_of(send, request(server.url, body)) is Stage.READ
         assert (server.requests, server.connections) == (1, 1)
 
@@ -179,37 +181,33 @@ def test_an_answer_of_exactly_the_limit(kind: str) -> None:
 
 
 def test_an_answer_that_drips(kind: str) -> None:
-    with servers.serving(servers.drip_body) as server, sender(kind, total=0.4) as send:
-        started = time.monotonic()
+    with servers.serving(servers.drip_body) as server, sender(kind, total=1.0) as send:
         assert stage_of(send, request(server.url)) is Stage.READ
-        assert time.monotonic() - started < 2
         assert server.requests == 1
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "httpx2 async"])
 def test_a_head_that_drips(kind: str) -> None:
     """Here the blocking client has no time of its own: without the guard it would hold the thread for ever."""
-    with servers.serving(servers.drip_head) as server, sender(kind, total=0.4) as send:
-        started = time.monotonic()
+    with servers.serving(servers.drip_head) as server, sender(kind, total=1.0) as send:
         assert stage_of(send, request(server.url)) is Stage.READ
-        assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "httpx2 async"])
 def test_a_request_may_have_less_time_than_the_whole(kind: str) -> None:
     with servers.serving(servers.drip_body) as server, sender(kind) as send:
         started = time.monotonic()
-        assert stage_of(send, evolve(request(server.url), within=0.2)) is Stage.READ
-        assert time.monotonic() - started < 2  # the whole is 3
+        assert stage_of(send, evolve(request(server.url), within=2.0)) is Stage.READ
+        assert time.monotonic() - started < 100  # the total is 120
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_large_body_gets_more_time(kind: str) -> None:
     with servers.serving(servers.slow_ok) as server:
         with sender(kind, total=0.05) as send:
-            stage_of(send, request(server.url))
-        with sender(kind, total=0.05, bytes_per_second=100) as send:
-            assert send(request(server.url, b"a" * 200)).status == 202
+            stage_of(send, request(server.url))  # it answers after 100 ms at the least
+        with sender(kind, total=0.05, bytes_per_second=10) as send:
+            assert send(request(server.url, b"a" * 600)).status == 202  # a minute more
 
 
 def test_a_redirect_is_an_answer(kind: str) -> None:
@@ -236,7 +234,7 @@ def test_a_kept_connection_that_the_server_closed_before_is_not_used() -> None:
         with servers.serving(once) as server, sender(kind) as send:
             for _ in range(3):
                 assert send(request(server.url)).status == 202
-                time.sleep(0.05)
+                server._threads[-1].join(60)  # it has closed the connection
             assert (server.requests, server.connections) == (3, 3)
 
 
@@ -244,7 +242,7 @@ def test_a_kept_connection_that_the_server_closed_before_is_not_used() -> None:
 def test_no_free_connection_is_surely_not_sent(kind: str) -> None:
     with servers.serving(servers.hang) as server:
         if kind == "sync":
-            transport = HttpTransport(timeouts=Timeouts(connect=0.2, read=1.0), connections=1)
+            transport = HttpTransport(timeouts=Timeouts(connect=0.5, read=4.0), connections=1)
             with ThreadPoolExecutor(2) as threads:
                 results = [threads.submit(transport.send, request(server.url)) for _ in range(2)]
                 errors = [one.exception() for one in results]
@@ -252,7 +250,7 @@ def test_no_free_connection_is_surely_not_sent(kind: str) -> None:
         else:
 
             async def both() -> list[BaseException | None]:
-                transport = AsyncHttpTransport(timeouts=Timeouts(connect=0.2, read=1.0), connections=1)
+                transport = AsyncHttpTransport(timeouts=Timeouts(connect=0.5, read=4.0), connections=1)
                 calls = [transport.send(request(server.url)) for _ in range(2)]
                 results = await asyncio.gather(*calls, return_exceptions=True)
                 await transport.aclose()
@@ -265,8 +263,8 @@ def test_no_free_connection_is_surely_not_sent(kind: str) -> None:
 
 def test_a_whole_time_that_ends_while_waiting_for_a_connection_is_surely_not_sent() -> None:
     async def both(url: str) -> list[BaseException | HttpResponse]:
-        transport = AsyncHttpTransport(timeouts=Timeouts(connect=5, read=5, total=0.3), connections=1)
-        calls = [transport.send(request(url, body)) for body in (b"a" * 50_000, b"a")]  # the first has half a second more
+        transport = AsyncHttpTransport(timeouts=Timeouts(connect=60, read=60, total=1.0), connections=1)
+        calls = [transport.send(request(url, body)) for body in (b"a" * 300_000, b"a")]  # the first has three seconds more
         results = await asyncio.gather(*calls, return_exceptions=True)
         await transport.aclose()
         return list(results)

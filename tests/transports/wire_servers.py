@@ -27,6 +27,8 @@ class Server:
         self.requests = 0
         self.seen: list[bytes] = []
         self.done = threading.Event()
+        self.went_on = threading.Semaphore(0)
+        """Released by a behaviour that has said more than it was asked for."""
         self._lock = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=300)
         self.port = self._socket.getsockname()[1]
@@ -52,7 +54,7 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), contextlib.closing(connection):
-            connection.settimeout(20)
+            connection.settimeout(100)
             if self.context is not None:
                 self.before_tls()
                 connection = self.context.wrap_socket(connection, server_side=True)
@@ -146,13 +148,13 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 def hang(server: Server, connection: socket.socket) -> None:
     """Takes the request and says nothing."""
     server.request(connection)
-    server.done.wait(15)
+    server.done.wait(100)
 
 
 def deaf(server: Server, connection: socket.socket) -> None:
     """Accepts, and reads nothing."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    server.done.wait(15)
+    server.done.wait(100)
 
 
 def reset(server: Server, connection: socket.socket) -> None:

@@ -18,8 +18,9 @@ START = datetime(2026, 3, 29, tzinfo=UTC)
 
 def test_the_systems_clock_tells_the_time_and_waits() -> None:
     clock: Clock = SystemClock()
+    first = time.time_ns() // 1_000_000
     before, steady = clock.now(), clock.monotonic()
-    assert abs(before - time.time() * 1000) < 1000
+    assert first <= before <= time.time_ns() // 1_000_000
     clock.sleep(0.02)
     asyncio.run(clock.asleep(0.02))
     clock.sleep(-1)
@@ -45,11 +46,10 @@ def test_set_back_is_a_clock_step() -> None:
 
 
 def test_sleeping_on_a_frozen_clock_takes_no_time() -> None:
+    """Else this would take two hours."""
     clock = ManualClock(START)
-    started = time.monotonic()
     clock.sleep(3600)
     asyncio.run(clock.asleep(3600))
-    assert time.monotonic() - started < 1
     assert clock.now() == instant(START) + 7_200_000
 
 
@@ -77,7 +77,7 @@ def test_a_sleeper_that_is_cancelled_holds_nobody_up() -> None:
         second = asyncio.create_task(clock.asleep(5))
         await asyncio.sleep(0)
         first.cancel()
-        await asyncio.wait_for(second, 5)
+        await asyncio.wait_for(second, 60)
         return clock.now()
 
     assert asyncio.run(main()) == instant(START) + 5000
@@ -86,14 +86,10 @@ def test_a_sleeper_that_is_cancelled_holds_nobody_up() -> None:
 def test_a_running_clock_runs_and_is_moved_besides() -> None:
     clock = ManualClock(START, running=True)
     time.sleep(0.03)
-    assert 30 <= clock.now() - instant(START) < 5000
-    threading.Timer(0.05, clock.advance, [timedelta(days=1)]).start()
-    started = time.monotonic()
-    clock.sleep(80_000)
-    assert time.monotonic() - started < 5
-    threading.Timer(0.05, clock.advance, [timedelta(days=1)]).start()
-    asyncio.run(clock.asleep(80_000))
-    assert time.monotonic() - started < 10
+    assert clock.now() - instant(START) >= 30
+    for sleep in (clock.sleep, lambda seconds: asyncio.run(clock.asleep(seconds))):  # else each would take a day
+        threading.Timer(0.05, clock.advance, [timedelta(days=1)]).start()
+        sleep(80_000)
     started = time.monotonic()
     clock.sleep(0.05)
     assert time.monotonic() - started >= 0.05

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from jsonschema import FormatChecker
 from openapi_schema_validator import OAS31Validator
 from provider_cases import FORCED, ID, NOW, SENDER, body, full, messages, outgoing, plain
+from sendgrid_body import BODY
 
 from deliverykit.contracts.capabilities import Feature, Needs
 from deliverykit.contracts.provider import Outgoing, option
@@ -27,7 +28,13 @@ sendgrid = SendGrid(api_key="SG.very-secret")
 
 @pytest.fixture(scope="module")
 def described() -> OAS31Validator:
-    """The schema of the body of ``POST /v3/mail/send``, its references resolved within the document."""
+    """The body of ``POST /v3/mail/send`` by our own table of it."""
+    return OAS31Validator(BODY, format_checker=FormatChecker())
+
+
+@pytest.fixture(scope="module")
+def theirs() -> OAS31Validator:
+    """The same by Twilio's own description, its references resolved within the document."""
     document = json.loads(shared("esp/specs/sendgrid/tsg_mail_v3.json").read_text(encoding="utf-8"))
     schema = document["components"]["requestBodies"]["PostMailSend"]["content"]["application/json"]["schema"]
     return OAS31Validator({**schema, "components": document["components"]}, format_checker=FormatChecker())
@@ -45,6 +52,28 @@ def hold_against_description(described: OAS31Validator, mail: Outgoing) -> dict[
     assert all(set(one) <= set(known["attachments"]["items"]["properties"]) for one in sent.get("attachments", []))
     assert len(json.dumps(sent["personalizations"][0]["custom_args"])) < 10_000
     return sent
+
+
+def resolved(schema: Any, components: dict[str, Any]) -> Any:
+    """The table's own words of a schema: types, names and limits, without descriptions."""
+    if "$ref" in schema:
+        schema = components["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
+    kept: dict[str, Any] = {name: schema[name] for name in WORDS if name in schema}
+    if kept.get("type") == "object" and "properties" not in schema:
+        kept.pop("required", None)
+    if "properties" in schema:
+        kept["properties"] = {name: resolved(one, components) for name, one in schema["properties"].items()}
+    if "items" in schema:
+        kept["items"] = resolved(schema["items"], components)
+    return kept
+
+
+WORDS = ("type", "format", "enum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "required")
+
+
+def test_the_table_says_what_twilio_says(theirs: OAS31Validator) -> None:
+    schema = dict(theirs.schema)
+    assert resolved(BODY, {}) == resolved(schema, schema["components"])
 
 
 def mailbox(one: Address) -> dict[str, str]:
