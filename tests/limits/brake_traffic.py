@@ -41,6 +41,8 @@ class Mail:
     mark: int = 0
     calls: int = 0
     put_back: int = 0
+    said: "Answer" = None
+    """The ESP's answer, given when the message was sent and seen when it lands."""
 
 
 @define
@@ -122,6 +124,9 @@ class Traffic:
                     self.state, terms = brake.take(self.state, self.now, 1)
                     one.mark = terms.mark
                 self.lanes[lane].remove(one)
+                self.calls += 1
+                one.calls += 1
+                one.said = self.answer(one, self.now)
                 self.flying.append(one)
                 return True
         return False
@@ -136,7 +141,7 @@ class Traffic:
                 continue
             same = (mail for mail in self.lanes[lane] if mail.domain == domain)
             if Brake().bound_to(hashed(lane), hashed(domain)).is_open(self.state):
-                seen = list(islice(same, 64))
+                seen = list(islice(same, 200))
                 heads += self.random.choices([mail for mail in seen if not mail.memo] or seen) if seen else []
             else:
                 heads += islice(same, 1)
@@ -150,9 +155,7 @@ class Traffic:
         return min(times, default=NEVER)
 
     def _land(self, mail: Mail) -> None:
-        self.calls += 1
-        mail.calls += 1
-        answer = self.answer(mail, self.now)
+        answer = mail.said
         lane, domain = hashed(mail.lane), hashed(mail.domain)
         if answer is None:
             self.state, effect = Brake.accepted(self.state, self.now, lane=lane, domain=domain, mark=mail.mark)

@@ -86,6 +86,18 @@ def test_an_unlisted_account_fault_kills_nothing(seed: int, count: int, lanes: i
     assert len(traffic.effects) == effects  # nothing trips again
 
 
+@given(seed=SEEDS, fault=st.integers(1, 150), places=st.sampled_from([7, 50]))
+@SIMULATED
+def test_answers_under_way_when_the_fault_begins_are_no_evidence(seed: int, fault: int, places: int) -> None:
+    """Messages sent before the fault are accepted after the first refusals come in."""
+    traffic = Traffic(lambda mail, now: UNLISTED if traffic.calls > fault else None, Random(seed), places)
+    traffic.add(*(Mail(number + 1, "one") for number in range(200)))
+    traffic.run(until=START + DAY)
+    assert not traffic.dead
+    assert traffic.paused
+    assert len(traffic.sent) == fault
+
+
 @given(seed=SEEDS, fault=st.integers(0, 20))
 @SIMULATED
 def test_nine_messages_a_day_end_paused_and_none_dead(seed: int, fault: int) -> None:
