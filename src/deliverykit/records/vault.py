@@ -221,7 +221,7 @@ def _keys(given: str | bytes | Sequence[str | bytes] | Secret | None) -> tuple[b
 def _key(given: object) -> bytes:
     """The 32 bytes of a key however it is spelled; ``b""`` where it is none."""
     text = given.reveal() if isinstance(given, Secret) else given
-    spelled = text.encode() if isinstance(text, str) else text if isinstance(text, bytes) else b""
+    spelled = text.encode("utf-8", "replace") if isinstance(text, str) else text if isinstance(text, bytes) else b""
     spelled = spelled.strip().replace(b"+", b"-").replace(b"/", b"_").rstrip(b"=")
     try:
         return base64.urlsafe_b64decode(spelled + b"=") if _SHAPE.fullmatch(spelled) else b""
