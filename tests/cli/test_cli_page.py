@@ -34,7 +34,7 @@ def test_there_are_the_commands_that_were_promised() -> None:
     servers = ["list", "show", "add", "check", "test", "activate", "pause", "update", "remove"]
     assert set(COMMANDS) == {
         *(("servers", one) for one in servers), *(("routes", one) for one in ("list", "show", "add", "update", "remove")),
-        *(("queue", one) for one in ("show", "list", "requeue", "cancel", "resolve", "prune")),
+        *(("queue", one) for one in ("show", "list", "requeue", "cancel", "release", "resolve", "prune")),
         ("quota",), ("explain",), ("send",), ("worker",), ("log",), ("doctor",), ("demo",), ("sandbox",),
     }  # fmt: skip
 

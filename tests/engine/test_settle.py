@@ -56,6 +56,7 @@ def test_three_alike_refusals_open_the_circuit_unless_one_is_accepted_between() 
     name = brake_name("s")
     assert BRAKE.is_open(settled("rejected", "rejected", "rejected")[name])
     assert not BRAKE.is_open(settled("rejected", "rejected", "accepted", "rejected", "rejected", "accepted by o")[name])
+    assert not BRAKE.is_open(settled("accepted", "rejected", "rejected", "accepted", "rejected", "rejected")[name])
     assert BRAKE.is_open(settled("rejected", "rejected", "accepted by o", "rejected")[name])
 
 
