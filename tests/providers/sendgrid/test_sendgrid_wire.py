@@ -234,7 +234,8 @@ def test_a_forced_sender_it_cannot_carry_is_named() -> None:
         ({"api_key": ""}, "api_key: empty; give the API key"),
         ({"api_key": None}, "api_key: expected text"),
         ({"api_key": "SG.very-secret\n"}, "api_key: holds a line break"),
-        ({"api_key": "SG.very-secret", "base_url": "api.eu.sendgrid.com"}, "base_url=.*not a web address"),
+        ({"api_key": "SG.very-secret", "base_url": "api.eu.sendgrid.com"}, "base_url: not a web address"),
+        ({"api_key": "SG.x", "base_url": "https://me:SG.very-secret@host"}, "base_url: not a web address"),
         ({"api_key": "SG.very-secret", "base_url": ""}, "base_url: empty"),
     ],
 )

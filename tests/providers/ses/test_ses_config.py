@@ -30,7 +30,7 @@ PLACE = {"region": "eu-west-1"}
         ({**KEYS, "configuration_set": "a b"}, "configuration_set: 'a b'"),
         ({**KEYS, "configuration_set": "x" * 65}, "configuration_set"),
         ({**KEYS, "secret_access_key": "abc\n"}, "secret_access_key: holds a line break"),
-        ({**KEYS, "base_url": "email.eu-west-1.amazonaws.com"}, "base_url.*not a web address"),
+        ({**KEYS, "base_url": "email.eu-west-1.amazonaws.com"}, "base_url: not a web address"),
         ({**KEYS, "base_url": "https://user:pw@host"}, "base_url"),
         ({"access_key_id": 5, "secret_access_key": "B"}, "access_key_id: expected text"),
     ],

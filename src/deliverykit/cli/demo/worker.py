@@ -1,5 +1,6 @@
 """The demo's worker, a process of its own: ``python -m deliverykit.cli.demo.worker``. Its orders come by standard input."""
 
+import asyncio
 import json
 import os
 import sys
@@ -8,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from deliverykit.async_mailer import AsyncMailer, AsyncWorker
 from deliverykit.cli.demo.clock import SharedClock
-from deliverykit.mailer import Mailer, Worker
 from deliverykit.transports import AsyncHttpTransport, Timeouts
 
 __all__ = ["main"]
@@ -20,8 +21,12 @@ def main() -> int:
 
     The orders are one line of JSON: the key is a secret, and does not belong on a command line.
     """
-    orders: dict[str, Any] = json.loads(_line())
-    with Mailer(
+    asyncio.run(_work(json.loads(_line())))
+    return 0
+
+
+async def _work(orders: dict[str, Any]) -> None:
+    async with AsyncMailer(
         orders["storage"],
         base_urls=["127.0.0.1"],
         secret_key=orders["key"],
@@ -31,8 +36,7 @@ def main() -> int:
     ) as mailer:
         worker = mailer.worker(concurrency=orders["concurrency"], poll=timedelta(milliseconds=200))
         threading.Thread(target=_stop_at_the_end, args=(worker,), daemon=True).start()
-        worker.run()
-    return 0
+        await worker.run()
 
 
 def _line() -> bytes:
@@ -43,7 +47,7 @@ def _line() -> bytes:
     return line
 
 
-def _stop_at_the_end(worker: Worker) -> None:
+def _stop_at_the_end(worker: AsyncWorker) -> None:
     while os.read(0, 1024):
         pass
     worker.stop()
