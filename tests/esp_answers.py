@@ -33,7 +33,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
 
 def letter(forced: bool = False, sender: str = "news@example.com", to: Any = "ann@example.org", **fields: Any) -> Outgoing:
     """A message as it is handed to a provider."""
-    message = Message(to=to, subject="Hello", text="Hi", **fields)
+    message = Message(**{"to": to, "subject": "Hello", "text": "Hi", **fields})
     return Outgoing(id=OUR_ID, message=message, sender=address(sender), forced=forced)
 
 

@@ -102,6 +102,25 @@ def test_an_unlisted_account_fault_kills_nothing(plain, esp, count):
     assert sum(mailer.outbox.counts().values()) == 0
 
 
+@pytest.mark.parametrize("text", ['{} "{}"', "{} in letter {}", "{} since Monday, March {}", "{}: [{}]"])
+def test_texts_that_repeat_the_message_are_one_reason(plain, text):
+    mailer, transport = opened(plain)
+    words = iter(range(10_000))
+    names = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet")
+
+    def refusal(body):
+        told = json.loads(body)["subject"]
+        return says(400, "sendgrid", text.format(UNLISTED, next(words) if "March" in text else told))
+
+    transport.refuses = refusal
+    mailer.enqueue([message(number, subject=f"{names[number % 10]} {names[number // 10 % 10]}") for number in range(60)])
+    for _ in range(40):
+        mailer.worker(concurrency=5).drain()
+        plain.clock.advance(timedelta(minutes=2))
+    assert mailer.servers.get("a").status is Status.PAUSED
+    assert transport.calls < 40
+
+
 SUSPENDED = {
     "ses": (400, "Sending paused for this account. For more information, please check the inbox of the email address"),
     "sendgrid": (401, "The provided authorization grant is invalid, expired, or revoked"),

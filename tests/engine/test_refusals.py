@@ -9,7 +9,7 @@ from deliverykit.engine.settling.refusals import fewer, more, reason_hash
 WORDS = st.lists(st.sampled_from(["mailbox", "is", "full", "not", "verified", "account", "closed"]), min_size=1, max_size=8)
 NOISE = st.sampled_from(
     ["ann@example.org", "<bob@example.org>", "example.com", "550", "5.7.1", "id=3f2a", "arn:aws:ses:eu-west-1:1:identity/x",
-     "0102018f-aaaa-bbbb", "<address>", "(12)", "2026-11-30", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
+     "0102018f-aaaa-bbbb", "<address>", "'Your code'", '"Hello Ann"', "“Hello”", "[a b]", "Mon,", "Nov", "GMT", "fadedcab", "(12)", "2026-11-30", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
 )  # fmt: skip
 
 
@@ -24,6 +24,11 @@ def test_ids_numbers_and_addresses_do_not_count(words: list[str], noise: list[tu
 @given(WORDS, WORDS)
 def test_other_words_are_another_reason(one: list[str], other: list[str]) -> None:
     assert (reason_hash(" ".join(one)) == reason_hash(" ".join(other))) == (one == other)
+
+
+@pytest.mark.parametrize("quoted", ['"mailbox full"', "'mailbox full'"])
+def test_a_text_that_is_all_quoted_still_counts(quoted: str) -> None:
+    assert reason_hash(quoted) == reason_hash("mailbox full") != reason_hash('"account closed"')
 
 
 @pytest.mark.parametrize("text", ["", "403", "403: ", "💥", "\ud800", "1 2 3"])

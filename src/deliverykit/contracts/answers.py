@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from deliverykit.contracts.echoes import Echoes
 from deliverykit.contracts.naming import plain_words
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.words.clock import instant
@@ -60,6 +61,11 @@ class Answer:
         """The beginning of the text as the rows search it: plain quotes and spaces; see :func:`~.naming.plain_words`."""
         return plain_words(self.text)
 
+    @cached_property
+    def said(self) -> str:
+        """The same without what the ESP repeats of the message: a subject or a file name must not pause a server."""
+        return Echoes(self.mail.message, self.mail.sender).removed(self.words)
+
     def on_our_clock(self, at: int) -> int:
         """An instant that the ESP names, on our clock; see :func:`on_our_clock`."""
         return on_our_clock(self.response, self.now, at)
@@ -94,7 +100,7 @@ class Row:
 
     def matches(self, answer: Answer) -> bool:
         """Return whether this row is for an answer."""
-        return self.lists(answer.status) and self.text.search(answer.words) is not None
+        return self.lists(answer.status) and self.text.search(answer.said) is not None
 
     def subject(self, answer: Answer) -> About:
         """Return what the text of an answer is about."""

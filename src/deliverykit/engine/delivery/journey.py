@@ -7,6 +7,7 @@ from typing import Self
 from attrs import define, evolve, field, frozen
 
 from deliverykit.contracts.books import LaneKey
+from deliverykit.contracts.echoes import Echoes
 from deliverykit.contracts.outgoing import Outgoing
 from deliverykit.contracts.provider import Provider
 from deliverykit.engine.admission.admit import Grant
@@ -90,10 +91,13 @@ class Flight:
         """This flight with its verdict, as the books want it."""
         message: Message | None = self.message  # none where its row cannot be read
         people = named(message.recipients) if verdict.reason and message is not None else ()
+        refusal = verdict.about is not None and message is not None
+        alike = Echoes(message, self.server.sender).removed(verdict.reason) if refusal else ""
         return Landing(
             uid=self.uid, row=self.row, token=self.token, lane=self.lane, ticket=self.ticket,
             server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep, resends=self.resends,
             attempt=self.attempts + 1, domain=self.from_domain, memo=self.memo, told=scrubbed(verdict.reason, people),
+            alike=alike,
         )  # fmt: skip
 
 

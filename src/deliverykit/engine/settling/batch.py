@@ -42,6 +42,8 @@ class Landing:
     attempt: int = 1
     told: str = ""
     """The verdict's reason without the recipients it may quote: fit for other eyes than the delivery log's."""
+    alike: str = ""
+    """Of a refusal: its reason without what the ESP repeats of the message, to be compared with those of other messages."""
     domain: str = ""
     """The From domain, where the server forces none."""
     memo: tuple[int, ...] = ()

@@ -1,6 +1,10 @@
 """Refusals that no other server took: put back or final, and what else they stop."""
 
+import re
+from calendar import day_abbr, day_name, month_abbr, month_name
+
 from deliverykit.contracts.limit import State
+from deliverykit.contracts.naming import plain_words
 from deliverykit.engine.admission.gates import ACCOUNT, BRAKE, brake_name
 from deliverykit.engine.admission.lanes import hashed, lane_hash
 from deliverykit.engine.settling.batch import REFUSED_LANES, Batch, Landing
@@ -17,6 +21,12 @@ TEMPLATE = 50
 _LANES = 32
 """The number of lanes whose runs are counted."""
 _LONGEST_WORD = 24
+_QUOTED = re.compile(r"""(?<!\w)(["'])[^"']{1,200}\1(?!\w)|\[[^\[\]]{1,200}\]|<[^<>]{1,200}>""")
+_HEX = re.compile("[a-f]{8,}")
+_NO_WORDS = frozenset(
+    {"address", "am", "pm", "gmt", "utc", *(name.lower() for name in (*day_name, *day_abbr, *month_name, *month_abbr))}
+)
+"""What a date is written with, and what stands for an address."""
 
 
 def refused(landing: Landing, batch: Batch) -> Ruling | None:
@@ -36,7 +46,7 @@ def refused(landing: Landing, batch: Batch) -> Ruling | None:
         Refused(
             server=hashed(server.id),
             about=about if landing.domain or about is not About.SENDER else About.UNKNOWN,  # a forced sender is the server's
-            reason=reason_hash(landing.told),
+            reason=reason_hash(landing.alike),
             lane=lane,
             message=hashed(landing.uid),
             domain=hashed(landing.domain),
@@ -156,13 +166,20 @@ def _without(state: State, lane: int) -> State:
 
 
 def reason_hash(text: str) -> int:
-    """The hash of an ESP's text without what differs from message to message: addresses, domains, ids and numbers."""
-    return hashed(" ".join(word for word in map(_plain, text.lower().split()) if word) or "no text")
+    """The hash of an ESP's text without what differs from message to message.
+
+    Addresses, domains, ids, numbers, dates and what stands in quotes do not count, unless nothing else is left.
+    """
+    text = plain_words(text).lower()
+    for kept in (_QUOTED.sub(" ", text), text):
+        if found := " ".join(word for word in map(_plain, kept.split()) if word):
+            return hashed(found)
+    return hashed("no text")
 
 
 def _plain(word: str) -> str:
-    """A word without punctuation; ``""`` for one that may name a message, a person or a number."""
-    bare = word.strip(".,;:!?()[]{}<>\"'`")
-    if len(bare) > _LONGEST_WORD or any(one.isdigit() or one in "@./\\=%&" for one in bare) or bare == "address":
+    """A word without punctuation; ``""`` for one that may name a message, a person, a date or a number."""
+    bare = word.strip(".,;:!?()[]{}<>\"'`…")
+    if len(bare) > _LONGEST_WORD or any(one.isdigit() or one in "@./\\=%&" for one in bare):
         return ""
-    return bare
+    return "" if bare in _NO_WORDS or _HEX.fullmatch(bare) else bare

@@ -36,7 +36,7 @@ _AGAIN = re.compile(
 
 def named_time(answer: Answer) -> int | None:
     """Return when Mailgun wants to be asked again by its text: after a date or a time."""
-    found = _AGAIN.search(answer.words)
+    found = _AGAIN.search(answer.said)
     if found and found[1]:
         return within_a_day(answer.now + float(found[1]) * _UNITS[found[2].lower()] * 1000, answer.now)
     at = http_date(found[3]) if found else None
