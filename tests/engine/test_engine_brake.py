@@ -400,6 +400,17 @@ def test_drain_report_is_true_with_several_workers(plain):
     assert dead == 25
 
 
+def test_drain_report_counts_what_expired_while_it_waited(plain):
+    mailer, transport = opened(plain)
+    transport.refuses = lambda body: says(403, "sendgrid", UNLISTED)
+    mailer.enqueue(messages(40, expires_at=NOON + 2 * HOUR))
+    dead = 0
+    for _ in range(12):
+        dead += mailer.worker(concurrency=5).drain().dead
+        plain.clock.advance(timedelta(minutes=30))
+    assert dead == mailer.outbox.counts()["dead"] == 40
+
+
 def test_put_back_messages_come_due_late_like_any_retry(plain):
     mailer, transport = opened(plain)
     mailer.routes.add("r", ["a"], when_exhausted="queue", max_lateness=timedelta(hours=2))

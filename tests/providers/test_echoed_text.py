@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from esp_answers import PROVIDERS, letter, said
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit import Attachment
 from deliverykit.words.outcomes import Rejected, Unfit
+from esp_answers import PROVIDERS, letter, said
 from outgoing_mail import NOW
 
 # What the tables look for where an account is at fault, or a quota is spent.

@@ -155,7 +155,9 @@ class DrainReport:
 
     accepted: int = 0
     dead: int = 0
+    """Messages that ended, those that it found expired, late or three times lost with their worker among them."""
     in_doubt: int = 0
+    """Messages of unknown fate, those of a lost worker among them."""
     returned: int = 0
     """Attempts after which the mail went back to the queue."""
 

@@ -91,8 +91,9 @@ class Flight:
         """This flight with its verdict, as the books want it."""
         message: Message | None = self.message  # none where its row cannot be read
         people = named(message.recipients) if verdict.reason and message is not None else ()
-        refusal = verdict.about is not None and message is not None
-        alike = Echoes(message, self.server.sender).removed(verdict.reason) if refusal else ""
+        alike = ""
+        if verdict.about is not None and message is not None:
+            alike = Echoes(message, self.server.sender).removed(verdict.reason)
         return Landing(
             uid=self.uid, row=self.row, token=self.token, lane=self.lane, ticket=self.ticket,
             server=self.server, grant=self.grant, verdict=verdict, held=held, keep=keep, resends=self.resends,

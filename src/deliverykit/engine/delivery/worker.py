@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from deliverykit.contracts.books import Head, Lane, Leased, OpenLanes
+from deliverykit.contracts.books import Head, Lane, Leased, MailState, OpenLanes
 from deliverykit.contracts.storage import Step, Storage
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
@@ -197,7 +197,10 @@ class Stream:
         free = self._concurrency + self._concurrency // 2 - len(self._flying)
         if free * 4 < self._concurrency:
             return None, 0
-        recovered(self._context, await self._ports.store(self._context.storage.recover))
+        fates = await self._ports.store(self._context.storage.recover)
+        for fate in fates:
+            self._count(fate.state)
+        recovered(self._context, fates)
         if self._context.unsettled:
             await settle_left(self._context, self._ports)
         look, firsts = await self._ports.store(self._open_lanes)
@@ -296,10 +299,20 @@ class Stream:
             waits = (claim.blocked_until, claim.blocked_by) if claim.blocked_until and not claim.pacing else None
             if teller.is_news(lane, waits) and waits:
                 blocked(self._context, lane.key, Refusal(*waits))
-            for uid in gone if teller.wants(MailDead, MailInDoubt) else ():
+            for uid in gone:
                 row = await self._ports.store(self._context.storage.mail, uid)
-                if row is not None:
+                if row is None:
+                    continue
+                self._count(row.state)
+                if teller.wants(MailDead, MailInDoubt):
                     buried(self._context, row)
+
+    def _count(self, state: MailState) -> None:
+        """Count a message that ended without an attempt: expired, late, or lost with its worker."""
+        if state is MailState.DEAD:
+            self._tally[Next.DEAD] += 1
+        elif state is MailState.IN_DOUBT:
+            self._tally[Next.IN_DOUBT] += 1
 
     async def _files(self, leased: Sequence[Leased]) -> tuple[dict[str, bytes], dict[int, Verdict]]:
         """What all of them enclose, and what becomes of those whose files cannot be had."""
