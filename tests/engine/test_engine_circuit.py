@@ -228,7 +228,7 @@ def test_explain_and_the_fallback(world):
     assert (said.server, said.fallback_for, said.order) == ("b", "a", ("b", "c"))
     assert [view.verdict for view in said.servers] == ["is passed over", "takes it now", "is passed over"]
     assert said.servers[0].at == mailer.servers.health("a").probe_at
-    assert str(said).splitlines()[0] == "route r: b would take it now, as the fallback for a"
+    assert str(said).splitlines()[0] == "route r: the server b would take it now, as the fallback for the server a"
 
 
 # -- routers at work -------------------------------------------------------------------------------------

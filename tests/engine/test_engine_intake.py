@@ -115,7 +115,7 @@ def test_enqueue_is_all_or_none(world):
     world.server(mailer, "a")
     with pytest.raises(Unsupported):
         mailer.enqueue([*messages(5), message(raw=b"From: a@example.com\r\n\r\nx", subject="", text=None)])
-    with pytest.raises(MessageError, match="expected a Message"):
+    with pytest.raises(MessageError, match=r"not a Message; write Message\(to="):
         mailer.enqueue([*messages(5), "no message"])
 
     def breaking():
@@ -124,7 +124,7 @@ def test_enqueue_is_all_or_none(world):
 
     with pytest.raises(OSError, match="the file ends here"):
         mailer.enqueue(breaking())
-    with pytest.raises(MessageError, match=r"give \[message\]"):
+    with pytest.raises(MessageError, match=r"one Message; give a list, such as \[message\]"):
         mailer.enqueue(message())
     assert sum(mailer.outbox.counts().values()) == 0
     ids = mailer.enqueue(one for one in messages(5))

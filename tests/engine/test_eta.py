@@ -176,7 +176,8 @@ def test_without_anybody_to_carry_it_the_reason_is_told(world):
     world.server(mailer, "a")
     mailer.enqueue(messages(2))
     mailer.servers.pause("a")
-    assert mailer.outbox.eta(route="default") == Eta(waiting=2, at=None, limited_by="no active server can carry it")
+    nobody = "no server of route 'default' can send: 'the server a' is PAUSED by a person"
+    assert mailer.outbox.eta(route="default") == Eta(waiting=2, at=None, limited_by=nobody)
     mailer.servers.activate("a")
     assert mailer.outbox.eta(route="default") == Eta(waiting=2, at=NOON, limited_by="")
     mailer.pause_all("the wrong list")

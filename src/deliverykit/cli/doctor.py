@@ -5,6 +5,7 @@ from typing import Final
 from deliverykit.cli.arguments import Menu
 from deliverykit.cli.call import NOTHING_DID, Call
 from deliverykit.cli.output import Column, Lines, Record
+from deliverykit.cli.wording import in_options
 from deliverykit.engine.upkeep.doctor import Finding, Severity
 
 __all__ = ["add_commands"]
@@ -23,7 +24,13 @@ def add_commands(menu: Menu) -> None:
 def _doctor(call: Call) -> int:
     found = _found(call)
     records = [
-        {"severity": one.severity.value, "check": one.check, "account": one.account, "what": one.what, "mend": one.mend}
+        {
+            "severity": one.severity.value,
+            "check": one.check,
+            "account": one.account,
+            "what": in_options(one.what),
+            "mend": in_options(one.mend),
+        }
         for one in found
     ]
     columns = [Column("", "severity", state=True), Column("check"), Column("what", _words)]

@@ -41,6 +41,10 @@ def _budget_limits(value: "Limit | Iterable[Limit]") -> tuple[Limit, ...]:
     return limits
 
 
+def _stored(_budget: object, _attribute: object, value: object) -> None:
+    instance(value, "Budget stored", Stored, "leave it out; the library sets it")
+
+
 @frozen(kw_only=True)
 class Budget:
     """Limits with a name, shared by several servers. Its count outlives edits, removal and re-adding of servers."""
@@ -49,7 +53,7 @@ class Budget:
     limits: tuple[Limit, ...] = field(converter=_budget_limits)
     broken: str = ""
     """What to mend where this process cannot read its limits; then its servers are BROKEN here."""
-    stored: Stored = field(factory=Stored, eq=False, repr=False)
+    stored: Stored = field(factory=Stored, eq=False, repr=False, validator=_stored)
     """The format it is stored in, and the fields that this version does not know."""
 
 

@@ -6,8 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from deliverykit.words.arguments import aware, flag, number, refused, whole
-from deliverykit.words.clock import instant
+from deliverykit.words.arguments import flag, number, refused, timestamp, whole
 
 __all__ = ["ManualClock"]
 
@@ -142,7 +141,7 @@ class ManualClock:
 
 def _milliseconds(at: datetime | int) -> int:
     if isinstance(at, datetime):
-        return instant(aware(at, "at"))
+        return timestamp(at, "at")
     return whole(at, "at", least=-(10**14), most=10**15)
 
 

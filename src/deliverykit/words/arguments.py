@@ -15,6 +15,7 @@ from math import isfinite
 from typing import Any, Final, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
+from deliverykit.words.clock import instant
 from deliverykit.words.errors import ConfigurationError, DeliveryError
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "short",
     "shown",
     "text",
+    "timestamp",
     "whole",
     "zone_name",
 ]
@@ -276,6 +278,15 @@ def aware(value: object, what: str, *, error: Refusal = ConfigurationError) -> d
     if offset is None:
         refused(what, value, "has no time zone", write, error)
     return value
+
+
+def timestamp(value: object, what: str, *, error: Refusal = ConfigurationError) -> int:
+    """Return the UTC milliseconds of a ``datetime`` with a time zone, from 1970 to 9998."""
+    given = aware(value, what, error=error)
+    try:
+        return instant(given)
+    except ValueError:
+        refused(what, value, "out of range", "give a time from 1970 to 9998", error)
 
 
 def choice(value: object, what: str, known: Iterable[str], *, error: Refusal = ConfigurationError) -> str:

@@ -128,8 +128,10 @@ class Explanation:
     def _lines(self) -> Iterable[str]:
         at = self.goes_at.isoformat() if self.goes_at else ""
         if self.server is not None:
-            fallback = f", as the fallback for {self.fallback_for}" if self.fallback_for else ""
-            yield f"route {self.route}: {self.server} would take it {f'at {at}' if at else 'now'}{fallback}"
+            names = {view.server: view.name for view in self.servers}
+            first, when = self.fallback_for, f"at {at}" if at else "now"
+            fallback = f", as the fallback for {names.get(first, first)}" if first else ""
+            yield f"route {self.route}: {names.get(self.server, self.server)} would take it {when}{fallback}"
         elif self.status is SendStatus.REJECTED:
             yield f"route {self.route}: it would be refused{f'; it could go at {at}' if at else ''}{_because(self.reason)}"
         else:

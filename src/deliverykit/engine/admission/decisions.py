@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from deliverykit.contracts.books import Change, Head, LaneKey, MailState
 from deliverykit.contracts.storage import Claim, Step, View
-from deliverykit.engine.admission.admit import Admission, Grant, Refusal, admit
+from deliverykit.engine.admission.admit import Admission, Candidates, Grant, Refusal, admit
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket, asked_again
 from deliverykit.engine.admission.reasons import nobody
@@ -17,7 +17,19 @@ from deliverykit.limits import Brake
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.words.clock import NEVER
 
-__all__ = ["PROBE_HEADS", "ClaimHeads", "Illegible", "MoreHeads", "asked", "back", "braked", "keeps"]
+__all__ = [
+    "PROBE_HEADS",
+    "ClaimHeads",
+    "Illegible",
+    "MoreHeads",
+    "Question",
+    "asked",
+    "back",
+    "braked",
+    "held",
+    "keeps",
+    "no_server",
+]
 
 
 PROBE_HEADS = 200
@@ -130,20 +142,24 @@ class ClaimHeads:
                       due=back(now, self.wait(head.attempts), refusal), reason=refusal.words)  # fmt: skip
 
 
-class _Question(Protocol):
+class Question(Protocol):
     """What every question for leave names."""
 
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Config:
+        """The account's configuration."""
 
     @property
-    def route(self) -> Route: ...
+    def route(self) -> Route:
+        """The lane's route."""
 
     @property
-    def ticket(self) -> Ticket: ...
+    def ticket(self) -> Ticket:
+        """Which servers the lane may use."""
 
     @property
-    def stream(self) -> str: ...
+    def stream(self) -> str:
+        """The lane's stream."""
 
 
 def braked(config: Config) -> Refusal | None:
@@ -151,20 +167,26 @@ def braked(config: Config) -> Refusal | None:
     return Refusal(NEVER, f"the account is paused: {config.account.paused}", braked=True) if config.account.paused else None
 
 
-def asked(question: _Question, costs: Sequence[int], view: View) -> Admission:
+def asked(question: Question, costs: Sequence[int], view: View) -> Admission:
     """Who may go; nobody while the account is paused as a whole, or the lane is held."""
     config = question.config
-    if (refusal := braked(config) or _held(question)) is not None:
+    if (refusal := braked(config) or held(question)) is not None:
         return Admission((), refusal, (None,) * len(view.records))
     candidates = config.candidates(question.route, question.ticket, question.stream)
     admission = admit(candidates, costs, view.records, view.now)
-    if admission.refusal is not None and not candidates.gates and config.holds:
+    if admission.refusal is not None and admission.refusal.nobody:
+        return evolve(admission, refusal=no_server(question, candidates))
+    return admission
+
+
+def no_server(question: Question, candidates: Candidates) -> Refusal:
+    """Return the refusal of a lane that no server of its route can carry now, with every server and its status."""
+    config = question.config
+    if not candidates.gates and config.holds:
         why = (config.held(question.route.name, question.stream, question.ticket, one) for one in question.route.servers)
         if (hold := next(filter(None, why), None)) is not None:
-            return evolve(admission, refusal=Refusal(NEVER, hold.reason, braked=True))
-    if admission.refusal is not None and admission.refusal.nobody:
-        return evolve(admission, refusal=evolve(admission.refusal, by=without(config, question.route)))
-    return admission
+            return Refusal(NEVER, hold.reason, braked=True)
+    return Refusal(NEVER, without(config, question.route), nobody=True)
 
 
 def without(config: Config, route: Route) -> str:
@@ -176,13 +198,13 @@ def without(config: Config, route: Route) -> str:
     return nobody("", [config.servers[id_] for id_ in route.servers if id_ in config.servers])
 
 
-def _held(question: _Question) -> Refusal | None:
+def held(question: Question) -> Refusal | None:
     """Why nothing of a lane may go until a person releases it."""
     hold = question.config.held(question.route.name, question.stream, question.ticket)
     return Refusal(NEVER, hold.reason, braked=True) if hold is not None else None
 
 
-def _probing(question: _Question, view: View) -> bool:
+def _probing(question: Question, view: View) -> bool:
     """Whether a message of the lane may try a server now that the brake has stopped."""
     gates = question.config.candidates(question.route, question.ticket, question.stream).gates.values()
     brakes = ((gate, gate.limit) for some in gates for gate in some if isinstance(gate.limit, Brake))

@@ -9,14 +9,15 @@ from attrs import define, evolve, field, frozen
 from deliverykit.contracts.books import Lane, LaneKey, Row
 from deliverykit.contracts.limit import Record
 from deliverykit.contracts.storage import Step, View
-from deliverykit.engine.admission.admit import Admission, Candidates, Grant, admit
+from deliverykit.engine.admission.admit import Admission, Candidates, Grant, Refusal, admit
 from deliverykit.engine.admission.catalog import Config
-from deliverykit.engine.admission.decisions import braked
+from deliverykit.engine.admission.decisions import braked, held, no_server
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.admission.reasons import pace_of
 from deliverykit.engine.delivery.turns import Turns
 from deliverykit.limits import Brake, Circuit, Closed, Pause, Rate, in_blocks
 from deliverykit.limits.pace import HORIZON
+from deliverykit.records.route import Route
 from deliverykit.words.clock import NEVER
 from deliverykit.words.errors import NotFound
 
@@ -58,6 +59,16 @@ class Outlook:
     """Where it was given up: how far it came."""
 
 
+@frozen
+class _Lane:
+    """What a decision about a lane names; see :class:`~deliverykit.engine.admission.decisions.Question`."""
+
+    config: Config
+    route: Route
+    ticket: Ticket
+    stream: str
+
+
 @define(eq=False)
 class _Queue:
     """A lane's mail: what is ready, in rows of like cost, and what comes due."""
@@ -67,6 +78,10 @@ class _Queue:
     candidates: Candidates
     first: bool
     ours: bool
+    held: Refusal | None
+    """Why none of it leaves until a person releases the lane."""
+    nobody: Refusal
+    """The refusal where no server can carry it."""
     rows: deque[Row] = field(factory=deque)
     later: deque[Row] = field(factory=deque)
     ready: int = 0
@@ -166,13 +181,13 @@ class Forecast:
     def _claim(self, queue: _Queue, share: int) -> int:
         """Let the first of a lane go, or block it; how many went."""
         costs = queue.costs(share)
-        admission = self._admitted(queue.candidates, costs)
+        admission = self._admitted(queue, costs)
         queue.blocked_until = queue.blocked_until if admission.refusal is None else admission.refusal.at
         queue.by = queue.by if admission.refusal is None else admission.refusal.by
         grants = admission.grants
         if (ahead := _overtaken(grants)) is not None:
             # The second server has no turn before the first has sent its last: its own slots lie ahead, its quota is gone then.
-            admission = self._admitted(queue.candidates, costs[:ahead])
+            admission = self._admitted(queue, costs[:ahead])
             grants = admission.grants
             queue.blocked_until, queue.by = max(self._now, grants[-1].start - HORIZON), _pace(queue, grants[-1])
         if not grants:
@@ -187,9 +202,13 @@ class Forecast:
             self._last, self._paced = latest.start, _pace(queue, latest)
         return len(grants)
 
-    def _admitted(self, candidates: Candidates, costs: Sequence[int]) -> Admission:
+    def _admitted(self, queue: _Queue, costs: Sequence[int]) -> Admission:
         self._questions += 1
-        return admit(candidates, costs, self._records, self._now)
+        if queue.held is not None:
+            return Admission((), queue.held, (None,) * len(self._records))
+        admission = admit(queue.candidates, costs, self._records, self._now)
+        refusal = admission.refusal
+        return evolve(admission, refusal=queue.nobody) if refusal is not None and refusal.nobody else admission
 
     def _opened(self, queue: _Queue, grants: Iterable[Grant]) -> None:
         """What was closed, but for a probe, is open again, for that was accepted; and whoever waited for it looks again."""
@@ -220,7 +239,9 @@ def _queue(config: Config, id_: int, key: LaneKey, ours: bool, block: int) -> _Q
         server: tuple(evolve(gate, limit=in_blocks(gate.limit, block)) for gate in gates)
         for server, gates in candidates.gates.items()
     }
-    return _Queue(id_, key, evolve(candidates, gates=gates), key.stream in route.first, ours)
+    lane = _Lane(config, route, ticket, key.stream)
+    in_slots = evolve(candidates, gates=gates)
+    return _Queue(id_, key, in_slots, key.stream in route.first, ours, held(lane), no_server(lane, candidates))
 
 
 def _sliced(rows: Sequence[Row]) -> Iterable[Row]:

@@ -10,7 +10,7 @@ from deliverykit.contracts.limit import Limit, RateLimiter
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.editing import own_id
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, limits_kept, limits_of, named
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, amend, chosen, limits_kept, limits_of, named
 from deliverykit.limits.zones import known_zone
 from deliverykit.records.account import DEFAULT_ACCOUNT, Account
 from deliverykit.records.server import Budget
@@ -54,7 +54,7 @@ class Accounts(Room, Generic[F]):
                 )
             return Amendment(config=config, result=None)
 
-        await evolve(self, account=id).amend(make)
+        await amend(evolve(self, account=id), make)
         return self.face(id)
 
     async def get(self, id: str | Account) -> Account:
@@ -101,7 +101,7 @@ class Accounts(Room, Generic[F]):
             told = recorded(account, "updated", new, old)
             return Amendment(config=config, result=new, documents=(self.context.archive.account(new),), facts=told)
 
-        changed: Account = await evolve(self, account=account).amend(make)
+        changed: Account = await amend(evolve(self, account=account), make)
         return changed
 
 
@@ -116,7 +116,7 @@ class Brake(Room):
             told = AccountPaused(account=self.account, reason=scrubbed(reason))
             return Amendment(config=config, result=None, documents=(self.context.archive.brake(reason),), facts=(told,))
 
-        await self.amend(make)
+        await amend(self, make)
 
     async def release(self) -> None:
         """Admit again."""
@@ -127,7 +127,7 @@ class Brake(Room):
             gone, told = self.context.archive.brake(""), AccountResumed(account=self.account)
             return Amendment(config=config, result=None, documents=(gone,), facts=(told,))
 
-        await self.amend(make)
+        await amend(self, make)
 
 
 class Budgets(Room):
@@ -152,7 +152,7 @@ class Budgets(Room):
             told = recorded(self.account, "updated", new, old)
             return Amendment(config=config, result=new, documents=(self.context.archive.budget(new),), facts=told)
 
-        changed: Budget = await self.amend(make)
+        changed: Budget = await amend(self, make)
         return changed
 
 

@@ -13,7 +13,7 @@ from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.delivery.forecast import Forecast, Standing
 from deliverykit.engine.rooms.releasing import released
-from deliverykit.engine.rooms.room import Amendment, Room
+from deliverykit.engine.rooms.room import Amendment, Room, amend
 from deliverykit.engine.rooms.views import Doubt, Eta, LaneView, Mail, Pruned, doubt_of, lane_of, mail_of
 from deliverykit.engine.rooms.wanted import Ids, filter_of, some_of, state_named
 from deliverykit.records.route import Route
@@ -195,7 +195,7 @@ class Outbox(Room):
             )
             return Amendment(config=config, result=None, documents=released(chosen), facts=facts)
 
-        await self.amend(make)
+        await amend(self, make)
         return count
 
     async def prune(self, *, older_than: timedelta) -> Pruned:

@@ -10,7 +10,7 @@ from deliverykit.engine.admission.lanes import Ticket
 from deliverykit.engine.delivery.send import Sending
 from deliverykit.engine.rooms.acts import updated
 from deliverykit.engine.rooms.editing import Edit, saved
-from deliverykit.engine.rooms.room import Amendment, Room
+from deliverykit.engine.rooms.room import Amendment, Room, amend
 from deliverykit.records.letter import pack
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import Budget, DeliveryServer, Status
@@ -81,7 +81,7 @@ async def proven(room: Room, server: DeliveryServer, result: SendResult, to: Add
             return Amendment(config=config, result=False)
         return Amendment(config=config, result=True, documents=(room.context.archive.server(evolve(now, proven=True)),))
 
-    if await room.amend(make):
+    if await amend(room, make):
         return evolve(result, proof=True)
     return evolve(result, reason="the server was changed while it was tested; test it again")
 
@@ -114,7 +114,7 @@ async def swapped(room: Room, id_: str, edit: Edit, to: str | Address, sender: s
             new = evolve(new, status=Status.ACTIVE, paused_by="", reason="")
         return saved(room.context.archive, config, new, fresh, updated(config, old, new))
 
-    changed: DeliveryServer = await room.amend(make)
+    changed: DeliveryServer = await amend(room, make)
     return changed
 
 

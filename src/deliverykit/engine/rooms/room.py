@@ -17,7 +17,7 @@ from deliverykit.words.arguments import items, line, near, refused, shown
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.facts import Fact
 
-__all__ = ["UNSET", "Amendment", "Room", "Unset", "chosen", "limits_kept", "limits_of", "named", "names"]
+__all__ = ["UNSET", "Amendment", "Room", "Unset", "amend", "chosen", "limits_kept", "limits_of", "named", "names"]
 
 R = TypeVar("R")
 
@@ -75,18 +75,19 @@ class Room:
         """The account's configuration as it stands."""
         return await self.ports.store(self.context.catalog.fresh, self.account)
 
-    async def amend(self, make: Callable[[Config], Amendment]) -> Any:
-        """Change documents; ``make`` is asked again where the configuration moved meanwhile."""
-        await self.config()
-        made: list[Amendment] = []
 
-        def making(config: Config) -> Amendment:
-            made[:] = [make(config)]
-            return made[0]
+async def amend(room: Room, make: Callable[[Config], Amendment]) -> Any:
+    """Change documents of the room's account; ``make`` is called again if the configuration changed meanwhile."""
+    await room.config()
+    made: list[Amendment] = []
 
-        result = await self.context.decided(self.ports, self.account, making)
-        self.context.teller.tell(made[0].facts)
-        return result
+    def making(config: Config) -> Amendment:
+        made[:] = [make(config)]
+        return made[0]
+
+    result = await room.context.decided(room.ports, room.account, making)
+    room.context.teller.tell(made[0].facts)
+    return result
 
 
 def chosen(new: R | Unset, old: R) -> R:

@@ -13,7 +13,7 @@ from deliverykit.contracts.storage import Occupied
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.rooms.acts import recorded
 from deliverykit.engine.rooms.outbox import cancelled
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, chosen, named, names
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, amend, chosen, named, names
 from deliverykit.records.route import Route, WhenExhausted
 from deliverykit.records.server import DeliveryServer
 from deliverykit.routers import LeastUsed, Priority, RoundRobin
@@ -81,7 +81,7 @@ class Routes(Room):
                 )
             return Amendment(config=config, result=known)
 
-        added: Route = await self.amend(make)
+        added: Route = await amend(self, make)
         return added
 
     async def get(self, name: str) -> Route:
@@ -132,7 +132,7 @@ class Routes(Room):
             told = recorded(self.account, "updated", new, old)
             return Amendment(config=config, result=new, documents=(self.context.archive.route(new),), facts=told)
 
-        changed: Route = await self.amend(make)
+        changed: Route = await amend(self, make)
         return changed
 
     async def remove(self, name: str, *, move_to: str | None = None, cancel: bool = False) -> None:
@@ -163,10 +163,10 @@ class Routes(Room):
             if cancel and move_to is None:
                 await cancelled(self, Wanted(route=name))
             with suppress(Occupied):
-                await self.amend(partial(move, last=True))
+                await amend(self, partial(move, last=True))
                 return
         if move_to is not None:
-            await self.amend(partial(move, last=False))
+            await amend(self, partial(move, last=False))
         raise ConfigurationError(
             f"mail waits on route {name!r} or is in flight; give move_to= or cancel=True, and wait for what flies"
         )

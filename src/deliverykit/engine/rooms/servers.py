@@ -30,7 +30,7 @@ from deliverykit.engine.rooms.editing import (
 from deliverykit.engine.rooms.health import Health, HealthView
 from deliverykit.engine.rooms.proving import SUBJECT, TEXT, proven, swapped, trial_message, tried
 from deliverykit.engine.rooms.releasing import due_now, released_at
-from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, limits_of, named
+from deliverykit.engine.rooms.room import UNSET, Amendment, Room, Unset, amend, limits_of, named
 from deliverykit.records.server import Budget, DeliveryServer, Status
 from deliverykit.words.addresses import Address
 from deliverykit.words.arguments import duration, flag, items, line
@@ -110,7 +110,7 @@ class Servers(Room):
                 return Amendment(config=config, result=same(known, full))
             return saved(self.context.archive, config, full, fresh, act(full, "added"))
 
-        added: DeliveryServer = await self.amend(make)
+        added: DeliveryServer = await amend(self, make)
         return added
 
     async def get(self, id: ServerId) -> DeliveryServer:
@@ -178,7 +178,7 @@ class Servers(Room):
                 new = evolve(new, proven=False, **(paused if new.active else {}))  # type: ignore[arg-type]
             return saved(self.context.archive, config, new, fresh, updated(config, old, new))
 
-        changed: DeliveryServer = await self.amend(make)
+        changed: DeliveryServer = await amend(self, make)
         return changed
 
     async def pause(self, id: ServerId, *, reason: str = "") -> DeliveryServer:
@@ -192,7 +192,7 @@ class Servers(Room):
             told = act(new, "paused", reason=reason) if old.active else ()
             return Amendment(config=config, result=new, documents=(self.context.archive.server(new),), facts=told)
 
-        paused: DeliveryServer = await self.amend(make)
+        paused: DeliveryServer = await amend(self, make)
         return paused
 
     async def activate(self, id: ServerId) -> DeliveryServer:
@@ -228,7 +228,7 @@ class Servers(Room):
                 facts=activated(config, old),
             )
 
-        active: DeliveryServer = await self.amend(make)
+        active: DeliveryServer = await amend(self, make)
         await due_now(self, active.id)
         return active
 
@@ -306,7 +306,7 @@ class Servers(Room):
             return Amendment(config=config, result=None, documents=documents, facts=facts, idle=idle)
 
         try:
-            await self.amend(make)
+            await amend(self, make)
         except Occupied:
             server = await self.get(server_id)
             raise ConfigurationError(f"mail of server {server.name!r} is in flight or in doubt; wait, or force=True") from None

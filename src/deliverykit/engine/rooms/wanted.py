@@ -6,8 +6,7 @@ from deliverykit.contracts.books import MailState, Wanted
 from deliverykit.engine.rooms.room import named
 from deliverykit.records.route import Route
 from deliverykit.records.server import DeliveryServer
-from deliverykit.words.arguments import aware, choice, items, line, optional, text
-from deliverykit.words.clock import instant
+from deliverykit.words.arguments import choice, items, line, optional, text, timestamp
 from deliverykit.words.errors import ConfigurationError
 
 __all__ = ["Ids", "filter_of", "some_of", "state_named"]
@@ -40,8 +39,8 @@ def filter_of(
         stream=optional(line, stream, "stream", write="give the name of a stream; '' is the one without a name"),
         server=optional(named, server, "server", kind=DeliveryServer),
         reason=optional(text, reason, "reason", write="give a part of the reason"),
-        since=optional(_instant, since, "since"),
-        before=optional(_instant, before, "before"),
+        since=optional(timestamp, since, "since"),
+        before=optional(timestamp, before, "before"),
     )
 
 
@@ -53,12 +52,3 @@ def state_named(name: str) -> MailState:
 def _ids(value: object, what: str) -> tuple[str, ...]:
     write = "give the ids of messages, as enqueue() returned them"
     return tuple(line(one, what, write=write) for one in items(value, what, write))
-
-
-def _instant(value: object, what: str) -> int:
-    try:
-        return instant(aware(value, what))
-    except ConfigurationError:
-        raise
-    except ValueError as error:
-        raise ConfigurationError(f"{what}: {error}") from None

@@ -271,7 +271,9 @@ def _records(facts: Facts) -> Iterator[Finding]:
             yield _note("records", f"{kind} {name} has fields that this version does not know and keeps: {names}", upgrade)
     for budget in facts.budgets:
         if budget.broken and not budget.stored.newer:
-            yield _problem("records", f"budget {budget.name}: {budget.broken}", "give its limits again: budgets.update()")
+            yield _problem(
+                "records", f"budget {budget.name}: {budget.broken}", "give its limits again, by mailer.budgets.update()"
+            )
     if facts.unread:
         first = facts.unread[0]
         words = f"message {first.id} waits: {first.reason}"
