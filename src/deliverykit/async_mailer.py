@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -16,6 +17,7 @@ from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.explain import explain
 from deliverykit.engine.delivery.intake import enqueue
+from deliverykit.engine.delivery.landing import settle_last
 from deliverykit.engine.delivery.send import send
 from deliverykit.engine.delivery.worker import Stream
 from deliverykit.engine.ports import Ports
@@ -205,7 +207,7 @@ class AsyncMailer(AsyncAccountMailer):
         self._closed = True
         for worker in list(self._workers):
             worker.stop()
-        await self._awaiting.close(CLOSING)
+        await self._awaiting.close(CLOSING, partial(settle_last, self._context, self._ports, time.monotonic))
         if self._owns_storage:
             self._context.storage.close()
 

@@ -20,7 +20,10 @@ class BlockingCallWarning(RuntimeWarning):
 
 
 class Call:
-    """One call. It is under way as long as its frame holds this object."""
+    """One call. It is under way as long as its frame holds this object.
+
+    The frame lets go of it in a ``finally``: a traceback that somebody keeps would keep the frame, and all that is in it.
+    """
 
     __slots__ = ("__weakref__",)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
@@ -18,7 +18,7 @@ from deliverykit.engine.ports import blocking
 from deliverykit.engine.together import Question, together
 from deliverykit.words.clock import Clock
 from deliverykit.words.errors import ConfigurationError, DeliveryError, Stage, StorageError, TransportError
-from deliverykit.words.locks import Guard
+from deliverykit.words.locks import Guard, renew_in_child
 from deliverykit.words.time_limit import patience, storage_patience, timed
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -116,6 +116,12 @@ class AwaitingPorts:
         self._thread: ThreadPoolExecutor | None = None
         self._queue = AwaitingQueue(self.store)
         self._beat = AwaitingBeat(self.store)
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """A forked child has neither the storage's thread nor a loop that runs in another thread."""
+        self._loop = self._thread = None
+        self._flows = set()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
@@ -233,14 +239,22 @@ class AwaitingPorts:
             wait([self._thread.submit(int)], _LAST_CALLS)  # what was begun there comes first
         return BlockingPorts(self._clock, None, self._storage)
 
-    async def close(self, seconds: float) -> None:
-        """Let nothing begin any more, wait so many seconds for what is under way in this loop, close what was opened."""
+    async def close(self, seconds: float, last: Callable[[], Awaitable[None]]) -> None:
+        """Let nothing begin any more, wait so many seconds for what is under way in this loop, close what was opened.
+
+        ``last`` runs before that, and may use these ports.
+        """
         self._closed = True
         loop = asyncio.get_running_loop()
         others = {one for one in self._flows if one.get_loop() is loop} - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=seconds)
-        await self.aclose()
+        token = _inside.set(True)
+        try:
+            await last()
+        finally:
+            _inside.reset(token)
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Close what was opened here. The next call opens it again."""
@@ -323,7 +337,10 @@ def twin(
 
     @wraps(method)
     def blocked(face: Face[Core], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        call = face._calls.begin()  # noqa: F841, SLF001  held until it ends
-        return blocking(method, face._core, *args, **kwargs)  # noqa: SLF001  the face's own core
+        call = face._calls.begin()  # noqa: SLF001  the face's own
+        try:
+            return blocking(method, face._core, *args, **kwargs)  # noqa: SLF001  the face's own core
+        finally:
+            del call  # the traceback of an exception keeps this frame alive
 
     return lambda _name: cast("Callable[Concatenate[Face[Core], P], R]", blocked)

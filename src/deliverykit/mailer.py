@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 from datetime import timedelta
 from functools import partial
 from os import PathLike
@@ -14,6 +15,7 @@ from deliverykit.calls import Calls
 from deliverykit.colours import AwaitingPorts, BlockingPorts, Face, twin
 from deliverykit.contracts.storage import Storage
 from deliverykit.engine.context import Context
+from deliverykit.engine.delivery.landing import settle_last
 from deliverykit.engine.ports import blocking
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
 from deliverykit.engine.rooms.log import Log
@@ -238,8 +240,11 @@ class Mailer(AccountMailer):
         return self._face(self.accounts.get(id).id)
 
     def accept_clock(self) -> ClockAccepted:
-        call = self._calls.begin()  # noqa: F841  held until it ends
-        return blocking(accept_clock, self._context, self._ports)
+        call = self._calls.begin()
+        try:
+            return blocking(accept_clock, self._context, self._ports)
+        finally:
+            del call
 
     accept_clock.__doc__ = AsyncMailer.accept_clock.__doc__
 
@@ -260,6 +265,7 @@ class Mailer(AccountMailer):
         for worker in list(self._workers):
             worker.stop()
         self._calls.wait(CLOSING)
+        blocking(settle_last, self._context, self._ports, time.monotonic)
         self._ports.close()
         if self._owns_storage:
             self._context.storage.close()
@@ -312,8 +318,11 @@ class Worker:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            call = self._calls.begin()  # noqa: F841  held until it ends
-            return asyncio.run(main())
+            call = self._calls.begin()
+            try:
+                return asyncio.run(main())
+            finally:
+                del call
         raise ConfigurationError("a blocking worker cannot run inside a running event loop; use AsyncMailer().worker()")
 
     @property

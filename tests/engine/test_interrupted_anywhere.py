@@ -49,6 +49,7 @@ class Lines:
         self.error = error
         self.run: list[tuple[str, int]] = []
         self.watches = False
+        self.raised = False
 
     def __call__(self, frame: Any, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in FILES:
@@ -56,6 +57,7 @@ class Lines:
         if event == "line" and self.watches:
             self.run.append((frame.f_code.co_filename, frame.f_lineno))
             if len(self.run) == self.at:
+                self.raised = True
                 raise self.error
         return self
 
@@ -268,7 +270,7 @@ def together(mailer: Mailer, queue: Any, lines: Lines, name: str) -> list[Any]:
     for thread in threads:
         before = len(queue._waiting)
         thread.start()
-        while len(queue._waiting) == before and thread.is_alive():
+        while len(queue._waiting) == before and thread.is_alive() and not lines.raised:
             threading.Event().wait(0.0005)
     release.set()
     for thread in [*threads, holder]:

@@ -218,6 +218,20 @@ def test_closing_waits_for_calls_under_way(live: World) -> None:
     assert states(live) == {}
 
 
+def test_closing_does_not_wait_for_kept_exceptions(ready: World) -> None:
+    """Its traceback keeps the frames of a call that has ended in another thread."""
+    mailer = Mailer(f"sqlite:///{ready.path}", secret_key=KEY, clock=ready.clock)
+    with ThreadPoolExecutor(1) as pool:
+        kept = [
+            pool.submit(mailer.send, message(), route="nowhere").exception(),
+            pool.submit(mailer.outbox.get, "nothing").exception(),
+            pool.submit(mailer.account, "nobody").exception(),
+        ]
+    assert all(isinstance(one, DeliveryError) for one in kept)
+    assert not mailer._calls._under_way
+    mailer.close()
+
+
 def test_closing_async_mailer_lets_its_worker_finish(live: World) -> None:
     mailer = live.mailer()
     live.server(mailer, "a")

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -27,13 +28,40 @@ def locked(world: World, mailer: Any) -> Callable[[], None]:
     return free
 
 
+def full(_: World, mailer: Any) -> Callable[[], None]:
+    """Every change of a message needs more pages than the file may still get."""
+    db = mailer._context.storage._db
+    with db.writing() as writing:
+        writing.run("create table if not exists filler (x)")
+        for event in ("update", "delete", "insert"):
+            writing.run(
+                f"create temp trigger grow_{event} before {event} on dk_mail begin"
+                " insert into filler values (zeroblob(1000000)); end"
+            )
+    (pages,) = db.row("pragma page_count")
+    db.row(f"pragma max_page_count={pages}")
+
+    def free() -> None:
+        db.row("pragma max_page_count=1000000")
+        for event in ("update", "delete", "insert"):
+            db.row(f"drop trigger grow_{event}")
+
+    return free
+
+
+def read_only(_: World, mailer: Any) -> Callable[[], None]:
+    db = mailer._context.storage._db
+    db.row("pragma query_only=1")
+    return lambda: db.row("pragma query_only=0")
+
+
 def gone(world: World, mailer: Any) -> Callable[[], None]:
     away = world.path.with_name("away.db")
     world.path.rename(away)
     return lambda: away.rename(world.path)
 
 
-TROUBLES = {"locked": locked, "gone": gone}
+TROUBLES = {"locked": locked, "full": full, "read-only": read_only, "gone": gone}
 
 
 class Esp:
@@ -121,6 +149,90 @@ def test_send_stores_an_outcome_once_the_file_is_free(plain: World) -> None:
 
 
 # -- workers --------------------------------------------------------------------------------------------
+
+
+HANGS = 60
+"""Seconds: more than any time limit here, on any machine."""
+
+
+@pytest.mark.parametrize("trouble", [locked, read_only, full], ids=["locked", "read-only", "full"])
+@pytest.mark.parametrize("how", ["drain", "stop", "close"])
+def test_worker_ends_in_time_when_it_cannot_write(live: World, trouble: Trouble, how: str) -> None:
+    mailer = live.mailer()
+    live.server(mailer, "a")
+    mailer.enqueue(messages(4))
+    live.sandbox.fault("sendgrid", "latency", times=None, seconds=2)
+    worker = mailer.worker(concurrency=4)
+
+    def work() -> None:
+        with suppress(StorageError):
+            worker.drain(timedelta(seconds=1)) if how == "drain" else worker.run()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert eventually(lambda: len(live.sandbox.requests("sendgrid")) == 4, HANGS)
+    free = trouble(live, mailer)
+    live.sandbox.clear_faults()
+    assert eventually(lambda: live.sandbox.count() == 4, HANGS)
+    if how == "stop":
+        worker.stop()
+    elif how == "close":
+        mailer.close()
+        live.opened.remove(mailer)
+    thread.join(HANGS)
+    assert not thread.is_alive(), "it does not end"
+    if how != "close" or trouble is locked:
+        free()
+    live.sandbox.clear_faults()
+    again = live.mailer()
+    again.servers.list()
+    if how != "close":
+        mailer.close()
+        live.opened.remove(mailer)
+        assert not any(again.outbox.counts().values()), "what was known was not stored when it closed"
+    assert live.sandbox.count() == 4
+
+
+@pytest.mark.parametrize("trouble", [locked, read_only, full], ids=["locked", "read-only", "full"])
+def test_closing_stores_what_could_not_be_stored(plain: World, trouble: Trouble) -> None:
+    plain.server(plain.mailer(), "a", quota=CalendarQuota(day=50))
+    esp = Esp()
+    mailer = plain.mailer(transport=esp)
+    mailer.outbox.counts()
+    ends: list[Callable[[], None]] = []
+    esp.first = lambda: ends.append(trouble(plain, mailer))
+    assert "could not be stored" in mailer.send(message()).reason
+    ends[0]()
+    mailer.close()
+    plain.opened.remove(mailer)
+    again = plain.mailer()
+    assert not any(again.outbox.counts().values())
+    assert used(again, "a") == {"the server a": 1}
+
+
+def test_settling_respects_the_time_limit_of_a_call(plain: World) -> None:
+    plain.server(plain.mailer(), "a", quota=CalendarQuota(day=50))
+    esp = Esp()
+    mailer = plain.mailer(transport=esp)
+    mailer.outbox.counts()
+    storage, transact = mailer._context.storage, mailer._context.storage.transact
+
+    def failing(*given: Any) -> Any:
+        if esp.count:
+            raise StorageError("database is locked")
+        return transact(*given)
+
+    storage.transact = failing
+    began = plain.clock.monotonic()
+    result = mailer.send(message(), timeout=1)
+    assert result.status is SendStatus.ACCEPTED
+    assert "could not be stored" in result.reason
+    assert plain.clock.monotonic() - began <= 2
+    began = plain.clock.monotonic()
+    esp.count = 0
+    mailer.send(message(2))
+    assert plain.clock.monotonic() - began > 2, "without one it takes longer"
+    storage.transact = transact
 
 
 def test_damaged_row_delays_no_other_outcome(live: World) -> None:

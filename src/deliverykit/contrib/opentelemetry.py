@@ -10,7 +10,6 @@ It speaks to OpenTelemetry's API alone: which SDK and exporter there are is the 
 body is in any attribute, and what an ESP said is there without the addresses it quotes.
 """
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +36,7 @@ from deliverykit.hooks import (
 from deliverykit.mailer import Mailer
 from deliverykit.words.arguments import called, instance
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.locks import Guard
 
 try:
     from opentelemetry import metrics, trace
@@ -74,7 +74,7 @@ class OpenTelemetry(Hooks):
         self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
         self._meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
         self._under_way: OrderedDict[str, list[AttemptFinished]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._guard = Guard()
         meter = self._meter
         self._sent = meter.create_counter("deliverykit.mail.sent", "{mail}", "Mails that an ESP accepted")
         self._refused = meter.create_counter(
@@ -95,10 +95,12 @@ class OpenTelemetry(Hooks):
         self._attempts.add(1, labels)
         if fact.duration is not None:
             self._duration.record(fact.duration, labels)
-        with self._lock:
-            self._under_way.setdefault(fact.mail, []).append(fact)
-            if len(self._under_way) > _UNDER_WAY:
-                self._under_way.popitem(last=False)
+        self._guard(self._keep, fact)
+
+    def _keep(self, fact: AttemptFinished) -> None:
+        self._under_way.setdefault(fact.mail, []).append(fact)
+        if len(self._under_way) > _UNDER_WAY:
+            self._under_way.popitem(last=False)
 
     def mail_accepted(self, fact: MailAccepted) -> None:
         """Sent."""
@@ -138,8 +140,8 @@ class OpenTelemetry(Hooks):
     # -- spans ----------------------------------------------------------------------------------------
 
     def _delivered(self, end: _End, result: str, error: str = "") -> None:
-        with self._lock:
-            attempts = self._under_way.pop(end.mail, [])
+        none: list[AttemptFinished] = []
+        attempts = self._guard(self._under_way.pop, end.mail, none)
         if not attempts:
             return
         times = list(_times(attempts, time.time_ns()))
@@ -184,13 +186,13 @@ class _Reading:
 
     def __init__(self, mailer: Mailer | AsyncMailer) -> None:
         self._mailer = ref(mailer)
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._found: list[Gauges] = []
         self._asked: set[str] | None = None
 
     def of(self, name: str, what: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observed(_options: CallbackOptions) -> Iterable[Observation]:
-            found = self._look(name)
+            found = self._guard(self._look, name)
             return [
                 Observation(value, {"deliverykit.account": one.account, **labels})
                 for one in found
@@ -200,16 +202,15 @@ class _Reading:
         return observed
 
     def _look(self, name: str) -> list[Gauges]:
-        with self._lock:
-            if self._asked is None or name in self._asked:
-                mailer = self._mailer()
-                if mailer is None:
-                    return []
-                context = mailer._context  # noqa: SLF001  the engine room of our own door
-                self._found = blocking(gauges, context, BlockingPorts(context.clock, None, context.storage))
-                self._asked = set()
-            self._asked.add(name)
-            return self._found
+        if self._asked is None or name in self._asked:
+            mailer = self._mailer()
+            if mailer is None:
+                return []
+            context = mailer._context  # noqa: SLF001  the engine room of our own door
+            self._found = blocking(gauges, context, BlockingPorts(context.clock, None, context.storage))
+            self._asked = set()
+        self._asked.add(name)
+        return self._found
 
 
 def _mails(*states: MailState) -> _Read:

@@ -1,12 +1,12 @@
 """A clock that is moved by hand, so that a test of a month's quota takes a millisecond."""
 
 import asyncio
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from deliverykit.words.arguments import flag, number, refused, timestamp, whole
+from deliverykit.words.locks import Guard
 
 __all__ = ["ManualClock"]
 
@@ -35,7 +35,7 @@ class ManualClock:
     """
 
     def __init__(self, at: datetime | int = _START, *, running: bool = False) -> None:
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._wall = _milliseconds(at) * 1_000_000  # nanoseconds, UTC
         self._steady = 0  # nanoseconds since the clock was made
         self._running = flag(running, "running")
@@ -47,8 +47,10 @@ class ManualClock:
 
     def now(self) -> int:
         """The instant, in UTC milliseconds."""
-        with self._lock:
-            return (self._wall + self._passed()) // 1_000_000
+        return self._guard(self._now)
+
+    def _now(self) -> int:
+        return (self._wall + self._passed()) // 1_000_000
 
     def monotonic(self) -> float:
         """Seconds since the clock was made; never goes back, whatever :meth:`set` does."""
@@ -71,18 +73,20 @@ class ManualClock:
                 await asyncio.sleep(min(_STEP, left / 1e9))
             return
         loop = asyncio.get_running_loop()
-        with self._lock:
-            self._serial += 1
-            sleeper = (wake, self._serial, loop)
-            self._sleepers.append(sleeper)
+        sleeper = self._guard(self._asleep, wake, loop)
         try:
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
             while not self._woken(sleeper):  # noqa: ASYNC110 - every turn may change who is earliest
                 await asyncio.sleep(0)
         finally:
-            with self._lock:
-                self._sleepers.remove(sleeper)
+            self._guard(self._sleepers.remove, sleeper)
+
+    def _asleep(self, wake: int, loop: asyncio.AbstractEventLoop) -> tuple[int, int, asyncio.AbstractEventLoop]:
+        self._serial += 1
+        sleeper = (wake, self._serial, loop)
+        self._sleepers.append(sleeper)
+        return sleeper
 
     # -- the hand that moves it ---------------------------------------------------------------------
 
@@ -105,10 +109,12 @@ class ManualClock:
 
         Forward is as :meth:`advance`. Back is a clock step: ``now`` goes back, ``monotonic`` stays.
         """
-        with self._lock:
-            difference = _milliseconds(at) * 1_000_000 - (self._wall + self._passed())
-            self._wall += difference
-            self._steady += max(0, difference)
+        self._guard(self._set, _milliseconds(at) * 1_000_000)
+
+    def _set(self, wall: int) -> None:
+        difference = wall - (self._wall + self._passed())
+        self._wall += difference
+        self._steady += max(0, difference)
 
     def __repr__(self) -> str:
         return f"ManualClock({datetime.fromtimestamp(self.now() / 1000, UTC).isoformat()}, running={self._running})"
@@ -119,24 +125,24 @@ class ManualClock:
         return time.monotonic_ns() - self._origin if self._running else 0
 
     def _elapsed(self) -> int:
-        with self._lock:
-            return self._steady + self._passed()
+        return self._guard(lambda: self._steady + self._passed())
 
     def _move(self, amount: int) -> None:
-        with self._lock:
-            self._wall += max(0, amount)
-            self._steady += max(0, amount)
+        self._guard(self._moved, max(0, amount))
+
+    def _moved(self, amount: int) -> None:
+        self._wall += amount
+        self._steady += amount
 
     def _woken(self, sleeper: tuple[int, int, asyncio.AbstractEventLoop]) -> bool:
         """Whether its instant has come; the earliest sleeper of a loop makes it come."""
-        wake, serial, loop = sleeper
-        with self._lock:
-            if any(other[:2] < (wake, serial) for other in self._sleepers if other[2] is loop):
-                return False
-            ahead = max(0, wake - self._steady)
-            self._wall += ahead
-            self._steady += ahead
-            return True
+        return self._guard(self._wakes, *sleeper)
+
+    def _wakes(self, wake: int, serial: int, loop: asyncio.AbstractEventLoop) -> bool:
+        if any(other[:2] < (wake, serial) for other in self._sleepers if other[2] is loop):
+            return False
+        self._moved(max(0, wake - self._steady))
+        return True
 
 
 def _milliseconds(at: datetime | int) -> int:

@@ -1,6 +1,7 @@
 """Verdicts written into the books: of a whole batch of a worker's, or of the one mail of a ``send()``."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from attrs import evolve, frozen
@@ -15,8 +16,11 @@ from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.batch import Landing
 from deliverykit.engine.settling.settle import Settle, Settled
 from deliverykit.engine.settling.verdicts import Next
+from deliverykit.words.time_limit import patience, storage_patience
 
-__all__ = ["landed_in", "last_word", "settle_late", "settle_left"]
+__all__ = ["landed_in", "last_word", "settle_last", "settle_late", "settle_left"]
+
+_AT_CLOSE = 2.0
 
 
 @frozen
@@ -92,8 +96,13 @@ async def settle_late(context: Context, ports: Ports, landing: Landing) -> Settl
 
 
 async def settle_left(context: Context, ports: Ports) -> None:
-    """Store what earlier calls of this process could not store. What fails again is kept for the next time."""
+    """Store what earlier calls of this process could not store. What fails again is kept for the next time.
+
+    A caller whose time for the storage has ended leaves the rest to the next.
+    """
     for _ in range(len(context.unsettled)):
+        if storage_patience(math.inf) <= 0:
+            return
         try:
             landing = context.unsettled.popleft()
         except IndexError:  # another thread was quicker
@@ -102,3 +111,15 @@ async def settle_left(context: Context, ports: Ports) -> None:
             await settle_late(context, ports, landing)
         except Exception:  # noqa: BLE001  it was reported when it failed first
             context.unsettled.append(landing)
+
+
+async def settle_last(context: Context, ports: Ports, steady: Callable[[], float]) -> None:
+    """Try once more, before a Mailer closes, to store what could not be stored; for two seconds of ``steady`` at most."""
+    if not context.unsettled:
+        return
+    ends = steady() + _AT_CLOSE
+    token = patience.set(lambda: ends - steady())
+    try:
+        await settle_left(context, ports)
+    finally:
+        patience.reset(token)

@@ -28,6 +28,7 @@ _KEEP = (
     " on conflict (key) do update set seen=excluded.seen, record=excluded.record"
 )
 _CONNECTIONS: "WeakSet[Connection]" = WeakSet()
+_LEFT_OPEN: list[sqlite3.Connection] = []
 
 
 _PATIENCE = 10.0
@@ -145,6 +146,18 @@ class Connection:
     def after_fork(self) -> None:
         """Parent and child go on; each opens a connection of its own."""
         self._lock.release()
+
+    def renew(self) -> None:
+        """In a child: start again, where another thread of the parent made this connection while it forked.
+
+        Its handle stays open and unused: only its own thread could have closed it.
+        """
+        self._lock = threading.RLock()
+        if self._db is not None:
+            _LEFT_OPEN.append(self._db)
+            self._db = None
+        self.known.forget()
+        self._due = False
 
     def _open(self) -> sqlite3.Connection:
         if self.path is not None:
@@ -404,7 +417,13 @@ class _Fork:
         self._held = []
         self._one.release()
 
+    def after_in_child(self) -> None:
+        late = [one for one in _CONNECTIONS if one not in self._held]
+        self.after()
+        for connection in late:
+            connection.renew()
+
 
 _FORK = _Fork()
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(before=_FORK.before, after_in_parent=_FORK.after, after_in_child=_FORK.after)
+    os.register_at_fork(before=_FORK.before, after_in_parent=_FORK.after, after_in_child=_FORK.after_in_child)

@@ -4,19 +4,19 @@ SQLite gives ``-wal``, ``-shm`` and ``-journal`` the mode of the database file, 
 """
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from deliverykit.words.errors import ConfigurationError
+from deliverykit.words.locks import Guard
 
 __all__ = ["PRIVATE", "create", "exposures", "mode_of"]
 
 PRIVATE: Final = 0o600
 _SIDES: Final = ("", "-wal", "-shm", "-journal")
-_CREATING = threading.Lock()
+_CREATING = Guard()
 _OWNER, _GROUP, _OTHERS = 0o600, 0o060, 0o007
 
 
@@ -40,8 +40,12 @@ def create(path: str, mode: int) -> None:
     It is never more open than ``mode``, not for a moment. What cannot be created is left to SQLite to report.
     """
     # Closing any descriptor of a file drops all locks of this process on it, those of SQLite too. So a file is closed here
-    # before another thread can have seen it. (A fork waits for all connections, so none happens in here.)
-    with _CREATING, suppress(OSError):
+    # before another thread can have seen it.
+    _CREATING(_create, path, mode)
+
+
+def _create(path: str, mode: int) -> None:
+    with suppress(OSError):
         # Through a symbolic link that leads nowhere yet, SQLite would create the target, by the umask.
         descriptor = os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), PRIVATE)
         try:
