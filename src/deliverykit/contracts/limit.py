@@ -8,10 +8,24 @@ from attrs import frozen
 
 from deliverykit.words.clock import NEVER
 
-__all__ = ["Counts", "Limit", "QuotaPolicy", "RateLimiter", "Record", "State", "Terms", "Usage"]
+__all__ = ["Counts", "ForeignState", "Limit", "QuotaPolicy", "RateLimiter", "Record", "State", "Terms", "Usage"]
 
 State = tuple[int, ...]
 """A limit's memory: flat whole numbers; ``()`` means never used."""
+
+
+class ForeignState(tuple[int, ...]):  # noqa: SLOT001  it has a field
+    """A stored state that is no flat row of whole numbers: a newer version wrote it, or it is damaged. It is kept as it is."""
+
+    raw: object
+
+    @classmethod
+    def of(cls, raw: object) -> "ForeignState":
+        """The state for what was read."""
+        state = cls()
+        state.raw = raw
+        return state
+
 
 Record = Mapping[str, State]
 """All states that are decided on together, by ``owner/limit`` name."""
@@ -82,6 +96,14 @@ class Limit(ABC):
     def bound(self, timezone: str) -> Self:
         """The same limit where a zone matters and none is set: in this one."""
         return self
+
+    def readable(self, state: State) -> bool:
+        """Return whether this version can read a stored state. Another version may have written it in another form.
+
+        A quota or pace that cannot read its state grants nothing, and the state is kept as it is. Override it where only
+        some lengths are possible.
+        """
+        return not isinstance(state, ForeignState)
 
     @abstractmethod
     def room(self, state: State, now: int) -> int:

@@ -31,10 +31,12 @@ from deliverykit.contracts.books import (
     Wanted,
 )
 from deliverykit.contracts.limit import Record
+from deliverykit.words.errors import StorageError
 
 __all__ = [
     "Claim",
     "Committed",
+    "DamagedStates",
     "Decide",
     "DecideClaim",
     "Interruptible",
@@ -59,6 +61,10 @@ Late = frozenset[int | str]
 
 class Taken(Exception):
     """A mail's ``once`` key was written down within the last 24 hours: nothing of this step or batch becomes true."""
+
+
+class DamagedStates(StorageError):
+    """The limit states of one account cannot be read. Other accounts can be served."""
 
 
 class Overtaken(Exception):

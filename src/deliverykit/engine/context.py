@@ -15,7 +15,7 @@ from deliverykit.contracts.storage import Decide, Late, Storage
 from deliverykit.engine.admission.admit import Grant
 from deliverykit.engine.admission.catalog import Catalog, Config, Stale
 from deliverykit.engine.admission.lanes import Ticket
-from deliverykit.engine.outgoing import OnUnsupported, fitted, stripped
+from deliverykit.engine.outgoing import AdapterFailed, OnUnsupported, fitted, pure, stripped
 from deliverykit.engine.permissions import Permissions
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.renewal import Renewals
@@ -121,11 +121,11 @@ class Context:
         logged and counts as a reason.
         """
         try:
-            message, reasons, gone = fitted(message, provider, server.sender, self.on_unsupported)
-        except Exception as error:  # noqa: BLE001  a host's own provider
+            message, reasons, gone = pure(partial(fitted, message, provider, server.sender, self.on_unsupported))
+        except AdapterFailed as failure:
             doing = f"the provider {provider.name} failed to judge a message"
-            self.teller.failed(doing, error, account=server.account)
-            return message, (f"{doing}: {type(error).__name__}",)
+            self.teller.failed(doing, failure.error, account=server.account)
+            return message, (f"{doing}: {type(failure.error).__name__}",)
         if gone and tell and self.on_unsupported == "warn":
             self.teller.tell([FeaturesDropped(esp=provider.label, features=tuple(sorted(gone)))])
         return message, reasons

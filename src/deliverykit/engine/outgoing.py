@@ -1,6 +1,7 @@
 """A message as one server sends it: the forced sender put in, what it cannot carry left out."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 from attrs import evolve
 
@@ -8,12 +9,44 @@ from deliverykit.contracts.capabilities import DROPPABLE, Feature, Needs
 from deliverykit.contracts.provider import Outgoing, Provider
 from deliverykit.records.server import DeliveryServer
 from deliverykit.words.addresses import Address
-from deliverykit.words.errors import MessageError
+from deliverykit.words.errors import DeliveryError, MessageError
 from deliverykit.words.message import Message
 
-__all__ = ["OnUnsupported", "addressed", "fitted", "stripped"]
+__all__ = ["AdapterFailed", "OnUnsupported", "addressed", "fitted", "pure", "stripped"]
 
+R = TypeVar("R")
 OnUnsupported = Literal["error", "warn", "drop"]
+
+
+class AdapterFailed(Exception):
+    """An adapter raised what it must not raise, twice."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error: Exception = error
+
+
+def pure(call: Callable[[], R], *, again: bool = False) -> R:
+    """Call a method of an adapter. They are pure, so an exception that does not come again was not the adapter's.
+
+    A signal handler may raise in the middle of it (a task queue's time limit, for example). That says nothing about the
+    message: it is raised as it is, or with ``again`` the result of the second call is returned. Raises
+    :class:`AdapterFailed` where the adapter raises anything but a ``DeliveryError``.
+    """
+    try:
+        return call()
+    except DeliveryError:
+        raise
+    except Exception:
+        try:
+            result = call()
+        except DeliveryError:
+            raise
+        except Exception as error:
+            raise AdapterFailed(error) from error
+        if again:
+            return result
+        raise
 
 
 def addressed(message: Message, server: DeliveryServer, travel_id: str, retries: int = 0) -> Outgoing:

@@ -121,6 +121,10 @@ class CalendarQuota(QuotaPolicy):
         left = [limit and limit - kept_from(stream, self.keep, limit) for limit in (self.hour, self.day, self.week, self.month)]
         return evolve(self, hour=left[0], day=left[1], week=left[2], month=left[3], keep={})
 
+    def readable(self, state: State) -> bool:
+        """Whether it has the form of the state of this module."""
+        return super().readable(state) and (not state or (len(state) >= _BEFORE and (len(state) - _BEFORE) % 3 == 0))
+
     def room(self, state: State, now: int) -> int:
         """What the fullest of its windows has left."""
         state = self._rolled(state, now)

@@ -37,6 +37,10 @@ class Circuit(Limit):
         """A probe is one email, whoever it goes to."""
         return "emails"
 
+    def readable(self, state: State) -> bool:
+        """Whether it has the form of the state above."""
+        return super().readable(state) and (not state or len(state) == 4)
+
     def room(self, state: State, now: int) -> int:
         """Nothing while open, one where a probe may go, else any number."""
         if not self.is_open(state):

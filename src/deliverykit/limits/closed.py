@@ -36,6 +36,10 @@ class Closed(Limit):
         """A probe is one email, whoever it goes to."""
         return "emails"
 
+    def readable(self, state: State) -> bool:
+        """Whether it has the form of the state above."""
+        return super().readable(state) and (not state or len(state) == 3)
+
     def room(self, state: State, now: int) -> int:
         """Nothing while closed, one while probing, else any number."""
         if not state:

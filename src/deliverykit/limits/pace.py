@@ -42,6 +42,10 @@ class _Slots(RateLimiter):
     def _burst(self) -> int:
         """How many may go at once after a rest."""
 
+    def readable(self, state: State) -> bool:
+        """Whether it is the last slot, the interval and a number."""
+        return super().readable(state) and (not state or len(state) == 3)
+
     def room(self, state: State, now: int) -> int:
         """How many slots lie within the next 250 milliseconds, or may go at once."""
         due, first = self._due(state, now)

@@ -69,6 +69,10 @@ class RollingQuota(QuotaPolicy):
 
     # The state: all that is in the buckets, then bucket, taken, bucket, taken …, the oldest first.
 
+    def readable(self, state: State) -> bool:
+        """Whether it has the form of the state above."""
+        return super().readable(state) and (not state or len(state) % 2 == 1)
+
     def room(self, state: State, now: int) -> int:
         """What is left of ``limit``."""
         return self.limit - self._used(state, now)[0]

@@ -41,6 +41,10 @@ class Slowed(RateLimiter):
     # before. Of a slowed one: the last slot; the gap it was issued with; how many were issued with it; the gap at
     # the time of the first answer; how often it is doubled; when it was doubled last; since when it recovers.
 
+    def readable(self, state: State) -> bool:
+        """Whether it has the form of the state above."""
+        return super().readable(state) and (not state or len(state) in (3, _SLOWED))
+
     def room(self, state: State, now: int) -> int:
         """Any number where it is not slowed, else how many slots lie within the next 250 milliseconds."""
         if len(state) < _SLOWED or not (gap := self.gap(state, now)):

@@ -79,11 +79,15 @@ def fingerprint(letter: bytes) -> str:
 
 
 def enclosures(letter: bytes) -> tuple[str, ...]:
-    """The hashes of the files a letter needs."""
+    """The hashes of the files a letter needs; none where this version cannot read it."""
     if b'"attachments":' not in letter and b'"raw":' not in letter:  # in a text its quotes would be written otherwise
         return ()
-    data = json.loads(letter)
-    return (*(one[1] for one in data.get("attachments", ())), *((data["raw"],) if "raw" in data else ()))
+    try:
+        data = json.loads(letter)
+        hashes = (*(one[1] for one in data.get("attachments", ())), *((data["raw"],) if "raw" in data else ()))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return ()
+    return hashes if all(isinstance(one, str) for one in hashes) else ()
 
 
 def unpack(letter: bytes, files: Mapping[str, bytes]) -> Message:

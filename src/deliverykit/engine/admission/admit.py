@@ -182,7 +182,7 @@ def _refusals(ledger: Ledger, server: str, cost: int) -> list[Refusal]:
 
 
 def _because(ledger: Ledger, at: int, gate: Gate, cost: int) -> Refusal:
-    by, detail = why(gate, ledger.state(gate), ledger.now, cost, at)
+    by, detail = why(gate, ledger.state(gate), ledger.now, cost, at, sealed=ledger.sealed(gate))
     return Refusal(at, by, gate.limit.paces, detail=detail)
 
 

@@ -99,7 +99,7 @@ class ClaimHeads:
             return Step(result=evolve(gone, blocked_until=refusal.at, blocked_by=refusal.words))
         if refusal is not None and not refusal.paces and self.ticket.tried and not admission.grants:
             return Step(result=gone, changes=tuple(self._afresh(head, refusal, view.now) for head in heads))
-        if refusal is not None and not refusal.paces and not self.config.legible(self.route):
+        if refusal is not None and not (refusal.paces and refusal.at < NEVER) and not self._legible(view):
             if not admission.grants:
                 raise Illegible
             refusal = None
@@ -122,6 +122,12 @@ class ClaimHeads:
     def stream(self) -> str:
         """The lane's."""
         return self.lane.stream
+
+    def _legible(self, view: View) -> bool:
+        """Whether this process can read all that decides on the lane; else it must not block it for those that can."""
+        gates = self.config.candidates(self.route, self.ticket, self.stream).gates.values()
+        sealed = any(gate.sealed(view.records[gate.record]) for some in gates for gate in some)
+        return not sealed and self.config.legible(self.route)
 
     def _late(self, head: Head) -> bool:
         """Whether it came due after all that its route waits for mail whose time has passed."""
@@ -208,7 +214,7 @@ def _probing(question: Question, view: View) -> bool:
     """Whether a message of the lane may try a server now that the brake has stopped."""
     gates = question.config.candidates(question.route, question.ticket, question.stream).gates.values()
     brakes = ((gate, gate.limit) for some in gates for gate in some if isinstance(gate.limit, Brake))
-    states = ((brake, view.records[gate.record].get(gate.name, ())) for gate, brake in brakes)
+    states = ((brake, gate.known(view.records[gate.record])) for gate, brake in brakes)
     return any(brake.is_open(state) and brake.room(state, view.now) > 0 for brake, state in states)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from attrs import evolve, field, frozen
 
-from deliverykit.contracts.limit import Counts, Limit, RateLimiter
+from deliverykit.contracts.limit import Counts, Limit, RateLimiter, Record, State
 from deliverykit.limits import Brake, Circuit, Closed, Slowed
 from deliverykit.records.account import Account
 from deliverykit.records.server import Budget, DeliveryServer
@@ -47,6 +47,23 @@ class Gate:
     def _circuit(self) -> bool:
         return isinstance(self.limit, Brake | Circuit)
 
+    def reads(self, state: State) -> bool:
+        """Whether this version can read the limit's state; else nothing is granted, and the state is left as it is.
+
+        What the limits of a server's health remember does not stop it: in another form it is as if they had seen nothing.
+        """
+        return self.limit.readable(state)
+
+    def known(self, record: Record) -> State:
+        """The state in a record; ``()`` where this version cannot read it."""
+        state = record.get(self.name, ())
+        return state if not state or self.reads(state) else ()
+
+    def sealed(self, record: Record) -> bool:
+        """Whether nothing is granted, since this version cannot read the counts or slots in this record."""
+        state = record.get(self.name)
+        return state is not None and not isinstance(self.limit, _HEALTH) and not self.reads(state)
+
     def within(self, account: str) -> str:
         """The name among all accounts."""
         return self.name if self.record == HOST else f"{account}/{self.name}"
@@ -68,6 +85,8 @@ class Gate:
         """Whether it grants one mail but never so many at once; one that grants nothing at all is closed, not too small."""
         return recipients > 1 and self.limit.when((), 0, self.cost(recipients)) >= NEVER > self.limit.when((), 0, 1)
 
+
+_HEALTH = (Brake, Circuit, Closed, Slowed)
 
 CIRCUIT = Circuit()
 """One for all servers: five faults in a row."""

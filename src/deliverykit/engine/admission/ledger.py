@@ -83,12 +83,18 @@ class Ledger:
 
     def state(self, gate: Gate) -> State:
         """The state of a gate, as far as it is charged."""
-        return self._records[gate.record].get(gate.name, ())
+        return gate.known(self._records[gate.record])
+
+    def sealed(self, gate: Gate) -> bool:
+        """Whether this version cannot read what the gate counts, so that it grants nothing."""
+        return gate.sealed(self._records[gate.record])
 
     def _tally(self, gate: Gate, state: State) -> _Tally:
         tally = self._tallies.get(gate.name)
         if tally is None:
             tally = self._tallies[gate.name] = _Tally(gate, state, self.now)
+            if self.sealed(gate):
+                tally.room, tally.windows = 0, []
         return tally
 
     def _of(self, server: str) -> list[_Tally]:
@@ -98,7 +104,7 @@ class Ledger:
             tallies = self._servers[server] = []
             for gate in self._gates[server]:
                 state = self.state(gate)
-                if state or gate.firm:
+                if state or gate.firm or self.sealed(gate):
                     tallies.append(self._tally(gate, state))
         return tallies
 
@@ -144,9 +150,9 @@ class Ledger:
     def waits(self, server: str, cost: int) -> list[tuple[int, Gate]]:
         """Those of its gates that refuse as things stand, each with the first instant at which it has room."""
         return [
-            (gate.limit.when(self.state(gate), self.now, gate.cost(cost)), gate)
+            (NEVER if self.sealed(gate) else gate.limit.when(self.state(gate), self.now, gate.cost(cost)), gate)
             for gate in self._gates[server]
-            if gate.limit.room(self.state(gate), self.now) < gate.cost(cost)
+            if self.sealed(gate) or gate.limit.room(self.state(gate), self.now) < gate.cost(cost)
         ]
 
     # -- taking -----------------------------------------------------------------------------------
@@ -187,7 +193,7 @@ class Ledger:
 
     def give_back(self, leave: Leave, cost: int) -> None:
         """Undo what was charged for one mail."""
-        for gate, mark in leave.charges:
+        for gate, mark in leave.charges:  # none of them is sealed: it was charged
             self.put(gate.record, gate.name, gate.limit.give(self.state(gate), mark, gate.cost(cost)))
 
 

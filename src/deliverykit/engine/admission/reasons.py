@@ -11,9 +11,13 @@ from deliverykit.records.server import DeliveryServer, Status
 from deliverykit.words.arguments import short
 from deliverykit.words.clock import LATEST, NEVER
 
-__all__ = ["at_utc", "nobody", "pace_of", "unable", "why"]
+__all__ = ["SEALED", "at_utc", "nobody", "pace_of", "unable", "why"]
 
 _LISTED = 5
+SEALED = (
+    "cannot be kept here: its counts (table dk_state) were written by a newer version, or are damaged; "
+    "upgrade this process, or put a backup of the file in its place"
+)
 _OWNERS = {"account": "the account", "host": "all accounts"}
 
 
@@ -22,12 +26,14 @@ def at_utc(at: int) -> str:
     return f"{datetime.fromtimestamp(min(max(at, 0), LATEST) / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def why(gate: Gate, state: State, now: int, cost: int, at: int) -> tuple[str, str]:
+def why(gate: Gate, state: State, now: int, cost: int, at: int, *, sealed: bool = False) -> tuple[str, str]:
     """The name of a limit that refuses now, and what is wrong with it until ``at``.
 
     The name stays the same while the same limit refuses; the rest has its numbers.
     """
     limit, owner = gate.limit, _owner(gate)
+    if sealed:
+        return f"{limit.name} limit of {owner}", SEALED
     until = "" if at >= NEVER else f" until {at_utc(at)}"
     if isinstance(limit, QuotaPolicy):
         return _quota(gate, limit, state, now, gate.cost(cost), at)

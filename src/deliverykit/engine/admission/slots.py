@@ -53,7 +53,9 @@ class MoveSlot:
         records: list[dict[str, State] | None] = [None] * len(view.records)
         at, marks = earliest, dict(self.slot.marks)
         for gate, gap in self.grant.gaps:
-            state = gate.limit.give(view.records[gate.record].get(gate.name, ()), marks[gate.name], 1)
+            if gate.sealed(view.records[gate.record]):
+                return Step(result=None)
+            state = gate.limit.give(gate.known(view.records[gate.record]), marks[gate.name], 1)
             first = gate.limit.when(state, earliest, 1)
             if first - earliest > min(gap, _PATIENCE):
                 return Step(result=None)

@@ -195,6 +195,6 @@ class Survey:
         """Where its ESP was asked too fast, what gap it keeps."""
         for gate in self.config.gates(server):
             if isinstance(gate.limit, Slowed):
-                gap = gate.limit.gap(standings.records[ACCOUNT].get(gate.name, ()), standings.now)
+                gap = gate.limit.gap(gate.known(standings.records[ACCOUNT]), standings.now)
                 return f"slowed to one email in {gap / 1000:g} s, because its ESP was asked too fast" if gap else ""
         return ""

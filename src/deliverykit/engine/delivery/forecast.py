@@ -217,7 +217,7 @@ class Forecast:
             gate.name
             for server in used
             for gate in queue.candidates.gates[server]
-            if isinstance(gate.limit, Brake | Circuit | Closed) and self._records[gate.record].get(gate.name)
+            if isinstance(gate.limit, Brake | Circuit | Closed) and gate.known(self._records[gate.record])
         }
         if probed:
             self._records = tuple({name: state for name, state in one.items() if name not in probed} for one in self._records)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Self
 
 from attrs import define, evolve, field, frozen
@@ -16,7 +17,7 @@ from deliverykit.engine.admission.lanes import Ticket, hashed
 from deliverykit.engine.admission.slots import Slot
 from deliverykit.engine.context import Context
 from deliverykit.engine.delivery.starting import HORIZON, Issued, TimeToStart, in_its_slot, until
-from deliverykit.engine.outgoing import addressed
+from deliverykit.engine.outgoing import AdapterFailed, addressed, pure
 from deliverykit.engine.ports import Ports
 from deliverykit.engine.settling.batch import Landing
 from deliverykit.engine.settling.verdicts import Next, Situation, Verdict, judge, unequipped
@@ -270,15 +271,15 @@ def _request(context: Context, flight: Flight, provider: Provider, read: int) ->
         stamp = context.archive.vault.stamp(flight.uid, server.account, server.id)
         mail = addressed(message, server, stamp, flight.attempts - flight.resends)
         now = context.latest_now(flight.grant, flight.issued)
-        return _Ready(provider, mail, provider.request(mail, now, checked=True), read)
+        return _Ready(provider, mail, pure(partial(provider.request, mail, now, checked=True)), read)
     except MessageError as error:
         return Unfit(str(error), About.MESSAGE)
     except ConfigurationError as error:
         return ServerFault(str(error))
-    except Exception as error:  # noqa: BLE001  it is told of
+    except AdapterFailed as failure:
         doing = f"the adapter {provider.name} failed to build a request"
-        context.teller.failed(doing, error, account=flight.lane.account, mail=flight.uid)
-        return Rejected(f"the adapter {provider.name} failed to build it: {type(error).__name__}")
+        context.teller.failed(doing, failure.error, account=flight.lane.account, mail=flight.uid)
+        return Rejected(f"the adapter {provider.name} failed to build it: {type(failure.error).__name__}")
 
 
 async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome | Verdict:
@@ -298,10 +299,11 @@ async def _submitted(context: Context, ports: Ports, ready: _Ready) -> Outcome |
     if not isinstance(response, HttpResponse):
         return Unknown(f"the transport returned {type(response).__name__}, not an HttpResponse")
     try:
-        return provider.outcome(response, mail, context.clock.now())
-    except Exception as error:  # noqa: BLE001  it is told of
-        context.teller.failed(f"the adapter {provider.name} failed to read an answer", error)
-        return Unknown(f"{response.status}; the adapter {provider.name} failed to read it: {type(error).__name__}")
+        return pure(partial(provider.outcome, response, mail, context.clock.now()), again=True)
+    except Exception as failure:  # noqa: BLE001  it is told of
+        raised = failure.error if isinstance(failure, AdapterFailed) else failure
+        context.teller.failed(f"the adapter {provider.name} failed to read an answer", raised)
+        return Unknown(f"{response.status}; the adapter {provider.name} failed to read it: {type(raised).__name__}")
 
 
 def _surely_not_sent(error: TransportError) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from deliverykit.contracts.books import Head, Lane, Leased, MailState, OpenLanes
-from deliverykit.contracts.storage import Step, Storage
+from deliverykit.contracts.storage import DamagedStates, Step, Storage
 from deliverykit.engine.admission.admit import Refusal
 from deliverykit.engine.admission.catalog import HOST_KEY, Config, Stale, state_key
 from deliverykit.engine.admission.decisions import PROBE_HEADS, ClaimHeads, Illegible, MoreHeads
@@ -79,6 +79,8 @@ class Stream:
         """The token of what is leased and not launched yet."""
         self._reported: set[int] = set()
         """Messages that this process cannot read, once reported."""
+        self._skipped: dict[int, Exception] = {}
+        """Lanes that could not be claimed from in this run, with the last reason."""
         self._illegible: set[int] = set()
         """Lanes that this process cannot serve, by the last look."""
 
@@ -131,11 +133,13 @@ class Stream:
         patience.set(self._left)
         pause = _FIRST_LOOK
         self._tally.clear()
+        self._skipped.clear()
         try:
             self._help(self._flusher.run)
             self._help(self._beat)
             await self._ports.prepare()
-            await self._ports.store(_look_anew, self._context.storage)
+            with suppress(DamagedStates):  # those of the default account, which is told where it is claimed from
+                await self._ports.store(_look_anew, self._context.storage)
             while not self._stopping and self._context.clock.monotonic() < self._deadline:
                 self._missed()
                 look, claimed = await self._looked(drain=drain)
@@ -162,6 +166,8 @@ class Stream:
             raise failure
         if self._clock_error is not None:
             raise self._clock_error
+        if drain and self._skipped:
+            raise next(iter(self._skipped.values()))  # all else was served before
         return self.report
 
     def _help(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -209,7 +215,7 @@ class Stream:
         aloft = Counter(flight.lane.account for flight in self._flying.values())
         for lane, share in self._turns.shares(look.lanes, firsts, free, aloft):
             if not self._stopping:
-                got = await self._claim(lane, share)
+                got = await self._claim_or_skip(lane, share)
                 self._turns.took(lane, got, first=lane.id in firsts)
                 claimed += got
         return evolve(look, lanes=tuple(lane for lane in look.lanes if lane.id not in self._illegible)), claimed
@@ -225,6 +231,36 @@ class Stream:
         configs = {account: known(account) for account in {lane.key.account for lane in lanes}}
         routes = ((lane, configs[lane.key.account].routes.get(lane.key.route)) for lane in lanes)
         return frozenset(lane.id for lane, route in routes if route is not None and lane.key.stream in route.first)
+
+    async def _claim_or_skip(self, lane: Lane, want: int) -> int:
+        """Claim; a lane whose claim fails twice in a row for reasons of its own is skipped, and stops no other.
+
+        A damaged row or state, or a host's own limit, may be at fault: that comes again. An exception from outside does
+        not, and ends the worker in order.
+        """
+        try:
+            return await self._claim(lane, want)
+        except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, DamagedStates):
+                raise
+            try:
+                await self._claim(lane, want)
+            except Exception as again:
+                if isinstance(again, StorageError) and not isinstance(again, DamagedStates):
+                    raise
+                self._skip(lane, again)
+                return 0
+            raise
+
+    def _skip(self, lane: Lane, error: Exception) -> None:
+        """Leave a lane alone until the next look, and report that once."""
+        self._illegible.add(lane.id)
+        if lane.id not in self._skipped:
+            where = f"a lane of route {lane.key.route!r}"
+            words = f": {scrubbed(str(error))}" if isinstance(error, StorageError) else ""
+            doing = f"{where} cannot be claimed from, and waits{words}"
+            self._context.teller.failed(doing, error, account=lane.key.account)
+        self._skipped[lane.id] = error
 
     async def _claim(self, lane: Lane, want: int) -> int:
         context = self._context
@@ -318,7 +354,7 @@ class Stream:
         """What all of them enclose, and what becomes of those whose files cannot be had."""
         files: dict[str, bytes] = {}
         unread: dict[int, Verdict] = {}
-        wanted = {one.head.id: _enclosed(one.letter) for one in leased}
+        wanted = {one.head.id: enclosures(one.letter) for one in leased}
         every = sorted({digest for digests in wanted.values() for digest in digests})
         with suppress(Exception):  # one of them may be at fault for all: then each by itself
             files.update(await self._ports.store(self._context.storage.files, every) if every else {})
@@ -488,14 +524,6 @@ class Stream:
 def _look_anew(storage: Storage) -> None:
     """All that waits is asked for once more: the host's limits are code, so no store tells that they were raised."""
     storage.transact(DEFAULT_ACCOUNT, (state_key(DEFAULT_ACCOUNT), HOST_KEY), lambda view: Step(result=None, wake=True))
-
-
-def _enclosed(letter: bytes) -> tuple[str, ...]:
-    """The files a letter needs; none where it cannot be read, which is told when it is opened."""
-    try:
-        return enclosures(letter)
-    except Exception:  # noqa: BLE001  one row that cannot be read parks that mail only
-        return ()
 
 
 def _route(config: Config, lane: Lane) -> Route:

@@ -47,7 +47,7 @@ class Health:
     def __call__(self, view: View) -> Step[HealthView]:
         """See :class:`~deliverykit.contracts.storage.Decide`."""
         record, now = view.records[ACCOUNT], view.now
-        state = record.get(circuit(self.server).name, ())
+        state = circuit(self.server).known(record)
         refusals = record.get(brake_name(self.server.id), ())
         limit: Circuit | Brake = CIRCUIT
         told, faulty = state, CIRCUIT.is_open(state)
@@ -59,7 +59,7 @@ class Health:
         half = is_open and (
             (faulty and state[3] > 0) or limit.room(told, now) > 0 or (refusing and BRAKE.probing(refusals, now))
         )
-        closed = [gate.limit.when(record.get(gate.name, ()), now, 1) for gate in closings(self.server).values()]
+        closed = [gate.limit.when(gate.known(record), now, 1) for gate in closings(self.server).values()]
         gap, over = self._slowed(view)
         opened_at = state[1] if faulty else BRAKE.opened_at(refusals)
         return Step(
@@ -79,6 +79,6 @@ class Health:
         """The gap it keeps now, and until when."""
         for gate in self.config.gates(self.server):
             if isinstance(gate.limit, Slowed):
-                state = view.records[gate.record].get(gate.name, ())
+                state = gate.known(view.records[gate.record])
                 return gate.limit.gap(state, view.now), gate.limit.over(state)
         return 0, 0

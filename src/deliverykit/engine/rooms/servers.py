@@ -350,6 +350,7 @@ class Usage:
             )
             for gate in self.config.gates(self.server)
             if isinstance(gate.limit, QuotaPolicy)
-            for one in gate.limit.usage(view.records[gate.record].get(gate.name, ()), view.now)
+            if not gate.sealed(view.records[gate.record])
+            for one in gate.limit.usage(gate.known(view.records[gate.record]), view.now)
         ]
         return Step(result=tuple(views))

@@ -69,7 +69,11 @@ class Batch:
 
     def get(self, gate: Gate) -> State:
         """The state of a gate."""
-        return self._states[gate.record].get(gate.name, ())
+        return gate.known(self._states[gate.record])
+
+    def sealed(self, gate: Gate) -> bool:
+        """Whether this version cannot read what the gate counts; its state is left as it is."""
+        return gate.sealed(self._states[gate.record])
 
     def put(self, gate: Gate, state: State) -> None:
         """Change the state of a gate."""

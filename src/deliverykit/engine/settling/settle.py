@@ -64,6 +64,8 @@ class Settle:
             for gate, mark in landing.grant.charges:
                 if gate.limit.paces and verdict.started:
                     continue  # a pause runs from start to start: what the ESP refused has used its slot as well
+                if books.sealed(gate):
+                    continue
                 books.put(gate, gate.limit.give(books.get(gate), mark, gate.cost(landing.grant.cost)))
             books.wake = True
         if verdict.close:

@@ -49,7 +49,10 @@ class _Rewind:
         known = self.limits.get(key, {})
         zone = self.zones.get(key, "UTC")
         limits = ((name, known.get(name) or _left(name, zone)) for name in record)
-        return {name: limit.rewound(record[name], now) if limit else record[name] for name, limit in limits}
+        return {
+            name: limit.rewound(record[name], now) if limit and limit.readable(record[name]) else record[name]
+            for name, limit in limits
+        }
 
 
 def _limits(config: Config) -> dict[str, Limit]:

@@ -1,11 +1,12 @@
 """The store's clock: what was seen of it, and how an earlier one is accepted on purpose."""
 
-import json
 from typing import Final
 
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Rewind, Rewound
+from deliverykit.contracts.storage import DamagedStates, Rewind, Rewound
 from deliverykit.storages.sqlite.connection import Connection
+from deliverykit.storages.sqlite.known import text_of
+from deliverykit.storages.sqlite.steps import loaded
 from deliverykit.words.clock import moment
 from deliverykit.words.errors import ClockError
 
@@ -39,14 +40,12 @@ def times_accepted(db: Connection) -> int:
 def accept(db: Connection, now: int, seen: int, rewind: Rewind) -> Rewound:
     """Everything that bears an instant of the later clock. ``seen`` is what this process has seen of it."""
     found = db.rows("select key, seen, record from dk_state")
-    seen = max([seen, *(row[1] for row in found)])
+    seen = max([seen, *(row[1] for row in found if isinstance(row[1], int))])
     if seen <= now:
         return Rewound(now=now, seen=seen)
-    ahead = [(key, record) for key, later, record in found if later > now]
-    for key, record in ahead:
-        states: Record = {name: tuple(state) for name, state in json.loads(record).items()}
-        rewound = json.dumps(rewind(key, states, now), separators=(",", ":"))
-        db.run("update dk_state set seen=?, record=? where key=?", (now, rewound, key))
+    ahead = {key: states for key, later, text in found if (states := _states(key, text, later)) is not None and later > now}
+    for key, states in ahead.items():
+        db.run("update dk_state set seen=?, record=? where key=?", (now, text_of(rewind(key, states, now)), key))
     lanes = db.run("update dk_lane set blocked_until=0 where blocked_until>0")
     db.run(
         "update dk_lane set blocked_since=min(blocked_since, ?), served_at=min(served_at, ?)"
@@ -60,6 +59,14 @@ def accept(db: Connection, now: int, seen: int, rewind: Rewind) -> Rewound:
         (_ACCEPTED,),
     )
     return Rewound(now=now, seen=seen, records=len(ahead), lanes=lanes, mails=mails)
+
+
+def _states(key: str, text: str, seen: object) -> Record | None:
+    """The states of a record; ``None`` where they cannot be read, which stops that account alone."""
+    try:
+        return loaded(key, text, seen)
+    except DamagedStates:
+        return None
 
 
 def _mails(db: Connection, now: int, seen: int) -> int:

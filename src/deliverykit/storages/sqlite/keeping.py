@@ -13,8 +13,8 @@ from deliverykit.storages.sqlite.steps import REMEMBERED
 from deliverykit.words.clock import NEVER
 
 __all__ = [
-    "COLUMNS", "LINE", "MAIL", "by_route", "lanes", "letters", "log_rows", "mail_row", "matching", "prune", "prune_log",
-    "resolve", "rows", "scrub", "served", "sweep", "told",
+    "COLUMNS", "LINE", "MAIL", "by_route", "lanes", "letters", "log_rows", "mail_row", "matching", "payload", "prune",
+    "prune_log", "resolve", "rows", "scrub", "served", "sweep", "told",
 ]  # fmt: skip
 
 KEPT = 90 * 24 * 3_600_000
@@ -26,6 +26,7 @@ _COLUMNS = {
     "blocked_until": "l.blocked_until", "blocked_by": "l.blocked_by", "since": "m.since", "id": "m.id", "key": "l.key",
     "put_back": "(m.memo<>'' and m.doubt_at=0)",
 }  # fmt: skip
+_STATES: dict[object, MailState] = {state.value: state for state in MailState}
 _FROM = "from dk_mail m join dk_lane l on l.id=m.lane"
 COLUMNS = ", ".join(_COLUMNS.values())
 MAIL = f"select {COLUMNS} {_FROM}"
@@ -33,9 +34,21 @@ MAIL = f"select {COLUMNS} {_FROM}"
 
 
 def mail_row(row: Sequence[Any]) -> MailRow:
-    """A row of :data:`MAIL`."""
+    """A row of :data:`MAIL`.
+
+    A state that only a newer version knows is shown as ``sending``: somebody else has the message, and it is not touched here.
+    """
     values = dict(zip(_COLUMNS, row, strict=True))
-    return MailRow(**{**values, "state": MailState(values["state"]), "put_back": bool(values["put_back"])})
+    state = _STATES.get(values["state"])
+    if state is None:
+        state = MailState.SENDING
+        values["reason"] = values["reason"] or f"a newer version has it, in its state {values['state']!r:.20}"
+    return MailRow(**{**values, "state": state, "put_back": bool(values["put_back"])})
+
+
+def payload(value: object) -> bytes:
+    """A stored payload. One that is missing, or of another type, is not readable as a message; that is found out later."""
+    return value if isinstance(value, bytes) else b"" if value is None else str(value).encode()
 
 
 def matching(columns: str, account: str, wanted: Wanted, limit: int, after: int, *, more: str = "") -> tuple[str, list[Any]]:
@@ -95,10 +108,11 @@ def told(db: Connection, account: str, wanted: Told, limit: int) -> tuple[tuple[
 def letters(db: Connection, account: str, limit: int, after: int) -> tuple[tuple[MailRow, bytes], ...]:
     """A page of mails with what was written."""
     rows = db.rows(
-        f"select {COLUMNS}, b.body {_FROM} join dk_letter b on b.mail=m.id where l.account=? and m.id>? order by m.id limit ?",
+        f"select {COLUMNS}, b.body {_FROM} left join dk_letter b on b.mail=m.id"
+        " where l.account=? and m.id>? order by m.id limit ?",
         (account, after, limit),
     )
-    return tuple((mail_row(row[:-1]), row[-1]) for row in rows)
+    return tuple((mail_row(row[:-1]), payload(row[-1])) for row in rows)
 
 
 def lanes(db: Connection, account: str) -> tuple[LaneRow, ...]:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
-from deliverykit.contracts.limit import Record, State
+from deliverykit.contracts.limit import ForeignState, Record, State
 
-__all__ = ["Known"]
+__all__ = ["Known", "text_of"]
 
 _MOST = 1_000
 """So many records are kept; a host with more accounts at work reads some of them again."""
@@ -73,8 +73,15 @@ class Known:
         return "{" + ",".join([texts[name][1] for name in record]) + "}"
 
 
+def text_of(record: Record) -> str:
+    """A record as it is stored."""
+    return "{" + ",".join([f"{_quoted(name)}:{_list(state)}" for name, state in record.items()]) + "}"
+
+
 def _list(state: State) -> str:
     """JSON of whole numbers, in a third of the time; of what else a host's own limit may keep, JSON's own."""
+    if isinstance(state, ForeignState):
+        return _ENCODE(state.raw)
     try:
         return f"[{','.join(map(int.__repr__, state))}]"
     except TypeError:

@@ -9,18 +9,18 @@ from typing import Any
 from attrs import fields
 
 from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine, MailState, NewMail
-from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Late, Overtaken, Step, Taken, View
+from deliverykit.contracts.limit import ForeignState, Record, State
+from deliverykit.contracts.storage import DamagedStates, Late, Overtaken, Step, Taken, View
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.lanes import lane_id, moved_and_vacant
 from deliverykit.storages.sqlite.leaving import forget, was_sent
-from deliverykit.words.errors import StorageError
 
-__all__ = ["REMEMBERED", "applied", "insert_mails", "overtake", "view"]
+__all__ = ["REMEMBERED", "applied", "insert_mails", "loaded", "overtake", "view"]
 
 REMEMBERED = 24 * 3_600_000
 """How long, in ms, a ``once`` key is known."""
 _but_its_id = attrgetter(*[one.name for one in fields(Change) if one.name != "id"])
+_GREATEST = 1 << 63
 _SWEPT = 10
 """So many keys that are no longer known go with each new one: their number stays that of a day."""
 
@@ -41,19 +41,27 @@ def view(db: Connection, now: int, account: str, keys: Sequence[str]) -> View:
 
 def _read(db: Connection, key: str) -> tuple[int, Record]:
     seen, text = db.row("select seen, record from dk_state where key=?", (key,)) or (0, "{}")
-    record = _loaded(key, text)
+    record = loaded(key, text, seen)
     db.known.put(key, seen, record)
     return seen, record
 
 
-def _loaded(key: str, text: str) -> Record:
+def loaded(key: str, text: str, seen: object) -> Record:
+    """The states of a record, decided on at ``seen``. Raises :class:`DamagedStates` where it is none."""
     try:
-        return {name: tuple(state) for name, state in json.loads(text).items()}
+        if type(seen) is not int:
+            raise TypeError("seen")
+        return {name: _state(state) for name, state in json.loads(text).items()}
     except (ValueError, AttributeError, TypeError):
-        raise StorageError(
+        raise DamagedStates(
             f"the limit states of {key!r} (table dk_state) cannot be read; put a backup of the file in its place, "
             "or delete that row: then all its counts begin at nought"
         ) from None
+
+
+def _state(read: object) -> State:
+    flat = isinstance(read, list) and all(type(one) is int and abs(one) < _GREATEST for one in read)
+    return tuple(read) if flat and isinstance(read, list) else ForeignState.of(read)
 
 
 def marks(items: Sequence[Any]) -> str:

@@ -182,7 +182,7 @@ class SQLiteStorage:
             letters: dict[int, bytes] = dict(db.rows(f"select mail, body from dk_letter where mail in ({marks(every)})", every))
         return tuple(
             [
-                Leased(head=head, server=claim.leases[head.id], letter=letters[head.id])
+                Leased(head=head, server=claim.leases[head.id], letter=keeping.payload(letters.get(head.id)))
                 for head in heads
                 if head.id in claim.leases
             ]
@@ -382,4 +382,13 @@ def _heads(db: Connection, lane: int, want: int) -> tuple[Head, ...]:
     suspect = next((place for place, row in enumerate(rows) if row[9] >= _ALONE), None)
     if suspect is not None:
         rows = rows[: suspect or 1]
-    return tuple([Head(*row[:8], *((tuple(json.loads(row[8])),) if row[8] else ())) for row in rows])
+    return tuple([Head(*row[:8], *((_memo(row[8]),) if row[8] else ())) for row in rows])
+
+
+def _memo(text: str) -> tuple[int, ...]:
+    """What the engine keeps with a message; nothing where it cannot be read."""
+    try:
+        memo = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    return tuple(memo) if isinstance(memo, list) and all(type(one) is int for one in memo) else ()
