@@ -32,9 +32,28 @@ from deliverykit.routers import RoundRobin
 from deliverykit.sandbox import Sandbox
 from deliverykit.storages import open_storage
 from deliverykit.testing import ManualClock
+from deliverykit.words.errors import StorageError
 
 KEYS = ("account:a", "host")
 LANE = LaneKey("a", "r", "", "")
+
+
+class Locked:
+    """A storage that another program holds: each question takes it all its patience."""
+
+    asked = 0
+
+    def transact(self, *_: object) -> Any:
+        self.asked += 1
+        raise StorageError("locked")
+
+
+def test_locked_storage_is_not_asked_for_each_of_a_batch() -> None:
+    storage: Any = Locked()
+    answers = together([Question(storage, "a", KEYS, Ask(str(number))) for number in range(50)])
+    assert len(answers) == 50
+    assert all(isinstance(one.error, StorageError) for one in answers)
+    assert storage.asked <= 3
 
 
 class Trouble(Exception):

@@ -8,7 +8,18 @@ from typing import Any, Generic, TypeVar
 from attrs import define, frozen
 
 from deliverykit.contracts.limit import Record
-from deliverykit.contracts.storage import Committed, Decide, Late, Occupied, Overtaken, Step, Storage, Taken, View
+from deliverykit.contracts.storage import (
+    Committed,
+    DamagedStates,
+    Decide,
+    Late,
+    Occupied,
+    Overtaken,
+    Step,
+    Storage,
+    Taken,
+    View,
+)
 from deliverykit.engine.admission.asking import Asking
 from deliverykit.words.errors import StorageError
 
@@ -18,6 +29,9 @@ R = TypeVar("R")
 
 MOST = 200
 """So many share a transaction: decided in a few ms, since ``now`` must not be old when it commits."""
+
+_FAILURES = 2
+"""After so many failures of the storage in a row the rest of a batch is not asked."""
 
 
 @frozen(eq=False)
@@ -136,8 +150,7 @@ def answer_all(waiting: Sequence[Waiting[Any]]) -> None:
         made = first.storage.transact(first.account, first.keys, _Together(tuple([one.question.decide for one in waiting])))
         _give(waiting, *made)
     except (_Alone, Taken, Overtaken, Occupied, StorageError):
-        for one in waiting:
-            _answer_alone(one)
+        _each_alone(waiting)
     except Committed as interrupted:
         _give(waiting, interrupted.result, interrupted.late)
         raise interrupted.__cause__ or interrupted from None
@@ -145,6 +158,18 @@ def answer_all(waiting: Sequence[Waiting[Any]]) -> None:
         if made is not None:
             _give(waiting, *made)
         raise
+
+
+def _each_alone(waiting: Sequence[Waiting[Any]]) -> None:
+    """Ask them one by one. A storage that fails twice in a row is not asked again: each time it may take many seconds."""
+    failures, error = 0, None
+    for one in waiting:
+        if failures < _FAILURES:
+            _answer_alone(one)
+            error = one.answer.error if one.answer is not None else None
+            failures = failures + 1 if isinstance(error, StorageError) and not isinstance(error, DamagedStates) else 0
+        else:
+            one.answer = Answer(None, error=error)
 
 
 def _give(waiting: Sequence[Waiting[Any]], steps: Any, late: Late) -> None:
