@@ -43,7 +43,7 @@ class BlockingPorts:
         self._given = transport
         self._transport: Transport | None = None
         self._cleanly = _Cleanly(storage)
-        self.calls = Calls()
+        self.calls: Calls = Calls()
         """The calls of the Mailer that has these ports."""
         self._queue = BlockingQueue()
         self._beat = BlockingBeat()

@@ -56,7 +56,7 @@ class Batch:
     """The states and lists that a batch of landings adds up in."""
 
     def __init__(self, view: View, notices: Notices) -> None:
-        self.now = view.now
+        self.now: int = view.now
         self.notices = notices
         self._states: list[dict[str, State]] = [dict(record) for record in view.records]
         self._touched: set[int] = set()

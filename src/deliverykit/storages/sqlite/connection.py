@@ -383,8 +383,8 @@ class _Transaction:
         self._connection = connection
         self._how = how
         self._knows = knows
-        self.forgets = forgets
-        self.committed = False
+        self.forgets: bool = forgets
+        self.committed: bool = False
         """Whether it has become true, also where an exception came after that."""
 
     def __enter__(self) -> Connection:
