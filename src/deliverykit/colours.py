@@ -95,6 +95,11 @@ class BlockingPorts:
         if transport is not None and transport is not self._given:
             transport.close()
 
+    def __del__(self) -> None:
+        # A host that let go of its Mailer without close() leaks no connection, and is not warned of ours.
+        with suppress(Exception):
+            self.close()
+
 
 class AwaitingPorts:
     """Ports that await: what ``AsyncMailer`` and every worker give the engine. They belong to one running loop at a time.

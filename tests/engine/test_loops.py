@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -170,6 +171,52 @@ def test_closed_async_mailer_refuses_every_call(url: str, tmp_path: Path) -> Non
         ):  # fmt: skip
             with pytest.raises(DeliveryError, match="closed"):
                 await call()
+
+    asyncio.run(main())
+
+
+def test_mailer_without_close_leaves_no_socket_open(live: World) -> None:
+    mailer: Any = live.mailer()
+    live.server(mailer, "a")
+    live.opened.clear()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del mailer
+        gc.collect()
+    assert not [one for one in told if issubclass(one.category, ResourceWarning)], [str(one.message) for one in told]
+
+
+class HungAfterArrival:
+    """An ESP that never answers."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self.arrived += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_cancelled_calls_are_no_faults_of_the_server(live: World) -> None:
+    live.server(live.mailer(), "a")
+    hung = HungAfterArrival()
+    mailer = AsyncMailer(f"sqlite:///{live.path}", secret_key=KEY, transport=hung)
+
+    async def main() -> None:
+        for number in range(6):
+            task = asyncio.create_task(mailer.send(message(number)))
+            while hung.arrived <= number and not task.done():  # noqa: ASYNC110  it is set by a transport
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        health = await mailer.servers.health("a")
+        assert (hung.arrived, health.circuit, health.faults) == (6, "closed", 0)
+        assert (await mailer.outbox.counts())["in_doubt"] == 6
+        await mailer.aclose()
 
     asyncio.run(main())
 

@@ -140,7 +140,10 @@ def cut_short(context: Context, flight: Flight) -> Verdict | None:
     wire = flight.wire
     if wire.settled or wire.begun is None:
         return None
-    return wire.verdict or _judged(context, flight, Unknown("it was cancelled while it was on the wire"), wire.begun)
+    if wire.verdict is not None:
+        return wire.verdict
+    verdict = _judged(context, flight, Unknown("it was cancelled while it was on the wire"), wire.begun)
+    return evolve(verdict, fault=False)  # a caller that goes says nothing about the server
 
 
 async def _readied(
