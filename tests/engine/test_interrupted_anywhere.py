@@ -2,6 +2,9 @@
 
 A signal handler may raise between any two steps of a program: Celery's soft time limit, ``SystemExit``, Control-C. Here one
 is raised at each line that a call runs in the files below, one call for each line, whatever thread or task runs it.
+
+By default each test looks at the part that is its own, and at each line of it once: about a minute of CPU time in all. With
+``DELIVERYKIT_EVERY_LINE=1`` each test looks at all of them, every time that a line runs; that takes hours.
 """
 
 import asyncio
@@ -33,8 +36,16 @@ FILES = frozenset(
     )
 )  # fmt: skip
 EVERY = bool(os.environ.get("DELIVERYKIT_EVERY_LINE"))
-"""Whether an exception is raised at every line every time it runs; else at each line once, and where it runs again at some."""
-STRIDE = 1 if EVERY else 101
+"""Whether each test looks at all of the files, and at every time that a line runs."""
+BATCHING = ("coalescing.py", "colours.py", "beating.py", "together.py", "locks.py")
+STORAGE = ("connection.py", "steps.py", "store.py")
+SENDING = ("send.py", "journey.py", "landing.py", "once.py", "spacing.py", "admit.py")
+WORKER = ("worker.py", "flusher.py", "landing.py", "journey.py")
+
+
+def files(*names: str) -> frozenset[str]:
+    """Those files of these names; all of them where every line is wanted."""
+    return FILES if EVERY else frozenset(one for one in FILES if Path(one).name in names)
 
 
 class Hit(BaseException):
@@ -44,15 +55,16 @@ class Hit(BaseException):
 class Lines:
     """Counts the lines that are run, and raises at one of them."""
 
-    def __init__(self, at: int = 0, error: type[BaseException] = Hit) -> None:
+    def __init__(self, at: int = 0, error: type[BaseException] = Hit, files: frozenset[str] = FILES) -> None:
         self.at = at
+        self.files = files
         self.error = error
         self.run: list[tuple[str, int]] = []
         self.watches = False
         self.raised = False
 
     def __call__(self, frame: Any, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in FILES:
+        if frame.f_code.co_filename not in self.files:
             return None
         if event == "line" and self.watches:
             self.run.append((frame.f_code.co_filename, frame.f_lineno))
@@ -84,11 +96,11 @@ class Lines:
 
 
 def chosen(run: list[tuple[str, int]]) -> list[int]:
-    """At which of the lines that were run to raise, counted from 1: the first time of each, and some of the others."""
+    """At which of the lines that were run to raise, counted from 1: the first time of each, or every time."""
     seen: set[tuple[str, int]] = set()
     places = []
     for number, line in enumerate(run, 1):
-        if line not in seen or number % STRIDE == 0:
+        if line not in seen or EVERY:
             places.append(number)
         seen.add(line)
     return places
@@ -167,14 +179,14 @@ def elsewhere(call: Callable[[], Any], where: str) -> Any:
     return found[0]
 
 
-def hit_everywhere(books: Books, call: Callable[[str], Any], error: type[BaseException] = Hit) -> None:
+def hit_everywhere(books: Books, call: Callable[[str], Any], files: frozenset[str], error: type[BaseException] = Hit) -> None:
     """Raise at every line of a call; after each, another thread sends."""
     call("warm")
-    lines = Lines()
+    lines = Lines(files=files)
     with lines.watching():
         call("counted")
     for number in chosen(lines.run):
-        hit = Lines(number, error)
+        hit = Lines(number, error, files)
         try:
             with hit.watching():
                 call(f"hit{number}")
@@ -187,23 +199,19 @@ def hit_everywhere(books: Books, call: Callable[[str], Any], error: type[BaseExc
 
 @pytest.mark.timeout(1_000)
 def test_send_interrupted_at_every_line(url: str) -> None:
+    looked = files(*BATCHING, *STORAGE, *(SENDING if url != "memory://" else ()))
     with mailers(url) as (mailer, esp):
-        hit_everywhere(Books(mailer, esp.got), lambda key: mailer.send(message(key, idempotency_key=key)))
+        hit_everywhere(Books(mailer, esp.got), lambda key: mailer.send(message(key, idempotency_key=key)), looked)
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
-def test_send_interrupted_by_each_exception(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "STRIDE", 10_000)
-    monkeypatch.setattr(
-        sys.modules[__name__], "FILES", frozenset(name for name in FILES if name.endswith(("send.py", "journey.py")))
-    )
+def test_send_interrupted_by_each_exception(error: type[BaseException]) -> None:
     with mailers("memory://") as (mailer, esp):
-        hit_everywhere(Books(mailer, esp.got), lambda key: mailer.send(message(key)), error)
+        hit_everywhere(Books(mailer, esp.got), lambda key: mailer.send(message(key)), files("send.py", "journey.py"), error)
 
 
-def test_send_that_waits_interrupted_at_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_that_waits_interrupted_at_every_line(tmp_path: Path) -> None:
     """On a route without quota: the message waits, or is as if it never was."""
-    monkeypatch.setattr(sys.modules[__name__], "STRIDE", 10_000)
     with mailers(f"sqlite:///{tmp_path / 'mail.db'}") as (mailer, esp):
         mailer.servers.add(
             id="b", name="B", provider=SendGrid(api_key="SG.b"), sender="b@example.com", quota=CalendarQuota(day=1)
@@ -212,18 +220,21 @@ def test_send_that_waits_interrupted_at_every_line(tmp_path: Path, monkeypatch: 
         mailer.servers.activate("b")
         mailer.routes.add("full", servers=["b"], when_exhausted="queue")
         returned = []
-        hit_everywhere(Books(mailer, esp.got), lambda key: returned.append(mailer.send(message(key), route="full").id))
+        hit_everywhere(
+            Books(mailer, esp.got), lambda key: returned.append(mailer.send(message(key), route="full").id), files(*SENDING)
+        )
         waiting = {one.id for one in mailer.outbox.list(route="full", limit=1_000)}
         assert waiting >= set(returned)
         assert len(waiting) <= len(returned) + 10, "where it was hit after the last line of the engine"
 
 
 @pytest.mark.timeout(1_000)
-def test_enqueue_interrupted_at_every_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enqueue_interrupted_at_every_line(url: str) -> None:
     """All of them wait, or none."""
-    monkeypatch.setattr(sys.modules[__name__], "STRIDE", 10_000)
     with mailers(url) as (mailer, esp):
-        hit_everywhere(Books(mailer, esp.got), lambda key: mailer.enqueue([message(f"{key}-{n}") for n in range(3)]))
+        hit_everywhere(
+            Books(mailer, esp.got), lambda key: mailer.enqueue([message(f"{key}-{n}") for n in range(3)]), files(*STORAGE)
+        )
         assert mailer.outbox.counts()["ready"] % 3 == 0
 
 
@@ -233,10 +244,11 @@ def test_threads_in_one_batch_with_an_interrupted_one(tmp_path: Path) -> None:
     with mailers(f"sqlite:///{tmp_path / 'mail.db'}") as (mailer, esp):
         books = Books(mailer, esp.got)
         queue = mailer._ports._queue
-        lines = Lines()
+        looked = files(*BATCHING, *STORAGE)
+        lines = Lines(files=looked)
         together(mailer, queue, lines, "counted")
         for number in chosen(lines.run):
-            hit = Lines(number)
+            hit = Lines(number, files=looked)
             found = together(mailer, queue, hit, str(number))
             assert [one.status for one in found[1:]] == ["accepted"] * 2, hit.where()
             assert found[0] is None or found[0].status == "accepted", hit.where()
@@ -314,10 +326,11 @@ def test_tasks_with_an_interrupted_one(tmp_path: Path) -> None:
         esp = Awaited()
         books = Books(mailer, blocking.got)
         esp.got = blocking.got
-        lines = Lines()
+        looked = files(*BATCHING)
+        lines = Lines(files=looked)
         in_a_loop(url, esp, lines, "counted")
         for number in chosen(lines.run):
-            hit = Lines(number)
+            hit = Lines(number, files=looked)
             found = in_a_loop(url, esp, hit, str(number))
             interrupted = [one for one in found if isinstance(one, BaseException)]
             assert all(isinstance(one, Hit) for one in interrupted), (hit.where(), found)
@@ -333,10 +346,11 @@ def test_worker_interrupted_at_every_line(tmp_path: Path) -> None:
         esp = Awaited()
         esp.got = blocking.got
         books = Books(mailer, esp.got)
-        lines = Lines()
+        looked = files(*WORKER)
+        lines = Lines(files=looked)
         drained(mailer, esp, lines, "counted")
         for number in chosen(lines.run):
-            hit = Lines(number)
+            hit = Lines(number, files=looked)
             drained(mailer, esp, hit, str(number))
             counts = mailer.outbox.counts()
             assert not counts["sending"], hit.where()

@@ -211,6 +211,40 @@ def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
         assert queue.ask(Question(one, "a", KEYS, Ask("y")))[0][0] == 3
 
 
+def test_interrupted_thread_waits_for_its_answer() -> None:
+    """While another thread asks for it: what has become true is known when the exception goes on."""
+    with storages() as (one, _):
+        queue = BlockingQueue()
+        turn, asked, go = queue._turn, threading.Event(), threading.Event()
+
+        class Slow(Ask):
+            def __call__(self, view: View) -> Step[Any]:
+                asked.set()
+                go.wait(60)
+                return super().__call__(view)
+
+        mine = Question(one, "a", KEYS, Slow("mine"))
+        interrupted: list[Any] = []
+
+        def by_another(call: Any, *given: Any) -> Any:
+            """The first time: another thread asks for this question, and a signal handler raises meanwhile."""
+            if threading.current_thread() is not me or interrupted:
+                return turn(call, *given)
+            interrupted.append(given[0])
+            other.start()
+            asked.wait(60)
+            threading.Timer(0.2, go.set).start()
+            raise KeyboardInterrupt
+
+        me = threading.current_thread()
+        other = threading.Thread(target=lambda: queue.ask(Question(one, "a", KEYS, Ask("other"))))
+        queue._turn = by_another  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt):
+            queue.ask(mine)
+        assert interrupted[0].answer is not None
+        other.join(60)
+
+
 def test_a_cancelled_task_is_not_asked_for_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with storages() as (one, _):
         calls = counted(one, monkeypatch)

@@ -180,9 +180,10 @@ class HttpTransport(_Settings["httpx2.Client"]):
             return self._by_host(self._host, request, ends)
         to, built = self._ours(request)
         lines = self._lines()
-        line = lines.take(to, self._times.connect(request))
-        line.call(request, ends)
+        line = None
         try:
+            line = lines.take(to, self._times.connect(request))
+            line.call(request, ends)
             response = line.connection.handle_request(built)
             try:
                 read = self._read(response.iter_stream(), ends)
@@ -190,10 +191,13 @@ class HttpTransport(_Settings["httpx2.Client"]):
                 leave(response.stream)
                 response.close()
             return self._answer(response.status, response.headers, read)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is told with its stage
+        except Exception as error:
+            if line is None:
+                raise
             raise failure(error, line.stage) from None
         finally:
-            lines.give(to, line)
+            if line is not None:
+                lines.give(to, line)
 
     def _by_host(self, client: "httpx2.Client", request: HttpRequest, ends: float) -> HttpResponse:
         watch = Watch(request)
