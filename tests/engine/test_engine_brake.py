@@ -300,6 +300,42 @@ def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
     assert plain.sandbox.count() == 3
 
 
+def test_a_lane_two_esp_accounts_refuse_is_held(plain):
+    mailer, transport = opened(plain)
+    plain.server(mailer, "b", "mailgun", sender="b@example.com")
+    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
+
+    def refuses(body):
+        if b"bad" not in body:
+            return None
+        return says(400, "sendgrid" if body.startswith(b"{") else "mailgun", UNLISTED)
+
+    transport.refuses = refuses
+    mailer.enqueue(messages(120, text="bad", stream="news"), route="r")
+    for number in range(24):
+        mailer.enqueue(messages(2, stream=f"codes{number % 2}"), route="r")
+        assert mailer.worker(concurrency=5).drain().dead == 0
+        plain.clock.advance(HOUR)
+    assert transport.calls < 200
+    assert mailer.outbox.counts()["ready"] == 120
+    assert any("refused by two ESP accounts" in str(lane) for lane in mailer.outbox.lanes())
+    assert {mailer.servers.health(one).circuit for one in "ab"} == {"closed"}
+    assert plain.sandbox.count() == 48
+    transport.refuses = lambda body: None
+    assert mailer.outbox.release(route="r", stream="news") == 1
+    assert mailer.worker().drain().accepted == 120
+
+
+def test_refused_by_two_accounts_counts_each_message_once(plain):
+    mailer, transport = opened(plain)
+    plain.server(mailer, "b", "mailgun", sender="b@example.com")
+    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
+    transport.refuses = lambda body: says(400, "sendgrid" if body.startswith(b"{") else "mailgun", UNLISTED)
+    mailer.enqueue(messages(20), route="r")
+    later(plain, mailer, hours=4, times=6)
+    assert mailer.outbox.release(route="r") == 0
+
+
 def test_refused_messages_do_not_wait_for_a_paused_server(plain):
     """The next server took them over and was then paused: the first is asked again, and they are put back."""
     mailer, transport = opened(plain)

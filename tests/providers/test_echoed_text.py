@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit import Attachment
-from deliverykit.words.outcomes import Rejected, Unfit
+from deliverykit.words.outcomes import About, Rejected, Unfit
 from esp_answers import PROVIDERS, letter, said
 from outgoing_mail import NOW
 
@@ -89,3 +89,19 @@ def test_a_tag_does_not_hide_what_the_esp_says(word: str) -> None:
         mail = letter(tags=[word], metadata={"a": word})
         outcome = PROVIDERS[esp].outcome(said(esp, status, text, code), mail, NOW)
         assert not isinstance(outcome, Rejected | Unfit), (text, outcome)
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("Your account is limited to sending to your own address only", About.RECIPIENT),
+        ("You can only send to your own verified email addresses during the trial", About.RECIPIENT),
+        ("Cannot send to unconfirmed recipients while in sandbox", About.RECIPIENT),
+        ("This account type is not permitted to send from a free email domain", About.SENDER),
+        ("You are not allowed to send emails from this domain", About.SENDER),
+    ],
+)
+def test_whom_an_account_may_mail_closes_no_account(text: str, about: About) -> None:
+    outcome = PROVIDERS["elasticemail"].outcome(said("elasticemail", 400, text), letter(), NOW)
+    assert isinstance(outcome, Unfit)
+    assert outcome.about is about

@@ -46,6 +46,7 @@ class Feature(StrEnum):
 _WORDS = {
     Feature.EMPTY_SUBJECT: "a message without a subject",
     Feature.EMPTY_FILES: "an empty attachment",
+    Feature.INTERNATIONAL: "an international address (with a character outside ASCII before its @)",
     Feature.FREE_TAGS: "tags of more than letters, digits, - and _ (at most 250 of them)",
     Feature.LONG_HEADERS: "a header of more than 900 characters",
     Feature.LONG_FILE_FIELDS: "a file name over 255 characters, or a media type or content id over 78",

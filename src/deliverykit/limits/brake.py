@@ -278,6 +278,11 @@ class Brake(Limit):
         return memo_of(times, known)
 
     @staticmethod
+    def times(memo: State) -> int:
+        """How often a message was put back."""
+        return remembered(memo)[0]
+
+    @staticmethod
     def refusers(memo: State) -> frozenset[int]:
         """The servers that refused a message, hashed."""
         return frozenset(remembered(memo)[1])

@@ -35,8 +35,11 @@ def refused(landing: Landing, batch: Batch) -> Ruling | None:
     assert about is not None  # noqa: S101  asked for refusals only
     lane = lane_hash(landing.lane.route, landing.lane.stream, landing.ticket)
     if about is About.MESSAGE:
-        _count(landing, batch, lane)
+        _count(landing, batch, lane, "for what they are")
         return None
+    by_two = _by_another_account(landing, batch)
+    if by_two and not Brake.times(landing.memo):
+        _count(landing, batch, lane, "by two ESP accounts")
     server = landing.server
     name = brake_name(server.id)
     before = batch.own(name)
@@ -52,7 +55,7 @@ def refused(landing: Landing, batch: Batch) -> Ruling | None:
             domain=hashed(landing.domain),
             mark=_mark(landing, name),
             memo=landing.memo,
-            counts=not _by_another_account(landing, batch),
+            counts=not by_two,
         ),
     )
     if ruling.state != before:
@@ -131,13 +134,13 @@ def _esp_account(landing: Landing, batch: Batch, id_: str) -> tuple[str, str]:
 # -- a broken template ------------------------------------------------------------------------------------
 
 
-def _count(landing: Landing, batch: Batch, lane: int) -> None:
-    """One more message of the lane was refused for what it is; the fiftieth holds the lane."""
+def _count(landing: Landing, batch: Batch, lane: int, why: str) -> None:
+    """One more message of the lane was refused, and not for its server's sake; the fiftieth holds the lane."""
     if not landing.lane.route:
         return  # send(server=…) and tests share no lane
     state, count = more(batch.own(REFUSED_LANES), lane)
     if count >= TEMPLATE:
-        words = f"{TEMPLATE} messages in a row were refused for what they are: {landing.told}"
+        words = f"{TEMPLATE} messages in a row were refused {why}: {landing.told}"
         batch.hold(Hold(reason=words, lane=lane, route=landing.lane.route, stream=landing.lane.stream))
         batch.wake = True
         state = fewer(state, lane)

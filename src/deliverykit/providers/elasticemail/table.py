@@ -39,6 +39,15 @@ _UNVERIFIED = (
     r"|\bonly\b.{0,30}\bverified (domain|sender)"
     r"|\b(verify|validate)\b.{0,40}\b(your|the)\b.{0,40}\b(domain|sender)\b"
 )
+# Whom an account may mail, or from where, is about this recipient or sender, though "limited" sounds like a quota.
+_OWN_ADDRESSES = (
+    r"\b(only|limited to|restricted to)\b.{0,30}\bsend(ing)?\b.{0,60}\b(own|confirmed|verified|authori[sz]ed)\b.{0,30}"
+    r"\b(address|recipient|e-?mail|contact)(e?s)?\b|"
+    r"\b(unconfirmed|unverified|unauthori[sz]ed) (recipient|contact)s?\b"
+)
+_SEND_FROM = (
+    r"\b(not|never|only)\b.{0,30}\b(allowed|permitted|authori[sz]ed|able)\b.{0,30}\bsend(ing)? (e-?mails? )?(from|as)\b"
+)
 # "Attachment size limit" speaks of the message; holding the whole account for it would be wrong.
 _SIZE = r"\b(size|length|long|large|characters?|bytes|[km]b|attachments?|headers?)\b"
 _OWN_LIMIT = (
@@ -51,7 +60,7 @@ _CLOSED = (
 )
 _SUPPRESSED = r"\b(recipient|contact|(?<!ip )address)\b.{0,80}\b(suppressed|unsubscribed|bounced|blacklisted|blocked)\b"
 _KEYS = r"\bapi ?key\b|\bunauthori[sz]ed\b|\bauthenticat|\bcredentials?\b|\binvalid key\b"
-_SPENT = r"\blimit|\bcredits?\b|\bquota\b"
+_SPENT = r"\blimits?\b|\blimited to \d|\bcredits?\b|\bquota\b"
 _FROM = (
     r"\b(invalid|malformed|missing|empty|incorrect)\b.{0,30}\b(from|sender)\b|"
     r"\b(from|sender)\b.{0,40}\b(invalid|malformed|missing|required|empty)\b"
@@ -80,6 +89,8 @@ TABLE: tuple[Row, ...] = (
     # Wrong, missing and expired keys all read "APIKey Expired".
     Row((400, 401, 403), _KEYS, About.ACCOUNT, key_refused),
     Row((400, 401, 402, 403), _UNVERIFIED, About.SENDER, by_subject),
+    Row((400, 401, 403), _SEND_FROM, About.SENDER, by_subject),
+    Row((400, 403), _OWN_ADDRESSES, About.RECIPIENT, by_subject),
     Row((400, 403), _SUPPRESSED, About.RECIPIENT, by_subject),
     # The key lacks an access level, or the account is disabled.
     Row((400, 401, 403), _CLOSED, _whom, by_subject),
