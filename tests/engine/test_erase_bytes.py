@@ -48,6 +48,23 @@ SPELLINGS = {
     "zero width": ADDRESS.replace("@", "\u200b@"),
     "full width": ADDRESS.replace("@", "＠"),
     "mailto": f"<mailto:{quote(PUNYCODE)}?subject=x>",
+    "quoted local part": '"ann.canary"@xn--bcher-kva.example',
+    "escaped signs": ADDRESS.replace("@", "\\@").replace(".", "\\."),
+    "json behind an escape": json.dumps("\n" + PUNYCODE),
+    "long escapes": ADDRESS.replace("@", "\\U00000040"),
+    "escapes in braces": ADDRESS.replace("@", "\\u{40}"),
+    "old javascript": ADDRESS.replace("@", "%u0040"),
+    "hexadecimal": PUNYCODE.encode().hex(),
+    "base64 behind text": "id/" + base64.b64encode(f"to {PUNYCODE}".encode()).decode(),
+    "folded": ADDRESS.replace("@", "@\r\n "),
+    "folded domain": PUNYCODE.replace("kva", "k\r\n va"),
+    "bounce": f"bounce+{PUNYCODE.replace('@', '=')}@esp.example",
+    "rewritten": "SRS0=abc=de=xn--bcher-kva.example=ann.canary@esp.example",
+    "relay": PUNYCODE.replace("@", "%") + "@relay.example",
+    "at in brackets": ADDRESS.replace("@", " [at] "),
+    "at in words": ADDRESS.replace("@", " at "),
+    "ideographic dot": ADDRESS.replace(".example", "\u3002example"),
+    "name of a form": "Anneliese+Canary",
     "html link": html.escape(f'<a href="mailto:{PUNYCODE}">x</a>').replace("@", "&#64;"),
 }
 
@@ -82,6 +99,35 @@ def test_every_spelling_is_found(spelling):
 )
 def test_other_texts_are_kept(text):
     assert not Mentions(ANN).named(text)
+
+
+OTHERS = [
+    "joann.canary@{}", "x.ann.canary@{}", "x+ann.canary@{}", "x-ann.canary@{}", "_ann.canary@{}", "ann.canary@{}.example.org",
+    "ann.canary@{}x", "ann.canary@{}-x.example", "ann.canary@x.{}", "ann.canary+x@{}", "ann.canary.x@{}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_addresses_that_contain_another_are_kept(other):
+    mentions = Mentions(ANN)
+    for domain in ("bücher.example", "xn--bcher-kva.example"):
+        address = other.format(domain)
+        for text in (address, f"550 <{address}>: no such user", quote(address, safe=""), json.dumps(address), address.upper()):
+            assert not mentions.named(text), text
+
+
+def test_erasing_one_keeps_what_is_told_of_another(world):
+    mailer = world.mailer()
+    world.server(mailer, "s")
+    mailer.routes.add("r", ["s"])
+    for one in ("ann@example.org", "joann@example.org"):  # quoted in the refusal of a message to somebody else
+        world.sandbox.fault("sendgrid", "rejected", text=f"no mailbox {one}, id/{base64.b64encode(one.encode()).decode()}")
+        mailer.send(message("x", to="bob@example.org"), route="r")
+    mailer.servers.pause("s", reason="asked for by joann@example.org")
+    mailer.erase("ann@example.org")
+    assert mailer.servers.get("s").reason == "asked for by joann@example.org"
+    assert [one.detail for one in mailer.log.list() if "joann@example.org" in one.detail]
+    assert not [one.detail for one in mailer.log.list() if " ann@example.org" in one.detail]
 
 
 @given(st.text(), st.sampled_from(sorted(SPELLINGS)), st.text(alphabet=" \t\n<>()[]:;,'\"", min_size=1, max_size=3))

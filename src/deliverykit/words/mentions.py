@@ -24,12 +24,20 @@ _SHORTEST = 3
 """A shorter name is found in too many innocent words."""
 
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]*)\?=")
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+_ESCAPE = re.compile(
+    r"(?:\\u|%u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\U000([0-9a-fA-F]{5})|\\u\{([0-9a-fA-F]{1,5})\}|\\([nrt])|\\([^\w\s])"
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}")
+_HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}){6,}")
 _FOLDED = re.compile(r"=?\r?\n")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?)")
 _PUNYCODE = re.compile(r"xn--[a-z0-9-]+")
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_ENDS = r"(?![^\W_]|[.-]\w)"
+"""Not within a longer domain."""
+_STANDARD = str.maketrans("-_", "+/")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]")
+"""And what stands for it in a text that was cleaned."""
+_ALIKE = str.maketrans({"\u3002": ".", "\uff61": ".", "\u2019": "'", "\u2018": "'", "\u02bc": "'"})
 
 
 def _frozen(names: Iterable[str]) -> frozenset[str]:
@@ -44,11 +52,14 @@ class Mentions:
     names: frozenset[str] = field(default=frozenset(), converter=_frozen)
 
     @cached_property
-    def _words(self) -> tuple[str, ...]:
-        """The address as it may be written plainly: with the domain in either form."""
+    def _addresses(self) -> re.Pattern[str]:
+        """The address as it may be written plainly: with the domain in either form, folded, or for a bounce."""
         found = (self.address.email, self.address.ascii, self.address.key, _unicode_domain(self.address.email))
-        quoted = [one.replace('"', "") for one in found]
-        return tuple(dict.fromkeys(_folded(one) for one in (*found, *quoted)))
+        parts = {_folded(one).rpartition("@")[::2] for one in found}
+        parts |= {(local.replace('"', ""), domain) for local, domain in parts}
+        ways = "|".join(way for local, domain in sorted(parts) for way in _ways(local, domain))
+        # Not within another address: an ann@ is no joann@, nor is anybody at example.org one at example.org.au.
+        return re.compile(rf"(?<!\w)(?<!\w[.+-])(?:{ways}){_ENDS}|{'|'.join(_bounces(parts))}")
 
     @cached_property
     def _names(self) -> re.Pattern[str] | None:
@@ -61,13 +72,14 @@ class Mentions:
             wanted += [folded, *([f"{last}, {first}", f"{last} {first}"] if last else [])]
         if not wanted:
             return None
+        wanted = [re.escape(one).replace("\\ ", "[ +_]") for one in dict.fromkeys(wanted)]
         # Not within an address: an Ann is not everybody's ann@.
-        return re.compile(rf"(?<![\w@.+-])(?:{'|'.join(map(re.escape, dict.fromkeys(wanted)))})(?![\w@+-]|\.\w)")
+        return re.compile(rf"(?<![\w@.+-])(?:{'|'.join(wanted)})(?![\w@+-]|\.\w)")
 
     def plainly(self, text: str) -> bool:
         """Whether a text holds the address or a name as it is."""
         folded = _folded(text)
-        return any(word in folded for word in self._words) or bool(self._names and self._names.search(folded))
+        return bool(self._addresses.search(folded) or (self._names and self._names.search(folded)))
 
     def named(self, text: str) -> bool:
         """Whether a text names the person, also percent-encoded, as HTML, JSON, MIME or base64 says it, and in any case.
@@ -92,9 +104,28 @@ def _readings(text: str) -> Iterator[str]:
     yield from level
 
 
+def _ways(local: str, domain: str) -> Iterator[str]:
+    """Patterns for an address in a text, also with its local part in quotes, and folded behind it."""
+    host = " ?".join(map(re.escape, domain))
+    person = re.escape(local)
+    if '"' not in local:
+        person = f'(?:{person}|"{person}")'
+    yield rf"{person} ?(?:@|[\[({{<] ?at ?[\])}}>]) ?{host}"
+    yield rf"{person} at {re.escape(domain)}"
+
+
+def _bounces(parts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Patterns for an address inside that of a bounce (VERP, SRS), or sent through a relay."""
+    for local, domain in sorted(parts):
+        person, host = re.escape(local), re.escape(domain)
+        yield rf"(?<![\w.]){person}[=%]{host}{_ENDS}"
+        yield rf"(?<![\w.-]){host}={person}@"
+
+
 def _folded(text: str) -> str:
-    """Without case, compatibility forms, invisible characters, and differences in blanks."""
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold().split())
+    """Without case, compatibility forms, invisible characters, and differences in blanks, dots and apostrophes."""
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text.translate(_ALIKE)))
+    return " ".join(plain.casefold().split())
 
 
 def _unicode_domain(email: str) -> str:
@@ -119,8 +150,13 @@ def _html(text: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> Iterator[str]:
-    if "\\" in text:
-        yield _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text).replace("\\/", "/").replace('\\"', '"')
+    if "\\" in text or "%u" in text:
+        yield _ESCAPE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    *digits, blank, sign = found.groups()
+    return sign or (blank and "\n") or chr(int(next(filter(None, digits)), 16))
 
 
 def _quoted_printable(text: str) -> Iterator[str]:
@@ -147,15 +183,25 @@ def _word(found: re.Match[str]) -> str:
 
 
 def _base64(text: str) -> Iterator[str]:
+    """All runs of base64, read from each of the four places where it may begin behind other text."""
     whole = _FOLDED.sub("", text)
-    for found in {*_BASE64.findall(text), *_BASE64.findall(whole)}:
-        raw = found.translate(str.maketrans("-_", "+/"))
-        try:
-            said = base64.b64decode(raw[: len(raw) // 4 * 4] if len(raw) % 4 == 1 else raw + "=" * (-len(raw) % 4))
-        except (ValueError, binascii.Error):
-            continue
-        if b"@" in said or b"%" in said or b"&" in said or b" " in said:
-            yield said.decode("utf-8", "replace")
+    runs = [found.translate(_STANDARD) for found in {*_BASE64.findall(text), *_BASE64.findall(whole)}]
+    for offset in range(4):
+        said = (base64.b64decode((cut := one[offset:])[: len(cut) // 4 * 4] + _rest(cut)) for one in runs)
+        found = b"\n".join(one for one in said if b"@" in one or b"%" in one or b"&" in one or b" " in one or b"=" in one)
+        if found:
+            yield found.decode("utf-8", "replace")
+
+
+def _rest(run: str) -> str:
+    """The last two or three characters of a run of base64, padded."""
+    rest = run[len(run) // 4 * 4 :]
+    return rest + "=" * (4 - len(rest)) if len(rest) > 1 else ""
+
+
+def _hexadecimal(text: str) -> Iterator[str]:
+    if found := _HEXADECIMAL.findall(text):
+        yield "\n".join(bytes.fromhex(one).decode("utf-8", "replace") for one in found)
 
 
 def _punycode(text: str) -> Iterator[str]:
@@ -164,5 +210,5 @@ def _punycode(text: str) -> Iterator[str]:
 
 
 _DECODERS: tuple[Callable[[str], Iterable[str]], ...] = (
-    _percent, _html, _escaped, _quoted_printable, _words, _punycode, _base64,
+    _percent, _html, _escaped, _quoted_printable, _words, _punycode, _base64, _hexadecimal,
 )  # fmt: skip

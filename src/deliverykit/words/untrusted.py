@@ -6,10 +6,13 @@ line or a terminal. All functions are linear in the length of the text.
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from html import unescape
 from itertools import islice
 from typing import Final
+
+from attrs import frozen
 
 from deliverykit.words.addresses import Address
 
@@ -68,39 +71,75 @@ def _text_of(value: object) -> str:
 
 _HEX: Final = "[0-9A-Fa-f]"
 _PERCENT: Final = (
-    rf"%[0-7]{_HEX}|%[C-Dc-d]{_HEX}%[89ABab]{_HEX}|%[Ee]{_HEX}(?:%[89ABab]{_HEX}){{2}}|%[Ff][0-7](?:%[89ABab]{_HEX}){{3}}"
+    rf"%u{_HEX}{{4}}|%[0-7]{_HEX}"
+    rf"|%[C-Dc-d]{_HEX}%[89ABab]{_HEX}|%[Ee]{_HEX}(?:%[89ABab]{_HEX}){{2}}|%[Ff][0-7](?:%[89ABab]{_HEX}){{3}}"
 )
-_BACKSLASH: Final = rf"\\u[dD][89ABab]{_HEX}{{2}}\\u[dD][C-Fc-f]{_HEX}{{2}}|\\u{_HEX}{{4}}|\\x{_HEX}{{2}}|\\[^ux]"
-_AMPERSAND: Final = rf"&#[0-9]{{1,7}};|&#[xX]{_HEX}{{1,6}};|&[a-zA-Z]{{2,31}};"
+_BACKSLASH: Final = (
+    rf"\\u[dD][89ABab]{_HEX}{{2}}\\u[dD][C-Fc-f]{_HEX}{{2}}|\\u{_HEX}{{4}}|\\x{_HEX}{{2}}|\\U0000{_HEX}{{4}}"
+    rf"|\\u\{{{_HEX}{{1,4}}\}}|\\[0-3][0-7]{{2}}|\\[^uxU]"
+)
+_AMPERSAND: Final = rf"&#[0-9]{{1,7}};?|&#[xX]{_HEX}{{1,6}};?|&[a-zA-Z]{{2,31}};"
 _ANY_ESCAPE = re.compile(f"{_PERCENT}|{_BACKSLASH}|{_AMPERSAND}")
 _ESCAPES_OF_A_KIND = tuple(re.compile(one) for one in (_PERCENT, _BACKSLASH, _AMPERSAND))
+_QUOTED_PRINTABLE = re.compile(rf"=[0-7]{_HEX}")
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+"""What may be base64 that holds a secret in another form."""
+# Where a text was folded: blanks, also behind the = of quoted-printable, what could not be printed, and line ends as
+# Python, URLs and HTML write them.
+_FOLDS = re.compile(
+    "(?:=?[\\s\ufffd\xad\u200b]|\\\\[rnt]|%0[9AD]|&#(?:9|1[03]|x[9AD]);|&shy;|<(?:wbr|br) {0,3}/?>)+", re.IGNORECASE
+)
+_BLANKS: Final = "nrtfv0"
 _LEVELS: Final = 3
 """How often one escaping may be put into another: a quoted URL in JSON in HTML."""
+_READINGS: Final = 16
+"""So many readings of one text are searched."""
 _WHOLE_WORD: Final = 8
 """A shorter secret is found as a whole word only: within words it would be found by chance."""
 _BEGINNING: Final = 4
 """So many characters of a secret at a place where the text was cut count as the secret."""
 _CORE: Final = 6
 """A shorter piece of base64 would be found by chance."""
+_SEED: Final = 8
+_PIECE_OF_A_SECRET: Final = 10
+"""So many characters in a row that stand in a secret are hidden, whatever became of the rest of it."""
+_DENSE: Final = 200
+_LONGEST: Final = 4_000
+"""No more characters of one secret are searched for in pieces."""
 _BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _STANDARD = str.maketrans("-_", "+/")
-_CUTS = re.compile(r"…|\.\.\.")
+_WIDE = {code + 0xFEE0: code for code in range(0x21, 0x7F)}
+_CUTS = re.compile(r"…|\.\.+|\*\*+")
 _FEW: Final = 20
 _SIGNATURE = re.compile(r"signature=([0-9a-f]{64})(?![0-9a-f])")
 
 Span = tuple[int, int]
+Places = list[int] | range
+
+
+@frozen
+class _Reading:
+    """A text in which the secrets are searched, and where each of its characters begins in the text that was given."""
+
+    text: str
+    places: Places
+    level: int = 0
+    unfolded: bool = False
+    """Whether blanks were taken out, so that no word ends where it did."""
 
 
 class Mask:
     """Finds given texts in another, however they are written there, and replaces them.
 
-    Case does not count. They are found as they are, and within percent escapes, JSON, HTML and Python escapes, also
-    in one another; ``encoded`` finds base64 that holds them too, whatever stands around them (``user:key``), and AWS
-    signatures. A text of fewer than 8 characters is found as a whole word only. Where a text was cut, so is the
-    beginning of one that was cut in half.
+    Case does not count. They are found as they are, and within percent escapes, JSON, HTML and Python escapes and
+    quoted-printable, also in one another. A text of fewer than 8 characters is found as a whole word only. Where a text
+    was cut, so is the beginning of one that was cut in half.
+
+    With ``encoded`` they are secrets: base64 and hexadecimal digits that hold them are found too, whatever stands around
+    them (``user:key``), secrets that are folded over lines, any 10 to 15 characters of one in a row, and AWS signatures.
     """
 
-    __slots__ = ("_cores", "_kinds", "_put", "_words")
+    __slots__ = ("_cores", "_kinds", "_put", "_seeds", "_words")
 
     def __init__(self, hidden: Iterable[str], *, put: str = _HIDDEN, encoded: bool = True) -> None:
         given = {one for one in hidden if one.strip()}
@@ -108,8 +147,10 @@ class Mask:
         self._words = sorted({_folded(form) for one in given for form in (one, one.replace(" ", "+"))}, key=len, reverse=True)
         # All kinds of escapes are read at once; one at a time as well where a secret itself looks like an escape.
         alike = any(sign in one for one in given for sign in "%\\&")
-        self._kinds = (_ANY_ESCAPE, *_ESCAPES_OF_A_KIND) if alike else (_ANY_ESCAPE,)
+        escapes = (_ANY_ESCAPE, *_ESCAPES_OF_A_KIND) if alike else (_ANY_ESCAPE,)
+        self._kinds = (*escapes, _QUOTED_PRINTABLE) if encoded else escapes
         self._cores = sorted({core for one in given for core in _cores(one)}) if encoded else None
+        self._seeds = _seeds(given) if encoded else {}
 
     def __repr__(self) -> str:
         return f"Mask({len(self._words)} texts)"
@@ -124,24 +165,35 @@ class Mask:
 
     def _spans(self, text: str) -> Iterator[Span]:
         """Where something is to be hidden: searched in the text as it is, then in what its escapes mean."""
+        window = text
         seen = {text}
-        waiting: list[tuple[str, list[int] | range, int]] = [(text, range(len(text) + 1), 0)]
+        waiting = deque([_Reading(text, range(len(text) + 1))])
         while waiting:
-            text, places, level = waiting.pop()
-            for start, end in self._found(text):
-                yield places[start], places[end]
-            if level == _LEVELS:
+            reading = waiting.popleft()
+            for start, end in self._found(reading):
+                yield _trimmed(window, reading.places[start], reading.places[end])
+            if reading.level == _LEVELS:
                 continue
-            for kind in self._kinds:
-                read, moved = _unescaped(text, places, kind)
-                if read not in seen:
-                    seen.add(read)
-                    waiting.append((read, moved, level + 1))
+            for one in self._readings(reading):
+                if one.text not in seen and len(seen) < _READINGS:
+                    seen.add(one.text)
+                    waiting.append(one)
 
-    def _found(self, text: str) -> Iterator[Span]:
+    def _readings(self, reading: _Reading) -> Iterator[_Reading]:
+        """What a text says when one more of its encodings is undone."""
+        text, places, level = reading.text, reading.places, reading.level + 1
+        for kind in self._kinds:
+            yield _Reading(*_unescaped(text, places, kind), level, reading.unfolded)
+        if self._cores is not None and not reading.unfolded:
+            yield _Reading(*_without(text, places, _FOLDS), level, unfolded=True)
+            yield _Reading(*_decoded(text, places), level)
+
+    def _found(self, reading: _Reading) -> Iterator[Span]:
+        text = reading.text
         folded = _folded(text)
         for word in self._words:
-            yield from _occurrences(folded, word)
+            if not reading.unfolded or len(word) >= _WHOLE_WORD:
+                yield from _occurrences(folded, word)
         stops = _stops(text)
         for word in self._words:
             yield from _begun(folded, word, stops)
@@ -149,14 +201,26 @@ class Mask:
             return
         standard = text.translate(_STANDARD)
         for core in self._cores:
-            yield from _runs(standard, core)
+            yield from _exactly(standard, core) if reading.unfolded else _runs(standard, core)
             yield from _begun(standard, core, stops)
+        yield from _pieces(folded.translate(_STANDARD), self._seeds)
         for found in _SIGNATURE.finditer(folded):
             yield found.span(1)
 
 
+def _trimmed(text: str, start: int, end: int) -> Span:
+    """The same place without blanks around it."""
+    while start < end - 1 and text[end - 1] == " ":
+        end -= 1
+    while start < end - 1 and text[start] == " ":
+        start += 1
+    return start, end
+
+
 def _folded(text: str) -> str:
-    """In lower case, letter by letter: no place moves."""
+    """In lower case and in ordinary width, letter by letter: no place moves."""
+    if not text.isascii():
+        text = text.translate(_WIDE)
     lowered = text.lower()
     return lowered if len(lowered) == len(text) else "".join([one if len(one.lower()) != 1 else one.lower() for one in text])
 
@@ -208,9 +272,53 @@ def _runs(text: str, core: str) -> Iterator[Span]:
         done, at = end, text.find(core, end)
 
 
+def _exactly(text: str, core: str) -> Iterator[Span]:
+    """Each place of a core that cannot be there by chance, and nothing around it."""
+    at = text.find(core) if len(core) > _CORE else -1
+    while at >= 0:
+        yield at, at + len(core)
+        at = text.find(core, at + len(core))
+
+
+def _seeds(secrets: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Short pieces of each secret, of its base64 and of its hexadecimal digits: in which text, and where they stand there."""
+    found: dict[str, tuple[str, int]] = {}
+    for secret in secrets:
+        one = secret[:_LONGEST]
+        if len(one) < _WHOLE_WORD:
+            continue
+        for whole in (one, *_cores(one), one.encode("utf-8", "replace").hex()):
+            text = _folded(whole).translate(_STANDARD)
+            step = _SEED // 2 if len(text) <= _DENSE else _SEED
+            for at in range(0, len(text) - _SEED + 1, step):
+                found.setdefault(text[at : at + _SEED], (text, at))
+    return found
+
+
+def _pieces(text: str, seeds: Mapping[str, tuple[str, int]]) -> Iterator[Span]:
+    """The longest pieces that the text shares with a secret. Each place is looked at once for each piece that is there."""
+    done = bytearray(len(text))
+    for seed, (whole, place) in seeds.items():
+        at = text.find(seed)
+        while at >= 0:
+            if done[at]:
+                at = text.find(seed, at + 1)
+                continue
+            start, end, left, right = at, at + len(seed), place, place + len(seed)
+            while start and left and text[start - 1] == whole[left - 1]:
+                start, left = start - 1, left - 1
+            while end < len(text) and right < len(whole) and text[end] == whole[right]:
+                end, right = end + 1, right + 1
+            if end - start >= min(_PIECE_OF_A_SECRET, len(whole)):
+                yield start, end
+            done[start:end] = b"\1" * (end - start)
+            at = text.find(seed, end)
+
+
 def _stops(text: str) -> list[int]:
     """Where the text ends, or was cut by whoever quoted it; the first few such places are enough."""
-    return [*(found.start() for found in islice(_CUTS.finditer(text), _FEW)), len(text)]
+    ends = [len(text) - 1, len(text)] if text.endswith(CUT) else [len(text)]
+    return sorted({*(found.start() for found in islice(_CUTS.finditer(text), _FEW)), *ends})
 
 
 def _begun(text: str, word: str, stops: list[int]) -> Iterator[Span]:
@@ -230,9 +338,9 @@ def _begun(text: str, word: str, stops: list[int]) -> Iterator[Span]:
         previous = stop
 
 
-def _unescaped(text: str, places: list[int] | range, escapes: re.Pattern[str]) -> tuple[str, list[int] | range]:
+def _unescaped(text: str, places: Places, escapes: re.Pattern[str]) -> tuple[str, Places]:
     """What the escapes of a text mean, and where each of its characters begins in the text that was given first."""
-    if "%" not in text and "\\" not in text and "&" not in text:
+    if not any(sign in text for sign in "%\\&="):
         return text, places
     pieces: list[str] = []
     moved: list[int] = []
@@ -251,14 +359,49 @@ def _unescaped(text: str, places: list[int] | range, escapes: re.Pattern[str]) -
     return "".join(pieces), moved
 
 
+def _without(text: str, places: Places, removed: re.Pattern[str]) -> tuple[str, Places]:
+    """A text without some of its characters."""
+    pieces: list[str] = []
+    moved: list[int] = []
+    done = 0
+    for found in removed.finditer(text):
+        pieces.append(text[done : found.start()])
+        moved += places[done : found.start()]
+        done = found.end()
+    pieces.append(text[done:])
+    moved += places[done:]
+    return "".join(pieces), moved
+
+
+def _decoded(text: str, places: Places) -> tuple[str, Places]:
+    """The base64 of a text read, a line for each run of it."""
+    pieces: list[str] = []
+    moved: list[int] = []
+    for found in _ENCODED.finditer(text):
+        run = found[0].translate(_STANDARD)
+        said = base64.b64decode(run[: len(run) // 4 * 4]) + b"\n"
+        pieces.append(said.decode("latin-1"))
+        moved += [places[found.start() + -(-place * 4 // 3)] for place in range(len(said) - 1)]
+        moved.append(places[found.end()])
+    return "".join(pieces), [*moved, places[len(text)]]
+
+
 def _meaning(escape: str) -> str:
+    if escape[0] == "=":
+        return chr(int(escape[1:], 16))
+    if escape[0] == "%" and escape[1] == "u":
+        return chr(int(escape[2:], 16))
     if escape[0] == "%":
         return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "replace")
     if escape[0] == "&":
         return unescape(escape)
-    if escape[1] not in "ux":
+    if escape[1] in _BLANKS and len(escape) == 2:
+        return " "
+    if escape[1].isdigit() and len(escape) == 4:
+        return chr(int(escape[1:], 8))
+    if escape[1] not in "uxU":
         return escape[1]
-    codes = [int(one, 16) for one in re.split(r"\\[ux]", escape) if one]
+    codes = [int(one.strip("{}"), 16) for one in re.split(r"\\[uxU]", escape) if one]
     if len(codes) == 2:
         return chr(0x10000 + ((codes[0] - 0xD800) << 10) + (codes[1] - 0xDC00))
     return chr(codes[0])
