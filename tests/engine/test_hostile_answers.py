@@ -13,7 +13,7 @@ import pytest
 from attrs import define, field, frozen
 from engine_kit import AWS, ESPS, World, message
 
-from deliverykit import SendStatus, Status
+from deliverykit import CalendarQuota, SendStatus, Status, StorageError
 from deliverykit.contracts.provider import secret
 from deliverykit.hooks import Hooks
 from deliverykit.providers import SendGrid
@@ -339,3 +339,25 @@ def test_any_stored_instant_can_be_shown(plain: World, extreme: int, state: int)
     mailer.outbox.counts()
     mailer.outbox.in_doubt()
     mailer.doctor()
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_a_forecast_ends_at_any_stored_instant(plain: World, extreme: int) -> None:
+    mailer, *_ = stage(plain)
+    mailer.servers.update("s", quota=CalendarQuota(day=1, month=10))
+    mailer.enqueue([message(1, send_at=datetime(2026, 12, 1, tzinfo=UTC)), message(2)])
+    with sqlite3.connect(plain.path) as db:
+        db.execute("update dk_mail set due=? where state=4", (extreme,))
+    db.close()
+    mailer.outbox.eta(route="default")
+    mailer.outbox.lanes()
+
+
+def test_an_unknown_state_is_a_storage_error(plain: World) -> None:
+    mailer, *_ = stage(plain)
+    mailer.enqueue([message(1)])
+    with sqlite3.connect(plain.path) as db:
+        db.execute("update dk_mail set state=9")
+    db.close()
+    with pytest.raises(StorageError, match="state 9"):
+        mailer.outbox.list()

@@ -8,13 +8,13 @@ import base64
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from html import unescape
 from itertools import islice
 from typing import Final
 
 from attrs import frozen
 
 from deliverykit.words.addresses import Address
+from deliverykit.words.escapes import BASE64, FOLDS, QUOTED_PRINTABLE, STANDARD, Places, decoded, escapes, unescaped, without
 
 __all__ = ["ANSWER_LIMIT", "CUT", "ID_LIMIT", "TEXT_LIMIT", "WINDOW", "Mask", "clean", "named", "printable", "scrubbed"]
 
@@ -69,27 +69,6 @@ def _text_of(value: object) -> str:
 
 # -- what must not be repeated ------------------------------------------------------------------------------
 
-_HEX: Final = "[0-9A-Fa-f]"
-_PERCENT: Final = (
-    rf"%u{_HEX}{{4}}|%[0-7]{_HEX}"
-    rf"|%[C-Dc-d]{_HEX}%[89ABab]{_HEX}|%[Ee]{_HEX}(?:%[89ABab]{_HEX}){{2}}|%[Ff][0-7](?:%[89ABab]{_HEX}){{3}}"
-)
-_BACKSLASH: Final = (
-    rf"\\u[dD][89ABab]{_HEX}{{2}}\\u[dD][C-Fc-f]{_HEX}{{2}}|\\u{_HEX}{{4}}|\\x{_HEX}{{2}}|\\U0000{_HEX}{{4}}"
-    rf"|\\u\{{{_HEX}{{1,4}}\}}|\\[0-3][0-7]{{2}}|\\[^uxU]"
-)
-_AMPERSAND: Final = rf"&#[0-9]{{1,7}};?|&#[xX]{_HEX}{{1,6}};?|&[a-zA-Z]{{2,31}};"
-_ANY_ESCAPE = re.compile(f"{_PERCENT}|{_BACKSLASH}|{_AMPERSAND}")
-_ESCAPES_OF_A_KIND = tuple(re.compile(one) for one in (_PERCENT, _BACKSLASH, _AMPERSAND))
-_QUOTED_PRINTABLE = re.compile(rf"=[0-7]{_HEX}")
-_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
-"""What may be base64 that holds a secret in another form."""
-# Where a text was folded: blanks, also behind the = of quoted-printable, what could not be printed, and line ends as
-# Python, URLs and HTML write them.
-_FOLDS = re.compile(
-    "(?:=?[\\s\ufffd\xad\u200b]|\\\\[rnt]|%0[9AD]|&#(?:9|1[03]|x[9AD]);|&shy;|<(?:wbr|br) {0,3}/?>)+", re.IGNORECASE
-)
-_BLANKS: Final = "nrtfv0"
 _LEVELS: Final = 3
 """How often one escaping may be put into another: a quoted URL in JSON in HTML."""
 _READINGS: Final = 16
@@ -106,15 +85,12 @@ _PIECE_OF_A_SECRET: Final = 10
 _DENSE: Final = 200
 _LONGEST: Final = 4_000
 """No more characters of one secret are searched for in pieces."""
-_BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-_STANDARD = str.maketrans("-_", "+/")
 _WIDE = {code + 0xFEE0: code for code in range(0x21, 0x7F)}
 _CUTS = re.compile(r"…|\.\.+|\*\*+")
 _FEW: Final = 20
 _SIGNATURE = re.compile(r"signature=([0-9a-f]{64})(?![0-9a-f])")
 
 Span = tuple[int, int]
-Places = list[int] | range
 
 
 @frozen
@@ -147,8 +123,7 @@ class Mask:
         self._words = sorted({_folded(form) for one in given for form in (one, one.replace(" ", "+"))}, key=len, reverse=True)
         # All kinds of escapes are read at once; one at a time as well where a secret itself looks like an escape.
         alike = any(sign in one for one in given for sign in "%\\&")
-        escapes = (_ANY_ESCAPE, *_ESCAPES_OF_A_KIND) if alike else (_ANY_ESCAPE,)
-        self._kinds = (*escapes, _QUOTED_PRINTABLE) if encoded else escapes
+        self._kinds = (*escapes(alike=alike), QUOTED_PRINTABLE) if encoded else escapes(alike=alike)
         self._cores = sorted({core for one in given for core in _cores(one)}) if encoded else None
         self._seeds = _seeds(given) if encoded else {}
 
@@ -183,10 +158,10 @@ class Mask:
         """What a text says when one more of its encodings is undone."""
         text, places, level = reading.text, reading.places, reading.level + 1
         for kind in self._kinds:
-            yield _Reading(*_unescaped(text, places, kind), level, reading.unfolded)
+            yield _Reading(*unescaped(text, places, kind), level, reading.unfolded)
         if self._cores is not None and not reading.unfolded:
-            yield _Reading(*_without(text, places, _FOLDS), level, unfolded=True)
-            yield _Reading(*_decoded(text, places), level)
+            yield _Reading(*without(text, places, FOLDS), level, unfolded=True)
+            yield _Reading(*decoded(text, places), level)
 
     def _found(self, reading: _Reading) -> Iterator[Span]:
         text = reading.text
@@ -199,11 +174,11 @@ class Mask:
             yield from _begun(folded, word, stops)
         if self._cores is None:
             return
-        standard = text.translate(_STANDARD)
+        standard = text.translate(STANDARD)
         for core in self._cores:
             yield from _exactly(standard, core) if reading.unfolded else _runs(standard, core)
             yield from _begun(standard, core, stops)
-        yield from _pieces(folded.translate(_STANDARD), self._seeds)
+        yield from _pieces(folded.translate(STANDARD), self._seeds)
         for found in _SIGNATURE.finditer(folded):
             yield found.span(1)
 
@@ -261,9 +236,9 @@ def _runs(text: str, core: str) -> Iterator[Span]:
     done, at = 0, text.find(core)
     while at >= 0:
         end = at + len(core)
-        while at > done and text[at - 1] in _BASE64:
+        while at > done and text[at - 1] in BASE64:
             at -= 1
-        while end < len(text) and text[end] in _BASE64:
+        while end < len(text) and text[end] in BASE64:
             end += 1
         if len(core) >= _CORE or end - at == len(core):
             while text[end : end + 1] == "=":
@@ -288,7 +263,7 @@ def _seeds(secrets: Iterable[str]) -> dict[str, tuple[str, int]]:
         if len(one) < _WHOLE_WORD:
             continue
         for whole in (one, *_cores(one), one.encode("utf-8", "replace").hex()):
-            text = _folded(whole).translate(_STANDARD)
+            text = _folded(whole).translate(STANDARD)
             step = _SEED // 2 if len(text) <= _DENSE else _SEED
             for at in range(0, len(text) - _SEED + 1, step):
                 found.setdefault(text[at : at + _SEED], (text, at))
@@ -336,75 +311,6 @@ def _begun(text: str, word: str, stops: list[int]) -> Iterator[Span]:
         if at >= 0:
             yield at, stop
         previous = stop
-
-
-def _unescaped(text: str, places: Places, escapes: re.Pattern[str]) -> tuple[str, Places]:
-    """What the escapes of a text mean, and where each of its characters begins in the text that was given first."""
-    if not any(sign in text for sign in "%\\&="):
-        return text, places
-    pieces: list[str] = []
-    moved: list[int] = []
-    done = 0
-    for found in escapes.finditer(text):
-        start, end = found.span()
-        meant = _meaning(found.group())
-        if meant == found.group():
-            continue
-        pieces += [text[done:start], meant]
-        moved += places[done:start]
-        moved += [places[start]] * len(meant)
-        done = end
-    pieces.append(text[done:])
-    moved += places[done:]
-    return "".join(pieces), moved
-
-
-def _without(text: str, places: Places, removed: re.Pattern[str]) -> tuple[str, Places]:
-    """A text without some of its characters."""
-    pieces: list[str] = []
-    moved: list[int] = []
-    done = 0
-    for found in removed.finditer(text):
-        pieces.append(text[done : found.start()])
-        moved += places[done : found.start()]
-        done = found.end()
-    pieces.append(text[done:])
-    moved += places[done:]
-    return "".join(pieces), moved
-
-
-def _decoded(text: str, places: Places) -> tuple[str, Places]:
-    """The base64 of a text read, a line for each run of it."""
-    pieces: list[str] = []
-    moved: list[int] = []
-    for found in _ENCODED.finditer(text):
-        run = found[0].translate(_STANDARD)
-        said = base64.b64decode(run[: len(run) // 4 * 4]) + b"\n"
-        pieces.append(said.decode("latin-1"))
-        moved += [places[found.start() + -(-place * 4 // 3)] for place in range(len(said) - 1)]
-        moved.append(places[found.end()])
-    return "".join(pieces), [*moved, places[len(text)]]
-
-
-def _meaning(escape: str) -> str:
-    if escape[0] == "=":
-        return chr(int(escape[1:], 16))
-    if escape[0] == "%" and escape[1] == "u":
-        return chr(int(escape[2:], 16))
-    if escape[0] == "%":
-        return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "replace")
-    if escape[0] == "&":
-        return unescape(escape)
-    if escape[1] in _BLANKS and len(escape) == 2:
-        return " "
-    if escape[1].isdigit() and len(escape) == 4:
-        return chr(int(escape[1:], 8))
-    if escape[1] not in "uxU":
-        return escape[1]
-    codes = [int(one.strip("{}"), 16) for one in re.split(r"\\[uxU]", escape) if one]
-    if len(codes) == 2:
-        return chr(0x10000 + ((codes[0] - 0xD800) << 10) + (codes[1] - 0xDC00))
-    return chr(codes[0])
 
 
 def _replaced(text: str, spans: list[Span], put: str) -> str:

@@ -18,7 +18,7 @@ from deliverykit.engine.delivery.turns import Turns
 from deliverykit.limits import Brake, Circuit, Closed, Pause, Rate, in_blocks
 from deliverykit.limits.pace import HORIZON
 from deliverykit.records.route import Route
-from deliverykit.words.clock import NEVER
+from deliverykit.words.clock import LATEST, NEVER
 from deliverykit.words.errors import NotFound
 
 __all__ = ["Forecast", "Outlook", "Standing"]
@@ -149,7 +149,7 @@ class Forecast:
         while ours := [queue for queue in self._queues if queue.ours and (queue.ready or queue.later)]:
             if self._refusal is not None:
                 return Outlook(NEVER, self._refusal.by)
-            if all(queue.wakes() >= NEVER for queue in ours):
+            if all(queue.wakes() > LATEST for queue in ours):
                 return Outlook(NEVER, next(queue.by for queue in ours))
             if self._questions >= _QUESTIONS or self._mails >= _MAILS:
                 return Outlook(NEVER, self._by(), self._now)
