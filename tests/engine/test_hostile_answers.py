@@ -344,7 +344,7 @@ def test_any_stored_instant_can_be_shown(plain: World, extreme: int, state: int)
 @pytest.mark.parametrize("extreme", EXTREMES)
 def test_a_forecast_ends_at_any_stored_instant(plain: World, extreme: int) -> None:
     mailer, *_ = stage(plain)
-    mailer.servers.update("s", quota=CalendarQuota(day=1, month=10))
+    mailer.servers.update("a", quota=CalendarQuota(day=1, month=10))
     mailer.enqueue([message(1, send_at=datetime(2026, 12, 1, tzinfo=UTC)), message(2)])
     with sqlite3.connect(plain.path) as db:
         db.execute("update dk_mail set due=? where state=4", (extreme,))
