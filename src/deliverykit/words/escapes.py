@@ -25,11 +25,10 @@ _ESCAPES_OF_A_KIND = tuple(re.compile(one) for one in (_PERCENT, _BACKSLASH, _AM
 QUOTED_PRINTABLE = re.compile(rf"=[0-7]{_HEX}")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 """What may be base64 that holds a secret in another form."""
-# Where a text was folded: blanks, also behind the = of quoted-printable, what could not be printed, and line ends as
-# Python, URLs and HTML write them.
-FOLDS = re.compile(
-    "(?:=?[\\s\ufffd\xad\u200b]|\\\\[rnt]|%0[9AD]|&#(?:9|1[03]|x[9AD]);|&shy;|<(?:wbr|br) {0,3}/?>)+", re.IGNORECASE
-)
+# Where a text was folded: blanks, what could not be printed, and line ends as Python, URLs and HTML write them. In
+# quoted-printable a sign stands before them, which may also be the last one of a secret.
+_FOLD: Final = "[\\s\ufffd\xad\u200b]|\\\\[rnt]|%0[9AD]|&#(?:9|1[03]|x[9AD]);|&shy;|<(?:wbr|br) {0,3}/?>"
+FOLDS = tuple(re.compile(f"(?:{sign}(?:{_FOLD}))+", re.IGNORECASE) for sign in ("", "=?"))
 _BLANKS: Final = "nrtfv0"
 BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 STANDARD = str.maketrans("-_", "+/")

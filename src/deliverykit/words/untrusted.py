@@ -71,7 +71,7 @@ def _text_of(value: object) -> str:
 
 _LEVELS: Final = 3
 """How often one escaping may be put into another: a quoted URL in JSON in HTML."""
-_READINGS: Final = 16
+_READINGS: Final = 12
 """So many readings of one text are searched."""
 _WHOLE_WORD: Final = 8
 """A shorter secret is found as a whole word only: within words it would be found by chance."""
@@ -160,7 +160,8 @@ class Mask:
         for kind in self._kinds:
             yield _Reading(*unescaped(text, places, kind), level, reading.unfolded)
         if self._cores is not None and not reading.unfolded:
-            yield _Reading(*without(text, places, FOLDS), level, unfolded=True)
+            for folds in FOLDS:
+                yield _Reading(*without(text, places, folds), level, unfolded=True)
             yield _Reading(*decoded(text, places), level)
 
     def _found(self, reading: _Reading) -> Iterator[Span]:
