@@ -361,3 +361,14 @@ def test_an_unknown_state_is_a_storage_error(plain: World) -> None:
     db.close()
     with pytest.raises(StorageError, match="state 9"):
         mailer.outbox.list()
+
+
+def test_the_doctor_reads_any_stored_name(plain: World) -> None:
+    mailer, *_ = stage(plain)
+    mailer.enqueue([message(1)])
+    with sqlite3.connect(plain.path) as db:
+        db.execute("update dk_lane set route=?, stream=? where ready>0", ("r\x1b[2J\n", "s\x9b"))
+    db.close()
+    assert mailer.doctor()
+    mailer.outbox.list()
+    mailer.outbox.lanes()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from deliverykit import ConfigurationError
@@ -96,6 +96,7 @@ def leaked(key: str, told: str) -> list[str]:
 
 @given(keys, st.sampled_from(FOLDS), st.floats(0.2, 0.8), st.sampled_from(["raw", "base64 of api:key", "hexadecimal"]))
 def test_a_folded_secret_is_not_repeated(key: str, fold: str, where: float, form: str) -> None:
+    assume(fold.isspace() or not any(sign in key for sign in "\\%&<="))  # a key that looks like an escape itself
     written = FORMS[form](key)
     at = round(len(written) * where)
     told = Mask([key]).apply(f"the key {written[:at]}{fold}{written[at:]} is wrong")

@@ -27,8 +27,10 @@ _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 """What may be base64 that holds a secret in another form."""
 # Where a text was folded: blanks, what could not be printed, and line ends as Python, URLs and HTML write them. In
 # quoted-printable a sign stands before them, which may also be the last one of a secret.
-_FOLD: Final = "[\\s\ufffd\xad\u200b]|\\\\[rnt]|%0[9AD]|&#(?:9|1[03]|x[9AD]);|&shy;|<(?:wbr|br) {0,3}/?>"
-FOLDS = tuple(re.compile(f"(?:{sign}(?:{_FOLD}))+", re.IGNORECASE) for sign in ("", "=?"))
+_BLANK: Final = "[\\s\ufffd\xad\u200b]"
+_FOLD: Final = rf"{_BLANK}|\\[rnt]|%0[9AaDd]|&#(?:9|1[03]|[xX][9AaDd]);|&shy;|<(?:wbr|br) {{0,3}}/?>"
+FOLDS = tuple(re.compile(f"(?:{fold})+") for fold in (_BLANK, _FOLD, f"=?(?:{_FOLD})"))
+"""From the narrowest: a secret may hold what looks like a fold."""
 _BLANKS: Final = "nrtfv0"
 BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 STANDARD = str.maketrans("-_", "+/")

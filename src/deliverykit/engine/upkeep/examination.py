@@ -14,7 +14,7 @@ from deliverykit.engine.rooms.views import LaneView, Mail
 from deliverykit.engine.upkeep.doctor import Facts, Finding, Severity, findings, house
 from deliverykit.records.route import DEFAULT_ROUTE, Route
 from deliverykit.words.clock import moment
-from deliverykit.words.errors import ClockError, StorageError
+from deliverykit.words.errors import ClockError, ConfigurationError, StorageError
 
 __all__ = ["examined"]
 
@@ -79,4 +79,7 @@ async def _first(outbox: Outbox, lane: LaneView) -> Sequence[Mail]:
     """The oldest mail that is ready in a lane that nothing holds up."""
     if lane.blocked or not lane.counts["ready"]:
         return ()
-    return await outbox.list(state="ready", route=lane.route, stream=lane.stream, limit=1)
+    try:
+        return await outbox.list(state="ready", route=lane.route, stream=lane.stream, limit=1)
+    except ConfigurationError:  # somebody wrote a name into the store that no argument may be
+        return ()
