@@ -13,7 +13,7 @@ import pytest
 from attrs import define, field, frozen
 from engine_kit import AWS, ESPS, World, message
 
-from deliverykit import CalendarQuota, SendStatus, Status, StorageError
+from deliverykit import CalendarQuota, SendStatus, Status
 from deliverykit.contracts.provider import secret
 from deliverykit.hooks import Hooks
 from deliverykit.providers import SendGrid
@@ -351,16 +351,6 @@ def test_a_forecast_ends_at_any_stored_instant(plain: World, extreme: int) -> No
     db.close()
     mailer.outbox.eta(route="default")
     mailer.outbox.lanes()
-
-
-def test_an_unknown_state_is_a_storage_error(plain: World) -> None:
-    mailer, *_ = stage(plain)
-    mailer.enqueue([message(1)])
-    with sqlite3.connect(plain.path) as db:
-        db.execute("update dk_mail set state=9")
-    db.close()
-    with pytest.raises(StorageError, match="state 9"):
-        mailer.outbox.list()
 
 
 def test_the_doctor_reads_any_stored_name(plain: World) -> None:
