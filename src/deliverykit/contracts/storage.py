@@ -232,7 +232,9 @@ class Storage(Protocol):
         """Let ``decide`` look at ``keys`` and make its step true; also which changes came too late.
 
         Raises :class:`Taken`, and nothing becomes true, where an insert's ``once`` key is there already; :class:`Occupied`
-        and :class:`Overtaken` likewise, see :class:`Step`. After any other exception nothing has become true either, but
+        and :class:`Overtaken` likewise, see :class:`Step`; :class:`DamagedStates` where the states of ``keys`` are no record.
+        A single state that is no flat row of whole numbers is a :class:`~deliverykit.contracts.limit.ForeignState`, and is
+        written back as it was read. After any other exception nothing has become true either, but
         for :class:`Committed`.
         """
         ...
