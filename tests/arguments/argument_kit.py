@@ -34,6 +34,24 @@ class Hostile:
     __str__ = __repr__
 
 
+class Array:
+    """Compares with each of its items, as an array of numpy does, and is neither true nor false."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+def _holds_itself() -> Any:
+    held: list[Any] = []
+    held.append({"a": held})
+    return held
+
+
 def _generator() -> Iterator[object]:
     yield 5
 
@@ -66,6 +84,8 @@ ODD: dict[str, Callable[[], Any]] = {
     "empty dict": dict,
     "object": object,
     "hostile": Hostile,
+    "an array": Array,
+    "holds itself": _holds_itself,
     "a class": lambda: Hostile,
     "a lambda": lambda: lambda: 5,
     "a lambda of one": lambda: lambda _one: 5,

@@ -100,7 +100,7 @@ def _misread(key: str, *, spaces: bool) -> str:
 
 
 def _is_web_address(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
-    if value == attribute.default:
+    if isinstance(value, str) and value == attribute.default:
         return
     _filled(instance, attribute, value)
     try:

@@ -102,7 +102,10 @@ class Named:
     name: str = field(validator=_name)
 
 
-def concealed(value: Any) -> Any:
+_DEEPEST = 20
+
+
+def concealed(value: Any, depth: int = 0) -> Any:
     """Return the same with every text in it as a :class:`Secret`: alone, in a list, tuple or mapping.
 
     For what a caller hands over: a frame that holds it is in the traceback of a refusal, and tools show its locals.
@@ -111,10 +114,12 @@ def concealed(value: Any) -> Any:
         return Secret(value)
     if isinstance(value, bytes):
         return Secret(value.decode("utf-8", "replace"))
+    if depth > _DEEPEST:  # it may hold itself; no credential is that deep
+        return Secret("…")
     if type(value) in (list, tuple):
-        return [concealed(one) for one in value]
+        return [concealed(one, depth + 1) for one in value]
     if type(value) is dict:
-        return {name: concealed(one) for name, one in value.items()}
+        return {name: concealed(one, depth + 1) for name, one in value.items()}
     return value
 
 

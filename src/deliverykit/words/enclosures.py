@@ -39,7 +39,8 @@ class Attachment:
         if not isinstance(self.content, bytes):
             what, write = f"attachment {shown(self.filename)}: content", "write Path(…).read_bytes() or text.encode()"
             refused(what, self.content, "expected bytes", write, MessageError)
-        guessed = self.content_type or mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
+        given = one_line(self.content_type, f"attachment {shown(self.filename)} content_type")
+        guessed = given or mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
         object.__setattr__(self, "content_type", _media_type(guessed, f"attachment {shown(self.filename)} content_type"))
         content_id = one_line(self.content_id, f"attachment {shown(self.filename)} content_id").strip()
         content_id = content_id.removeprefix("<").removesuffix(">")

@@ -107,7 +107,7 @@ def on_doubt(value: object) -> OnDoubt:
     """A word on doubt, as a host gives it or a store keeps it. Raises ``ConfigurationError``."""
     if isinstance(value, Reconcile):
         return value
-    if value == "reconcile":
+    if isinstance(value, str) and value == "reconcile":
         return Reconcile()
     if isinstance(value, str) and (stored := _STORED.fullmatch(value)):
         return Reconcile(InDoubt(stored[1]), timedelta(milliseconds=int(stored[2])))

@@ -9,6 +9,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from deliverykit.contracts.books import MailState, rest_of
+from deliverykit.words.arguments import refused
 from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import (
     About,
@@ -88,12 +89,16 @@ class BackOff(Protocol):
 class TenacityBackOff:
     """tenacity's own strategies; it computes, it never wraps a send.
 
-    By default full jitter between 0 and 2, 4, 8 … s, at most an hour, twenty attempts.
+    By default full jitter between 0 and 2, 4, 8 … s, at most an hour, twenty attempts. Raises
+    :class:`~deliverykit.ConfigurationError` for anything but a wait and a stop strategy of tenacity.
     """
 
     def __init__(self, wait: wait_base | None = None, stop: stop_base | None = None) -> None:
-        self._wait = wait or wait_random_exponential(multiplier=2, min=1, max=3600)
-        self._stop = stop or stop_after_attempt(20)
+        for name, given, example in (("wait", wait, "wait_fixed(60)"), ("stop", stop, "stop_after_attempt(5)")):
+            if given is not None and not isinstance(given, wait_base if name == "wait" else stop_base):
+                refused(name, given, f"expected a {name} strategy of tenacity", f"write tenacity.{example}")
+        self._wait = wait_random_exponential(multiplier=2, min=1, max=3600) if wait is None else wait
+        self._stop = stop_after_attempt(20) if stop is None else stop
 
     def seconds(self, attempts: int) -> float | None:
         """See :class:`BackOff`."""
