@@ -90,13 +90,18 @@ class TenacityBackOff:
     """tenacity's own strategies; it computes, it never wraps a send.
 
     By default full jitter between 0 and 2, 4, 8 … s, at most an hour, twenty attempts. Raises
-    :class:`~deliverykit.ConfigurationError` for anything but a wait and a stop strategy of tenacity.
+    :class:`~deliverykit.ConfigurationError` for what is neither a strategy of tenacity nor a function.
     """
 
     def __init__(self, wait: wait_base | None = None, stop: stop_base | None = None) -> None:
         for name, given, example in (("wait", wait, "wait_fixed(60)"), ("stop", stop, "stop_after_attempt(5)")):
-            if given is not None and not isinstance(given, wait_base if name == "wait" else stop_base):
-                refused(name, given, f"expected a {name} strategy of tenacity", f"write tenacity.{example}")
+            if given is not None and not callable(given):  # tenacity takes any function of a RetryCallState
+                refused(
+                    name,
+                    given,
+                    f"expected a {name} strategy of tenacity or a function of its state",
+                    f"write tenacity.{example}",
+                )
         self._wait = wait_random_exponential(multiplier=2, min=1, max=3600) if wait is None else wait
         self._stop = stop_after_attempt(20) if stop is None else stop
 
