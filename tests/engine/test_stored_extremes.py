@@ -15,7 +15,7 @@ from test_hostile_answers import stage
 
 from deliverykit import CalendarQuota, DeliveryError, Mailer, RollingQuota
 
-EXTREMES = (2**63 - 1, -(2**63))
+EXTREMES = (2**63 - 1, 2**62 - 1, -(2**63))
 Damage = Callable[[sqlite3.Connection, int], None]
 
 
@@ -53,12 +53,15 @@ def _states(path: Path) -> Iterator[tuple[str, Damage]]:
             for name, state in json.loads(text).items():
                 for place in range(len(state)):
                     yield f"{key} {name} {place}", _in_state(key, text, name, place)
+                yield f"{key} {name}", _in_state(key, text, name, None)
 
 
-def _in_state(key: str, text: str, name: str, place: int) -> Damage:
+def _in_state(key: str, text: str, name: str, place: int | None) -> Damage:
+    """One number of a state, or all of them."""
+
     def damage(db: sqlite3.Connection, extreme: int) -> None:
         record = json.loads(text)
-        record[name] = [extreme if place == at else number for at, number in enumerate(record[name])]
+        record[name] = [extreme if place in (at, None) else number for at, number in enumerate(record[name])]
         db.execute("update dk_state set record=? where key=?", (json.dumps(record), key))
 
     return damage

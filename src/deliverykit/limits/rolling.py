@@ -136,7 +136,7 @@ class RollingQuota(QuotaPolicy):
         return -(-(self._per + _VALID) // (_BUCKETS - 2))
 
     def _free(self, bucket: int) -> int:
-        return (bucket + 1) * self._grain + self._per
+        return min((bucket + 1) * self._grain + self._per, NEVER)
 
     def _used(self, state: State, now: int) -> tuple[int, int]:
         """What counts at this instant, and where in the state the first bucket that does is."""

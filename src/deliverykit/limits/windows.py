@@ -21,6 +21,7 @@ from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from deliverykit.limits.zones import zone as zone_of
+from deliverykit.words.clock import LATEST
 
 __all__ = ["LONGEST", "UNITS", "Unit", "boundary", "window"]
 
@@ -37,14 +38,20 @@ LONGEST: Final = (2 * _HOUR * 1000, 27 * _HOUR * 1000, (7 * 24 + 3) * _HOUR * 10
 _REACH: Final = 42 * _HOUR
 
 
+_EARLIEST: Final = -62_000_000_000_000
+_LAST: Final = LATEST - 32 * 24 * _HOUR * 1000
+"""A month later the calendar has not ended yet, in any zone."""
+
+
 def window(unit: Unit, timezone: str, at: int, anchor_day: int = 1, anchor_hour: int = 0) -> tuple[int, int]:
     """The window ``[start, end)`` of ``unit`` that holds the instant ``at``.
 
     ``anchor_day`` is the day on which a month begins, or its last day where it is shorter;
-    ``anchor_hour`` the local hour at which days, weeks and months begin.
+    ``anchor_hour`` the local hour at which days, weeks and months begin. An instant before the year 5 or after 9998, which only
+    a damaged state holds, counts as the first or last of that time.
     """
     zone = zone_of(timezone)
-    second = at // 1000
+    second = min(max(at, _EARLIEST), _LAST) // 1000
     if unit == "hour":
         start, end = _hour(zone, second)
     else:

@@ -14,13 +14,13 @@ from deliverykit.contracts.storage import DamagedStates, Late, Overtaken, Step, 
 from deliverykit.storages.sqlite.connection import Connection
 from deliverykit.storages.sqlite.lanes import lane_id, moved_and_vacant
 from deliverykit.storages.sqlite.leaving import forget, was_sent
+from deliverykit.words.clock import NEVER
 
 __all__ = ["REMEMBERED", "applied", "insert_mails", "loaded", "overtake", "view"]
 
 REMEMBERED = 24 * 3_600_000
 """How long, in ms, a ``once`` key is known."""
 _but_its_id = attrgetter(*[one.name for one in fields(Change) if one.name != "id"])
-_GREATEST = 1 << 63
 _SWEPT = 10
 """So many keys that are no longer known go with each new one: their number stays that of a day."""
 
@@ -60,7 +60,7 @@ def loaded(key: str, text: str, seen: object) -> Record:
 
 
 def _state(read: object) -> State:
-    flat = isinstance(read, list) and all(type(one) is int and abs(one) < _GREATEST for one in read)
+    flat = isinstance(read, list) and all(type(one) is int and abs(one) <= NEVER for one in read)
     return tuple(read) if flat and isinstance(read, list) else ForeignState.of(read)
 
 
