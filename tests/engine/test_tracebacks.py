@@ -69,6 +69,8 @@ def twice(mailer: Any) -> None:
 
 
 CASES: dict[str, Any] = {
+    "misspelled": lambda _: SendGrid(api_kye=CANARY),  # type: ignore[call-arg]
+    "of another provider": lambda _: SES(region="eu-west-1", api_key=CANARY),  # type: ignore[call-arg]
     "no key": lambda tmp: added(Mailer(f"sqlite:///{tmp}/a.db"), SendGrid(api_key=CANARY)),
     "no key, ses": lambda tmp: added(
         Mailer(f"sqlite:///{tmp}/a.db"), SES(region="eu-west-1", access_key_id=CANARY, secret_access_key=CANARY)

@@ -193,7 +193,11 @@ class _Concealing(ABCMeta):
             secrets = {one.alias or one.name for one in known if one.metadata.get("secret")}
             places = [one.metadata.get("secret") for one in known if not one.kw_only]
             args = [_concealed(value) if place >= len(places) or places[place] else value for place, value in enumerate(args)]
-            kwargs = {name: _concealed(value) if name in secrets else value for name, value in kwargs.items()}
+            # A misspelled name is refused with these arguments in the traceback; a class's own __init__ may take any name.
+            plain = {one.alias or one.name for one in known} - secrets
+            strict = bool(known) and not hasattr(cls, "__attrs_init__")
+            hidden = [name for name in kwargs if name in secrets or (strict and name not in plain)]
+            kwargs |= {name: _concealed(kwargs[name]) for name in hidden}
             return super().__call__(*args, **kwargs)
 
     @property
