@@ -129,7 +129,7 @@ class AwaitingPorts:
         self._flows = set()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it on the storage's thread. Cancelled, it still waits for what it began: the books are not left half read."""
+        """Call it on the storage's thread. After any exception it still waits for what it began, which nobody asks for twice."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop or self._thread is None or self._closed:
             self._guard(self._taken_over, loop)
@@ -139,11 +139,15 @@ class AwaitingPorts:
             return await _limited(self._thread, work)
         if patience.get(None) is not None:
             work = partial(copy_context().run, work)
-        running = loop.run_in_executor(self._thread, work)
+        running = None
         try:
+            running = loop.run_in_executor(self._thread, work)
             return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await _ended(running)
+        except GeneratorExit:  # nothing may be awaited any more
+            raise
+        except BaseException:
+            if running is not None:
+                await _ended(running)
             raise
 
     def _taken_over(self, loop: asyncio.AbstractEventLoop) -> None:
