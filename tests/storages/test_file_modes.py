@@ -47,6 +47,7 @@ def test_existing_file_keeps_its_mode_and_the_doctor_warns(tmp_path):
         assert modes(tmp_path)["mail.db"] == 0o644
         warned = [one.what for one in mailer.doctor() if one.severity == "warning" and "mode 0644" in one.what]
         assert len(warned) == 3, warned  # the file and its two side files
+        assert all("open to everybody" in one for one in warned)
         path.chmod(0o660)
         assert any("its group" in one.what for one in mailer.doctor())
     with Mailer(f"sqlite:///{path}?mode=0660") as mailer:
