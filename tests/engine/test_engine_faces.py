@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import signal
+from datetime import timedelta
 
 import pytest
 from engine_kit import World, messages
@@ -12,10 +13,12 @@ from engine_kit import World, messages
 from deliverykit import AsyncMailer, ConfigurationError, Mailer, StorageError
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
+from deliverykit.engine.rooms.log import Log
 from deliverykit.engine.rooms.outbox import Outbox
+from deliverykit.engine.rooms.room import Room
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
-from deliverykit.mailer import AccountMailer, AccountsFace, BudgetsFace, OutboxFace, RoutesFace, ServersFace, Worker
+from deliverykit.mailer import AccountMailer, AccountsFace, BudgetsFace, LogFace, OutboxFace, RoutesFace, ServersFace, Worker
 
 TWINS = [
     (AsyncAccountMailer, AccountMailer),
@@ -26,9 +29,10 @@ TWINS = [
     (Accounts, AccountsFace),
     (Budgets, BudgetsFace),
     (Outbox, OutboxFace),
+    (Log, LogFace),
 ]
 OTHER_NAMES = {"aclose": "close"}
-OF_ROOMS = {"config", "amend", "context", "ports", "account"}
+OF_ROOMS = {"config"}
 """What rooms share among themselves."""
 
 
@@ -36,7 +40,7 @@ def methods(one: type) -> dict[str, object]:
     return {
         OTHER_NAMES.get(name, name): value
         for name, value in inspect.getmembers(one)
-        if not name.startswith("_") and callable(value) and not (name in OF_ROOMS and hasattr(one, "amend"))
+        if not name.startswith("_") and callable(value) and not (name in OF_ROOMS and issubclass(one, Room))
     }
 
 
@@ -104,10 +108,23 @@ def test_a_blocking_worker_in_a_running_loop_says_what_to_use(plain):
         asyncio.run(main())
 
 
-@pytest.mark.parametrize(("options", "names"), [({"concurrency": 0}, "concurrency"), ({"poll": 1}, "poll")])
-def test_a_workers_options(world, options, names):
-    with pytest.raises(ConfigurationError, match=names):
-        world.mailer().worker(**options)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", 0),
+        *[("poll", value) for value in (0, -1, True, "1", float("nan"), 86_401, timedelta(0), timedelta(days=2))],
+    ],
+)
+def test_a_workers_options(world, name, value):
+    with pytest.raises(ConfigurationError, match=name):
+        world.mailer().worker(**{name: value})
+
+
+def test_a_workers_poll_may_be_seconds(world):
+    mailer = world.mailer()
+    world.server(mailer, "a")
+    mailer.enqueue(messages(1))
+    assert mailer.worker(poll=1).drain().accepted == 1
 
 
 def test_from_env(monkeypatch, tmp_path, plain):
