@@ -129,7 +129,7 @@ class AwaitingPorts:
         self._flows = set()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it on the storage's thread. After any exception it still waits for what it began, which nobody asks for twice."""
+        """Call it on the storage's thread. After any exception it still waits for what it began, never to be begun twice."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop or self._thread is None or self._closed:
             self._guard(self._taken_over, loop)
