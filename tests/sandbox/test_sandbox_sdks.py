@@ -413,7 +413,7 @@ def test_mailgun_faults_as_its_sdk_shows_them(sandbox: Sandbox, client: Any, kin
         {"text": "", "html": ""},
         {"to": [f"a{n}@example.org" for n in range(1001)]},
         {"v:big": "x" * 16_384},
-        {"o:tag": ["a", "b", "c", "d"]},
+        {"o:tag": [f"tag{n}" for n in range(11)]},
         {"o:testmode": "maybe"},
         {"o:deliverytime": "soon"},
         {"recipient-variables": "{"},
@@ -424,6 +424,13 @@ def test_mailgun_refusals(sandbox: Sandbox, client: Any, fields: dict[str, Any])
     assert answer.status_code == 400, answer.text
     assert answer.json()["message"]
     assert sandbox.count() == 0
+
+
+def test_mailgun_takes_ten_tags(sandbox: Sandbox, client: Any) -> None:
+    tags = tuple(f"tag{n}" for n in range(10))
+    answer = client.messages.create(data=mailgun_data(**{"o:tag": list(tags)}), domain="mg.example.com")
+    assert answer.status_code == 200, answer.text
+    assert sandbox.received("mailgun")[0].tags == tags
 
 
 def test_mailgun_test_mode_is_billed_and_not_delivered(sandbox: Sandbox, client: Any) -> None:
