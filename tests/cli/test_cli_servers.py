@@ -197,7 +197,7 @@ def test_a_programs_own_mailer(desk: Desk, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / f"{name}.py").write_text(
         "from deliverykit import Mailer\n"
         "mailer = Mailer('memory://', timezone='Asia/Tokyo')\n"
-        "def make():\n    return mailer\n"
+        "def make():\n    return Mailer('memory://')\n"
         "class Nested:\n    inside = mailer\n"
         "other = 5\n"
         "mailer.accounts.add('acme', timezone='Europe/Berlin')\n"
