@@ -92,10 +92,24 @@ def test_a_lease_of_the_hosts_own_length(world, monkeypatch):
     assert seen == [0, 1]
 
 
-@pytest.mark.parametrize("lease", [timedelta(milliseconds=999), timedelta(), 60, None])
-def test_a_lease_that_is_none(world, lease):
-    with pytest.raises(ConfigurationError, match=r"^lease: .*of a second or more"):
+@pytest.mark.parametrize("lease", [timedelta(milliseconds=999), timedelta(), 0.999, 0])
+def test_a_lease_that_is_too_short(world, lease):
+    with pytest.raises(ConfigurationError, match=r"^lease=.*: too short; give timedelta\(seconds=1\) or more"):
         world.mailer(lease=lease)
+
+
+@pytest.mark.parametrize("lease", [None, True, "60", float("nan")])
+def test_a_lease_that_is_none(world, lease):
+    with pytest.raises(ConfigurationError, match="^lease=.*: (expected a timedelta or a number of seconds|not a finite number)"):
+        world.mailer(lease=lease)
+
+
+@pytest.mark.parametrize("lease", [timedelta(seconds=1), 1, 60.0])
+def test_a_lease_of_a_second_or_more(world, lease):
+    mailer = world.mailer(lease=lease)
+    world.server(mailer, "a")
+    mailer.enqueue(messages(1))
+    assert mailer.worker().drain().accepted == 1
 
 
 def test_a_renewed_lease_is_kept_and_a_released_one_given_back(world_with_mail):
