@@ -100,7 +100,9 @@ def test_a_lease_that_is_too_short(world, lease):
 
 @pytest.mark.parametrize("lease", [None, True, "60", float("nan")])
 def test_a_lease_that_is_none(world, lease):
-    with pytest.raises(ConfigurationError, match="^lease=.*: (expected a timedelta or a number of seconds|not a finite number)"):
+    with pytest.raises(
+        ConfigurationError, match="^lease=.*: (expected a timedelta or a number of seconds|not a finite number)"
+    ):
         world.mailer(lease=lease)
 
 
