@@ -1,5 +1,6 @@
 """Nothing leaves the queue silently: of each mail that was ever written down there is a row, or a line that says how it ended."""
 
+import asyncio
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,9 @@ from engine_kit import NOON
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deliverykit import CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus, Unsupported
+from deliverykit import AsyncMailer, CalendarQuota, ConfigurationError, Mailer, Message, NotFound, SendStatus, Unsupported
 from deliverykit.contracts.books import MailState
+from deliverykit.contracts.storage import Storage
 from deliverykit.providers import SendGrid
 from deliverykit.storages import open_storage
 from deliverykit.testing import ManualClock
@@ -85,7 +87,12 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-def done(mailer: Mailer, worker: Mailer, mood: Mood, clock: ManualClock, what: str, value: Any, told: set[str]) -> list[str]:
+async def worked(storage: Storage, clock: ManualClock, mood: Mood) -> None:
+    async with AsyncMailer(storage, clock=clock, transport=Awaited(mood)) as mailer:
+        await mailer.worker().drain(timedelta(minutes=1))
+
+
+def done(mailer: Mailer, storage: Storage, mood: Mood, clock: ManualClock, what: str, value: Any, told: set[str]) -> list[str]:
     """One step; the ids of mail that was handed in."""
     now = datetime.fromtimestamp(clock.now() / 1000, UTC)
     match what:
@@ -110,7 +117,7 @@ def done(mailer: Mailer, worker: Mailer, mood: Mood, clock: ManualClock, what: s
             mood.answers = list(value)
         case "work":
             clock.advance(value)
-            worker.worker().drain(timedelta(minutes=1))
+            asyncio.run(worked(storage, clock, mood))
         case "cancel" | "requeue":
             getattr(mailer.outbox, what)(since=NOON - timedelta(days=9))
         case "prune":
@@ -139,8 +146,7 @@ def done(mailer: Mailer, worker: Mailer, mood: Mood, clock: ManualClock, what: s
 def test_each_mail_is_there_or_has_a_line_that_says_how_it_ended(steps: list[tuple[str, Any]]) -> None:
     clock, mood = ManualClock(NOON), Mood()
     storage = open_storage("memory://", clock)
-    with Mailer(storage, clock=clock, transport=Blocking(mood)) as mailer, \
-            Mailer(storage, clock=clock, transport=Awaited(mood)) as worker:  # fmt: skip
+    with Mailer(storage, clock=clock, transport=Blocking(mood)) as mailer:
         for id_ in ("a", "b"):
             mailer.servers.add(id=id_, name=id_, provider=SendGrid(api_key=f"SG.{id_}"), sender="n@example.com")
             assert mailer.servers.send_test(id_, to="me@example.org").proof
@@ -153,7 +159,7 @@ def test_each_mail_is_there_or_has_a_line_that_says_how_it_ended(steps: list[tup
         handed: list[str] = []
         refused: set[str] = set()
         for what, value in steps:
-            handed += done(mailer, worker, mood, clock, what, value, refused)
+            handed += done(mailer, storage, mood, clock, what, value, refused)
             for uid in handed:
                 check(mailer, uid, refused)
     storage.close()
