@@ -22,6 +22,7 @@ from deliverykit.hooks import (
     FeaturesDropped,
     Hooks,
     LaneBlocked,
+    LaneHeld,
     LeaseLost,
     MailAccepted,
     MailDead,
@@ -75,6 +76,18 @@ def drained(world: World, mailer: Any) -> Any:
 
 def faults(world: World, status: int, times: int | None) -> None:
     world.sandbox.fault("sendgrid", "server_error", times=times, credential="SG.a", status=status)
+
+
+def unverified(world: World, mailer: Any) -> None:
+    """Mail of a From domain that the ESP account has lost, among mail of one it still has."""
+    world.sandbox.verify_only("sendgrid", ["example.com"])
+    world.server(mailer, "b", sender=None)
+    mailer.routes.update("r", servers=["b"])
+    lost = [message(f"l{number}", sender=f"ann{number}@lost.example") for number in range(30)]
+    mailer.enqueue([one for pair in zip(lost, messages(30), strict=True) for one in pair], route="r")
+    for _ in range(30):
+        mailer.worker(concurrency=5).drain()
+        world.clock.advance(300)  # type: ignore[union-attr]
 
 
 def opened(world: World, mailer: Any) -> None:
@@ -218,6 +231,7 @@ SCENARIOS: dict[type[Fact], Scenario] = {
     MailRecovered: lost,
     LeaseLost: overtaken,
     LaneBlocked: blocked,
+    LaneHeld: unverified,
     ServerPaused: revoked,
     ServerThrottled: throttled,
     CircuitOpened: opened,
