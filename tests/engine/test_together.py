@@ -12,7 +12,7 @@ import pytest
 from attrs import frozen
 from engine_kit import KEY as SECRET
 from engine_kit import NOON
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deliverykit import AsyncMailer, CalendarQuota, Mailer, Message
@@ -120,6 +120,7 @@ def told(answer: Answer[Any]) -> Any:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(ENDINGS)), min_size=2, max_size=8))
+@example([(False, "no mail"), (False, "no mail"), (False, "inserts")])
 def test_asked_together_is_asked_one_after_the_other(wanted: list[tuple[bool, str]]) -> None:
     asks = [Ask(f"m{number}", host, ending) for number, (host, ending) in enumerate(wanted)]
     with storages() as (one, other):

@@ -47,6 +47,7 @@ __all__ = [
     "Rewound",
     "SelfAware",
     "Step",
+    "StepFailed",
     "Storage",
     "Taken",
     "View",
@@ -65,6 +66,10 @@ class Taken(Exception):
 
 class DamagedStates(StorageError):
     """The limit states of one account cannot be read. Other accounts can be served."""
+
+
+class StepFailed(StorageError):
+    """What one step wants cannot be stored: a row that is there already, a value that is too large. Other steps can be."""
 
 
 class Overtaken(Exception):

@@ -16,6 +16,7 @@ from deliverykit.contracts.storage import (
     Occupied,
     Overtaken,
     Step,
+    StepFailed,
     Storage,
     Taken,
     View,
@@ -167,9 +168,14 @@ def _each_alone(waiting: Sequence[Waiting[Any]]) -> None:
         if failures < _FAILURES:
             _answer_alone(one)
             error = one.answer.error if one.answer is not None else None
-            failures = failures + 1 if isinstance(error, StorageError) and not isinstance(error, DamagedStates) else 0
+            failures = failures + 1 if _unusable(error) else 0
         else:
             one.answer = Answer(None, error=error)
+
+
+def _unusable(error: BaseException | None) -> bool:
+    """Whether the storage itself failed, and not what one question asked of it."""
+    return isinstance(error, StorageError) and not isinstance(error, DamagedStates | StepFailed)
 
 
 def _give(waiting: Sequence[Waiting[Any]], steps: Any, late: Late) -> None:

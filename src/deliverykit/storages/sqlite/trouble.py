@@ -3,6 +3,7 @@
 import sqlite3
 from typing import Final
 
+from deliverykit.contracts.storage import StepFailed
 from deliverykit.words.errors import StorageError
 
 __all__ = ["explained", "left_behind", "moved"]
@@ -25,7 +26,8 @@ def explained(path: str | None, error: sqlite3.Error) -> StorageError:
     """SQLite's words, with the file before them and the mend behind."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     mend = _MENDS.get(code)
-    return StorageError(f"SQLite {path or 'memory'}: {error}{f'; {mend}' if mend else ''}")
+    kind = StepFailed if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError) else StorageError
+    return kind(f"SQLite {path or 'memory'}: {error}{f'; {mend}' if mend else ''}")
 
 
 def moved(path: str) -> StorageError:
