@@ -171,7 +171,7 @@ def test_by_when_it_will_have_left(desk: Desk) -> None:
     assert (news["route"], news["waiting"], news["limited_by"], news["later_than"]) == (
         "news",
         5,
-        "day quota of 'Server slow'",
+        "hour quota of 'Server slow'",
         None,
     )
     hours = datetime.fromisoformat(news["at"]) - datetime.now(UTC)
@@ -181,7 +181,7 @@ def test_by_when_it_will_have_left(desk: Desk) -> None:
     assert title.split("  ")[0] == "route"
     assert title.endswith("has left by              held up by")
     assert first.startswith("news ")
-    assert first.endswith(" IST  day quota of 'Server slow'")
+    assert first.endswith(" IST  hour quota of 'Server slow'")
     assert "1  never, as it is" in second
     assert condition.startswith("If nothing else comes in")
     assert "eta" not in desk("queue", "show", "--json").json
@@ -251,7 +251,7 @@ def test_the_log_of_a_mail(desk: Desk) -> None:
 
 def test_times_that_are_no_times(desk: Desk) -> None:
     for word in ("yesterday", "2x", "12", ""):
-        assert "no time" in desk("queue", "list", "--before", word, status=2).err
+        assert "is not a time" in desk("queue", "list", "--before", word, status=2).err
     assert desk("queue", "list", "--before", "2026-11-23T10:00", "--since", "7d").status == 0
 
 
