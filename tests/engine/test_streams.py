@@ -135,8 +135,9 @@ def test_what_was_counted_stays_when_a_share_is_set_or_lifted(world, restarted):
 @pytest.mark.parametrize(
     ("keep", "words"),
     [
-        ({"t": 0}, "above 0"), ({"t": 1.1}, "up to 1"), ({"t": True}, "no share"), ({"t": "0.1"}, "no share"),
-        ({1: 0.1}, "name of a stream"), ({"t": 0.6, "u": 0.5}, "more than the whole"), (0.1, "no mapping"),
+        ({"t": 0}, "above 0"), ({"t": 1.1}, "up to 1"), ({"t": 0.6, "u": 0.5}, "more than the whole"),
+        ({"t": True}, r"keep\['t'\]=True: expected a number"), ({"t": "0.1"}, r"keep\['t'\]='0.1': expected a number"),
+        ({1: 0.1}, "keep key=1: expected text; give shares by stream"), (0.1, "keep=0.1: expected a mapping"),
     ],
 )  # fmt: skip
 def test_a_share_that_makes_no_sense_is_refused(keep, words):
