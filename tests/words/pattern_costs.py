@@ -24,11 +24,13 @@ BOUNDED = 10_000, 100_000
 FACTOR = 20
 NOTICEABLE = 0.03
 """Seconds at the short length below which no cost can be more than linear in it."""
+AT_THE_START = "from the start"
 END = "\x00"
 """What few patterns take, so that a repetition before it is tried in vain."""
 MOST = 3.0
 """Seconds of CPU after which a measurement is given up."""
 USUAL = ["a", " ", "\n", "0", '"', "a ", "a;", "a[", '\\"', "a.", "a@"]
+ANCHORED = {"match", "fullmatch"}
 CALLS = {"compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
 
 
@@ -95,12 +97,24 @@ def _called(file: Path, names: dict, found: dict, unknown: list[str]) -> None:
             continue
         where = f"{file.relative_to(PACKAGE)}:{call.lineno}"
         written = call.args[0]
+        if call.func.attr in ANCHORED:
+            where = f"{where} {AT_THE_START}"
         if isinstance(written, ast.Constant):
             found.setdefault(where, re.compile(written.value))
         elif isinstance(written, ast.Name) and isinstance(names.get(written.id), str | bytes):
             found.setdefault(where, re.compile(names[written.id]))
+        elif where.startswith("contracts/echoes.py"):
+            _echoes(where, names, found)
         elif call.func.attr != "compile":
             unknown.append(f"{where}: re.{call.func.attr} of a pattern that only exists at run time")
+
+
+def _echoes(where: str, names: dict, found: dict) -> None:
+    """A word of the message, escaped, in patterns of the module: measured with words that a hostile message would choose."""
+    for word in ("a", "aaaaaaaa", "a a", "(("):
+        escaped = re.escape(word)
+        for pattern in (rf"(?<!\w){escaped}(?!\w)", *(names[one].replace("WORD", escaped) for one in ("_QUOTED", "_NAMED"))):
+            found.setdefault(f"{where} TABLE[{word!r} {pattern[:12]!r}]", re.compile(pattern, re.IGNORECASE))
 
 
 # -- what they cost ---------------------------------------------------------------------------------------
@@ -154,32 +168,36 @@ def _inside(operation: object, argument: object) -> Iterator[str]:
         yield from _literals(argument)
 
 
-def cost(pattern: "re.Pattern[str] | re.Pattern[bytes]", text: str) -> float:
-    """The CPU seconds of searching, matching and finding all in a text."""
+def cost(pattern: "re.Pattern[str] | re.Pattern[bytes]", text: str, most: float, *, anchored: bool) -> float:
+    """The CPU seconds of matching a text and, unless it is only matched from its start, of finding all in it."""
     given = text if isinstance(pattern.pattern, str) else text.encode("utf-8", "replace")
-    signal.setitimer(signal.ITIMER_VIRTUAL, MOST)
+    signal.setitimer(signal.ITIMER_VIRTUAL, most)
     try:
         began = time.process_time()
         pattern.fullmatch(given)
-        for _ in pattern.finditer(given):
-            pass
+        if not anchored:
+            for _ in pattern.finditer(given):
+                pass
         return time.process_time() - began
     except TooSlow:
-        return MOST
+        return most
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def too_slow(pattern: "re.Pattern[str] | re.Pattern[bytes]", few: int = SHORT, many: int = LONG) -> str:
+def too_slow(
+    pattern: "re.Pattern[str] | re.Pattern[bytes]", few: int = SHORT, many: int = LONG, *, anchored: bool = False
+) -> str:
     """Why a pattern is too slow, or nothing."""
     noticeable = NOTICEABLE * few / SHORT
     for piece in hostile(pattern):
-        short = cost(pattern, piece * (few // len(piece)) + END)
+        short = cost(pattern, piece * (few // len(piece)) + END, MOST, anchored=anchored)
         if short >= MOST:
             return f"{piece!r} × {few:,}: more than {MOST} s"
         if short >= noticeable:
-            long = cost(pattern, piece * (many // len(piece)) + END)
-            if long > FACTOR * max(short, noticeable):
+            most = FACTOR * max(short, noticeable)
+            long = cost(pattern, piece * (many // len(piece)) + END, most * 1.1, anchored=anchored)
+            if long > most:
                 return f"{piece!r} × {few:,}: {short:.3f} s, × {many:,}: {long:.3f} s"
     return ""
 
@@ -199,7 +217,7 @@ def main() -> None:
             continue
         measured.add((pattern.pattern, pattern.flags))
         lengths = BOUNDED if "TABLE[" in where or ".table[" in where else (SHORT, LONG)
-        if reason := too_slow(pattern, *lengths):
+        if reason := too_slow(pattern, *lengths, anchored=where.endswith(AT_THE_START)):
             print(f"{where}: {pattern.pattern!r}: {reason}", flush=True)
     print(f"{len(measured)} patterns", file=sys.stderr)
 

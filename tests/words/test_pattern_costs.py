@@ -28,8 +28,8 @@ def test_every_pattern_takes_linear_time() -> None:
         r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[^\x00-\x1f\x7f]+)*",
         r"[^\s<>]+@[^\s<>]+",
         r"a(\[[^\]]*\])?",
-        r"\s*\S+",
-        r"(from|sender).*not.*verified",
+        r"\s+;",
+        r"a.*b.*c",
     ],
     ids=["exponential", "no sign", "no bracket", "blanks", "cubic"],
 )

@@ -32,7 +32,7 @@ def fields_of(email: EmailMessage) -> dict[str, Any]:
         elif lowered not in RESERVED_HEADERS:
             if name in fields["headers"]:
                 raise MessageError(f"headers: {name} stands twice in the email; send it as raw=")
-            fields["headers"][name] = re.sub(r"[\r\n]+\s*", " ", str(value))
+            fields["headers"][name] = re.sub(r"[\r\n]\s*", " ", str(value))
     fields["attachments"] = []
     _take_part(email, fields)
     return fields

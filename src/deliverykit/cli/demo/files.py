@@ -203,7 +203,7 @@ def personal(message: Message, recipient: Address) -> Message:
     text = None if message.text is None else f"{hello}\n\n{message.text}"
     page = message.html
     if page is not None:
-        body = re.search(r"<body\b[^>]*>", page, re.IGNORECASE)
+        body = re.search(r"<body\b[^<>]*>", page, re.IGNORECASE)
         at = body.end() if body else 0
         page = f"{page[:at]}<p>{html.escape(hello)}</p>{page[at:]}"
     return message.evolve(to=(recipient,), text=text, html=page)
