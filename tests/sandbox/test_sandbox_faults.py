@@ -181,7 +181,7 @@ def test_faults_of_other_calls(sandbox: Sandbox) -> None:
     [
         (("sendgrid", "explode"), {}, "none of latency, throttle"),
         (("sendgrid", "throttle"), {"seconds": 3}, "takes no 'seconds'"),
-        (("postmark", "hang"), {}, "none of ses, sendgrid"),
+        (("postmark", "hang"), {}, "expected 'ses', 'sendgrid'"),
         (("ses", "hang", 0), {}, "times=0"),
         (("ses", "reset"), {"when": "later"}, "neither 'before' nor 'after'"),
         (("ses", "reset"), {"on": "some"}, "none of send, other, all"),
