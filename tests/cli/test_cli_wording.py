@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli_kit import KEY
 from deliverykit.cli import main
 from deliverykit.cli.wording import in_options
 
@@ -32,7 +33,7 @@ def test_no_command_names_a_python_argument(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DELIVERYKIT_STORAGE", f"sqlite:///{tmp_path}/mail.db")
-    monkeypatch.setenv("DELIVERYKIT_SECRET_KEY", "YSBrZXkgZm9yIHRlc3RzICAgICAgICAgICAgICAgICA=")
+    monkeypatch.setenv("DELIVERYKIT_SECRET_KEY", KEY)
     (tmp_path / "key").write_text("SG.x")
     add = ["servers", "add", "--esp", "sendgrid", "--name", "S", "--id", "s", "--sender", "a@example.com"]
     assert main([*add, "--api-key-file", str(tmp_path / "key")]) == 0
