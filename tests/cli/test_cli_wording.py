@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from cli_kit import KEY
+
 from deliverykit.cli import main
 from deliverykit.cli.wording import in_options
 
