@@ -186,11 +186,12 @@ def test_send_that_dies_inside_is_in_doubt(world_with_mail, monkeypatch):
     assert used(mailer, "a") == {"the server a": 1}
 
 
-def test_unreadable_message_waits_alone(world_with_mail):
+@pytest.mark.parametrize("body", ["{", '{"attachments":'], ids=["empty", "files"])
+def test_unreadable_message_waits_alone(world_with_mail, body):
     world, mailer = world_with_mail
     ids = mailer.enqueue(messages(3))
     with sqlite3.connect(world.path) as db:
-        db.execute("update dk_letter set body='{' where mail=(select id from dk_mail where uid=?)", (ids[1],))
+        db.execute("update dk_letter set body=? where mail=(select id from dk_mail where uid=?)", (body, ids[1]))
     db.close()
     mailer.worker().drain()
     assert world.sandbox.count() == 2
