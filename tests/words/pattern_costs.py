@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]
 
@@ -26,7 +27,7 @@ NOTICEABLE = 0.03
 """Seconds at the short length below which no cost can be more than linear in it."""
 AT_THE_START = "from the start"
 END = "\x00"
-"""What few patterns take, so that a repetition before it is tried in vain."""
+"""What few patterns take, so that a repetition before it is tried in vain. The text is measured without it as well."""
 MOST = 3.0
 """Seconds of CPU after which a measurement is given up."""
 USUAL = ["a", " ", "\n", "0", '"', "a ", "a;", "a[", '\\"', "a.", "a@"]
@@ -190,13 +191,13 @@ def too_slow(
 ) -> str:
     """Why a pattern is too slow, or nothing."""
     noticeable = NOTICEABLE * few / SHORT
-    for piece in hostile(pattern):
-        short = cost(pattern, piece * (few // len(piece)) + END, MOST, anchored=anchored)
+    for piece, end in product(hostile(pattern), (END, "")):
+        short = cost(pattern, piece * (few // len(piece)) + end, MOST, anchored=anchored)
         if short >= MOST:
             return f"{piece!r} × {few:,}: more than {MOST} s"
         if short >= noticeable:
             most = FACTOR * max(short, noticeable)
-            long = cost(pattern, piece * (many // len(piece)) + END, most * 1.1, anchored=anchored)
+            long = cost(pattern, piece * (many // len(piece)) + end, most * 1.1, anchored=anchored)
             if long > most:
                 return f"{piece!r} × {few:,}: {short:.3f} s, × {many:,}: {long:.3f} s"
     return ""

@@ -225,5 +225,6 @@ def _made(build: Callable[[Mapping[str, Any]], Provider], info: ProviderInfo, va
 
 def _named_in(text: str, fields: Iterable[FieldInfo]) -> FieldInfo | None:
     """The field that an error is about."""
-    found = re.match(r"\w+ (\w+):", text)
-    return next((one for one in fields if found is not None and one.name == found[1]), None)
+    head, colon, _ = text.partition(":")
+    label = head.split(" ")
+    return next((one for one in fields if colon and len(label) == 2 and one.name == label[1]), None)

@@ -69,7 +69,7 @@ def origin_of(url: str, *, bare: bool = False) -> Origin:
 
 def _split(place: str) -> tuple[str, int]:
     """Host and port; 0 where none is given."""
-    found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::([1-9][0-9]{0,4}))?", place)
+    found = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([1-9][0-9]{0,4}))?", place)
     if found is None:
         raise ValueError("host and port cannot be read")
     port = int(found[2] or 0)

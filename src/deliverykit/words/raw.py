@@ -10,7 +10,7 @@ __all__ = ["begins_with_fields", "has_long_line", "head_alone", "header_names", 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # RFC 5322, 3.6.8; the blank before the colon is its obsolete syntax (4.5), which mail servers still read.
 _FIELD = re.compile(rb"\A([!-9;-~]+)[ \t]*:")
-_WORD = re.compile(r"\s*+\S++")
+_WORD = re.compile(r"(?<!\s)\s*+\S++")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 # Whoever these name gets no mail by them: recipients are given to the ESP. Left in, readers would see the hidden ones.
 _HIDDEN = frozenset({"bcc", "resent-bcc"})

@@ -206,7 +206,7 @@ def _domain(domain: str) -> str:
         raise
     except ValueError as error:
         refused("Mailgun domain", domain, f"not a domain name ({short(str(error))})", write)
-    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", found):
+    if not re.fullmatch(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", found):
         refused("Mailgun domain", domain, "not a domain name", write)
     return found
 
