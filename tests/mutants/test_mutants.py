@@ -35,6 +35,8 @@ ROOT = HERE.parents[1]
 PACKAGE = Path(deliverykit.__file__).resolve().parent
 SECONDS = 110
 KEYS = {"file", "old", "new", "test"}
+OPEN = "open"
+"""Why a fault is not found at the moment; it is run, reported, and fails nothing until its test is repaired."""
 
 
 def _read() -> list[tuple[str, dict[str, str]]]:
@@ -136,7 +138,7 @@ def _put(path: Path, fault: str) -> None:
 
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=name) for name, mutant in MUTANTS])
 def test_a_mutant_is_found(mutant: dict[str, str], copy: Path) -> None:
-    assert set(mutant) == KEYS, f"a mutant has the keys {sorted(KEYS)}, not {sorted(mutant)}"
+    assert set(mutant) - {OPEN} == KEYS, f"a mutant has the keys {sorted(KEYS)}, not {sorted(mutant)}"
     path = copy / mutant["file"]
     assert path.is_file(), f"there is no {mutant['file']}"
     source = path.read_text("utf-8")
@@ -150,6 +152,8 @@ def test_a_mutant_is_found(mutant: dict[str, str], copy: Path) -> None:
     status, said = _run(copy, mutant["test"])
     if status == 0:  # with threads, processes and drawn ids in play, a machine that does all this at once has its own luck
         status, said = _run(copy, mutant["test"])
+    if status != 1 and OPEN in mutant:
+        pytest.xfail(mutant[OPEN])
     assert status != 0, f"{mutant['test']} passes with this fault in {mutant['file']}:\n{mutant['new']}"
     assert status == 1, f"{mutant['test']} did not fail, it did not run (exit {status}):\n{said}"
 
