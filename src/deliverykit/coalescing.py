@@ -25,9 +25,13 @@ class BlockingQueue:
 
     The queue only says who may share a transaction. Each thread waits for its turn at the lock and asks for itself where
     nobody has done so before, so no thread needs another to wake it.
+
+    ``run`` calls the storage and, after an exception from outside, has it release what the call still holds. That happens
+    within the turn: the next thread's call would wait for the storage, and the interrupted thread for its next turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: Callable[[Callable[[Batch], None], Batch], None]) -> None:
+        self._run = run
         self._turn = Guard()
         self._waiting: deque[Waiting[Any]] = deque()
         renew_in_child(self)
@@ -54,7 +58,7 @@ class BlockingQueue:
 
     def _take_turn(self, me: Waiting[Any]) -> None:
         if me.answer is None:  # nobody has asked for it before
-            answer_all(_batch(self._waiting, me, alone=_may_be_interrupted()))
+            self._run(answer_all, _batch(self._waiting, me, alone=_may_be_interrupted()))
 
 
 def _may_be_interrupted() -> bool:

@@ -45,7 +45,7 @@ class BlockingPorts:
         self._cleanly = _Cleanly(storage)
         self.calls: Calls = Calls()
         """The calls of the Mailer that has these ports."""
-        self._queue = BlockingQueue()
+        self._queue = BlockingQueue(self._cleanly)
         self._beat = BlockingBeat()
 
     async def store(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -56,7 +56,7 @@ class BlockingPorts:
         """Ask here and now, or with other threads. A call with a time limit asks alone: nobody else's wait is its own."""
         if timed():
             return self._cleanly(together, [question])[0].opened()
-        return self._cleanly(self._queue.ask, question)
+        return self._queue.ask(question)
 
     async def prepare(self) -> None:
         """Load and open our own transport; a host's is ready."""

@@ -279,18 +279,27 @@ def test_refused_again_after_activation_is_final_and_does_not_count(plain):
     assert mailer.servers.health("a").circuit == "closed"
 
 
-def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
-    mailer, transport = opened(plain)
-    plain.server(mailer, "b", "mailgun", sender="b@example.com")
+def two_accounts_refuse(world: World, text: bytes):
+    """A failover route "r" over servers at two ESPs, which refuse what has ``text`` in it.
+
+    No digits of a hexadecimal number: each request has the message's id in it.
+    """
+    mailer, transport = opened(world)
+    world.server(mailer, "b", "mailgun", sender="b@example.com")
     mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
 
     def refuses(body):
-        if b"bad" not in body:
+        if text not in body:
             return None
         return says(400, "sendgrid" if body.startswith(b"{") else "mailgun", UNLISTED)
 
     transport.refuses = refuses
-    mailer.enqueue(messages(30, text="bad"), route="r")
+    return mailer, transport
+
+
+def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
+    mailer, transport = two_accounts_refuse(plain, b"wrong")
+    mailer.enqueue(messages(30, text="wrong"), route="r")
     assert mailer.worker().drain().dead == 0
     assert transport.calls >= 60
     assert {mailer.servers.health(one).circuit for one in "ab"} == {"closed"}
@@ -301,17 +310,8 @@ def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
 
 
 def test_a_lane_two_esp_accounts_refuse_is_held(plain):
-    mailer, transport = opened(plain)
-    plain.server(mailer, "b", "mailgun", sender="b@example.com")
-    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
-
-    def refuses(body):
-        if b"bad" not in body:
-            return None
-        return says(400, "sendgrid" if body.startswith(b"{") else "mailgun", UNLISTED)
-
-    transport.refuses = refuses
-    mailer.enqueue(messages(120, text="bad", stream="news"), route="r")
+    mailer, transport = two_accounts_refuse(plain, b"wrong")
+    mailer.enqueue(messages(120, text="wrong", stream="news"), route="r")
     for number in range(24):
         mailer.enqueue(messages(2, stream=f"codes{number % 2}"), route="r")
         assert mailer.worker(concurrency=5).drain().dead == 0

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 
 from deliverykit import AsyncMailer, CalendarQuota, Mailer, Message
 from deliverykit.coalescing import AwaitingQueue, BlockingQueue
+from deliverykit.colours import BlockingPorts
 from deliverykit.contracts.books import Change, Document, Gone, LaneKey, LogLine, MailState, NewMail, Once
 from deliverykit.contracts.storage import Step, Storage, View
 from deliverykit.engine.admission.asking import Place
 from deliverykit.engine.admission.catalog import Config
 from deliverykit.engine.admission.lanes import Ticket
+from deliverykit.engine.ports import blocking
 from deliverykit.engine.together import Answer, Question, together
 from deliverykit.limits import Pause
 from deliverykit.providers import SendGrid
@@ -36,6 +38,11 @@ from deliverykit.words.errors import StorageError
 
 KEYS = ("account:a", "host")
 LANE = LaneKey("a", "r", "", "")
+
+
+def at_once(call: Any, batch: Any) -> None:
+    """What a queue calls the storage with, where nothing has to be cleaned up."""
+    call(batch)
 
 
 class Locked:
@@ -157,7 +164,7 @@ def counted(storage: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_threads_share_transactions_and_each_has_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with storages() as (one, _):
-        queue, gate = BlockingQueue(), threading.Event()
+        queue, gate = BlockingQueue(at_once), threading.Event()
         found: dict[int, Any] = {}
 
         class Slow(Ask):
@@ -193,14 +200,14 @@ def test_threads_share_transactions_and_each_has_its_own_answer(monkeypatch: pyt
 
 def test_a_question_of_another_account_is_asked_apart() -> None:
     with storages() as (one, _):
-        queue = BlockingQueue()
+        queue = BlockingQueue(at_once)
         assert queue.ask(Question(one, "a", KEYS, Ask("x")))[0][0] == 3
         assert queue.ask(Question(one, "b", ("account:b", "host"), Ask("y")))[0][0] == 1
 
 
 def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
     with storages() as (one, _):
-        queue = BlockingQueue()
+        queue = BlockingQueue(at_once)
 
         class Interrupted(Ask):
             def __call__(self, view: View) -> Step[Any]:
@@ -212,10 +219,57 @@ def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
         assert queue.ask(Question(one, "a", KEYS, Ask("y")))[0][0] == 3
 
 
+class LeftLocked:
+    """A storage whose first call is interrupted and leaves its lock held, until it is told so by the same thread."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.calls = 0
+        self.second = threading.Event()
+
+    def transact(self, account: str, keys: tuple[str, ...], decide: Any) -> Any:
+        self.calls += 1
+        if self.calls == 1:
+            self.lock.acquire()
+            raise KeyboardInterrupt
+        self.second.set()
+        assert self.lock.acquire(timeout=20), "the interrupted call still holds the storage"
+        self.lock.release()
+        return 3, frozenset()
+
+    def interrupted(self) -> None:
+        self.lock.release()
+
+
+def test_storage_is_free_before_the_turn_of_an_interrupted_thread_ends() -> None:
+    """However late that thread goes on: the next one may be in the storage before it."""
+    storage: Any = LeftLocked()
+    ports = BlockingPorts(ManualClock(), None, storage)
+    queue = ports._queue
+    turn = queue._turn
+    others: list[threading.Thread] = []
+
+    def slowly(call: Any, *given: Any) -> Any:
+        try:
+            return turn(call, *given)
+        except KeyboardInterrupt:
+            others[0].start()
+            assert storage.second.wait(60)
+            raise
+
+    queue._turn = slowly  # type: ignore[assignment]
+    others.append(threading.Thread(target=lambda: queue.ask(Question(storage, "a", KEYS, Ask("other")))))
+    with pytest.raises(KeyboardInterrupt):
+        blocking(ports.decide, Question(storage, "a", KEYS, Ask("mine")))
+    others[0].join(60)
+    assert storage.calls == 2
+    assert storage.lock.acquire(blocking=False)
+
+
 def test_interrupted_thread_waits_for_its_answer() -> None:
     """While another thread asks for it: what has become true is known when the exception goes on."""
     with storages() as (one, _):
-        queue = BlockingQueue()
+        queue = BlockingQueue(at_once)
         turn, asked, go = queue._turn, threading.Event(), threading.Event()
 
         class Slow(Ask):
