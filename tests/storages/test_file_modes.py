@@ -114,6 +114,8 @@ def test_other_modes_are_refused(tmp_path, wrong):
         Mailer(f"sqlite:///{tmp_path / 'mail.db'}?mode={wrong}")
     with pytest.raises(ConfigurationError, match="moed"):
         Mailer(f"sqlite:///{tmp_path / 'mail.db'}?moed=0600")
+    with pytest.raises(ConfigurationError, match="mode is given 2 times"):
+        Mailer(f"sqlite:///{tmp_path / 'mail.db'}?mode=0600&mode=0660")
     assert modes(tmp_path) == {}
 
 

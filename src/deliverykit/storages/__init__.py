@@ -45,11 +45,12 @@ def _mode(query: str) -> int:
     """The mode that the query of a URL asks for."""
     from deliverykit.storages.sqlite.modes import PRIVATE, mode_of
 
-    mode = PRIVATE
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    given = parse_qsl(query, keep_blank_values=True)
+    for name, _ in given:
         if name != "mode":
             raise ConfigurationError(
                 f"storage: {name!r} is no option of a sqlite:/// URL; there is mode (write %3F for a '?' in a path)"
             )
-        mode = mode_of(value)
-    return mode
+    if len(given) > 1:
+        raise ConfigurationError(f"storage: mode is given {len(given)} times in the URL; give it once")
+    return mode_of(given[0][1]) if given else PRIVATE
