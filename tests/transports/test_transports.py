@@ -104,7 +104,7 @@ def test_a_refused_connection(kind: str) -> None:
 
 
 def test_tls_to_a_server_that_speaks_none(kind: str) -> None:
-    with servers.serving(servers.answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server, sender(kind) as send:
+    with servers.serving(servers.at_once(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server, sender(kind) as send:
         assert stage_of(send, request(server.url.replace("http:", "https:"))) is Stage.TLS
         assert server.requests == 0
 

@@ -49,8 +49,8 @@ class Server:
             with self._lock:
                 self.connections += 1
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            thread.start()
             self._threads.append(thread)
+            thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), contextlib.closing(connection):
@@ -109,6 +109,16 @@ def answer(raw: bytes) -> Behaviour:
 
     def behave(server: Server, connection: socket.socket) -> None:
         while server.request(connection):
+            connection.sendall(raw)
+
+    return behave
+
+
+def at_once(raw: bytes) -> Behaviour:
+    """These bytes follow the first ones that come, whatever they are, and the connection is closed."""
+
+    def behave(server: Server, connection: socket.socket) -> None:
+        if connection.recv(65536):
             connection.sendall(raw)
 
     return behave

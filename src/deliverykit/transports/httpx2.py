@@ -183,7 +183,7 @@ class HttpTransport(_Settings["httpx2.Client"]):
         line = None
         try:
             line = lines.take(to, self._times.connect(request))
-            line.call(request, ends)
+            line.call(request, ends, self._times.connect(request))
             response = line.connection.handle_request(built)
             try:
                 read = self._read(response.iter_stream(), ends)
@@ -266,7 +266,7 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
         to, built = self._ours(request)
         lines = self._lines()
         line = await lines.take(to, self._times.connect(request))
-        line.call(request, ends)
+        line.call(request, ends, self._times.connect(request))
         try:
             response = await line.connection.handle_async_request(built)
             try:

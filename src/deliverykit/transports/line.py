@@ -22,7 +22,7 @@ class Line(Generic[C]):
     So a stream asks before each of them how much of the call's time is left.
     """
 
-    __slots__ = ("_begins", "_request", "connection", "ends", "stage")
+    __slots__ = ("_begins", "_connect", "_request", "connection", "ends", "stage")
 
     connection: C
 
@@ -32,12 +32,13 @@ class Line(Generic[C]):
         self.ends: float = 0.0
         """When the call must have ended, on ``time.monotonic()``."""
         self._begins = b""
+        self._connect = math.inf
         self._request: HttpRequest | None = None
 
-    def call(self, request: HttpRequest, ends: float) -> None:
-        """This request is next."""
+    def call(self, request: HttpRequest, ends: float, connect: float = math.inf) -> None:
+        """This request is next; each step before it takes no longer than ``connect``, a proxy's answer among them."""
         self.stage, self.ends, self._begins = Stage.POOL, ends, f"{request.method} ".encode()
-        self._request = request
+        self._request, self._connect = request, connect
 
     def too_late_for(self, data: bytes) -> bool:
         """Return whether these bytes begin the request although its time to start is over."""
@@ -63,10 +64,10 @@ class Line(Generic[C]):
     def left(self, timeout: float | None) -> float | None:
         """Return the smaller of a step's time and what is left of the call's; a millisecond where nothing is.
 
-        Before the request has begun, no step goes on after its time to start.
+        Before the request has begun, no step goes on after its time to start, or takes longer than ``connect``.
         """
         left = self.ends - time.monotonic()
-        left = max(0.001, left if self._begun else min(left, self._start_left()))
+        left = max(0.001, left if self._begun else min(left, self._start_left(), self._connect))
         return left if timeout is None else min(timeout, left)
 
     @property

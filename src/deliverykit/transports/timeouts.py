@@ -32,7 +32,7 @@ class Timeouts:
     """The time limits of one call to an ESP, each a ``timedelta`` or seconds; all have defaults.
 
     ``connect`` (5 s) limits each of the steps before the request: waiting for a free connection, resolving
-    the name and opening the TCP connection, and the TLS handshake. ``read`` (30 s) limits the wait
+    the name and opening the TCP connection, a proxy's answer, and the TLS handshake. ``read`` (30 s) limits the wait
     for each piece of the response, and for the server to accept each piece of the request. ``total``
     (60 s) limits the call from beginning to end; a large body gets more, see :class:`HttpTransport`.
 
