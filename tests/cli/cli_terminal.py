@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from fcntl import ioctl
 from struct import pack
 
@@ -58,6 +59,18 @@ class Terminal:
     def interrupt(self) -> None:
         """Ctrl-C."""
         os.write(self._screen, b"\x03")
+
+    def interrupted(self, seconds: float = 40) -> int:
+        """Ctrl-C until it ends; how it ended.
+
+        Python sees a signal that comes just before it begins to wait for a line only after that line.
+        """
+        limit = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < limit:
+            self.interrupt()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+        return self.end()
 
     def end(self, seconds: float = 40) -> int:
         """Wait for its end; how it ended."""

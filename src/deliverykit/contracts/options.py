@@ -14,7 +14,7 @@ from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.origins import origin_of
 
-__all__ = ["Concealing", "fingerprint", "option", "secret", "web_address"]
+__all__ = ["fingerprint", "option", "secret", "web_address"]
 
 
 def _filled(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
