@@ -150,7 +150,7 @@ async def _waited(task: "asyncio.Task[None]") -> None:
 
 def _batch(waiting: deque[Waiting[Any]], me: Waiting[Any], *, alone: bool = False) -> list[Waiting[Any]]:
     """``me`` and all that may be asked with it, in order; they leave the queue. What nobody waits for leaves it too."""
-    batch, group = [me], me.question.group
+    batch, group = [] if me.withdrawn else [me], me.question.group
     others: list[Waiting[Any]] = []
     while waiting and len(batch) < MOST:
         try:
@@ -161,4 +161,4 @@ def _batch(waiting: deque[Waiting[Any]], me: Waiting[Any], *, alone: bool = Fals
             continue
         (others if alone or one.question.group != group else batch).append(one)
     waiting.extendleft(reversed(others))
-    return [one for one in batch if not one.withdrawn]
+    return batch

@@ -12,6 +12,8 @@ from engine_kit import ESPS, used
 from deliverykit import CalendarQuota, CheckReport, CheckStatus, ConfigurationError, Env, Named, NotFound, Status
 from deliverykit.contracts.provider import Provider
 from deliverykit.providers import SendGrid
+from deliverykit.words.checks import CheckProblem
+from deliverykit.words.credentials import revealed
 from deliverykit.words.errors import Stage, TransportError
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
@@ -252,6 +254,23 @@ class Silent(SendGrid):
 
     def check(self, now):
         yield from ()
+
+
+@frozen(kw_only=True)
+class Repeats(SendGrid):
+    name: ClassVar[str] = "repeats"
+
+    def check(self, now):
+        yield from ()
+        key = revealed(self.api_key)
+        problem = CheckProblem(what=f"what {key}", mend=f"mend {key}")
+        return CheckReport.of({f"name {key}": f"value {key}"}, [problem])
+
+
+def test_no_secret_of_an_adapters_report_is_shown(world):
+    report = world.mailer(register=[Repeats]).servers.check(provider=Repeats(api_key="SG.canary-4711"))
+    assert report.facts == {"name ***": "value ***"}
+    assert report.problems == (CheckProblem(what="what ***", mend="mend ***"),)
 
 
 @pytest.mark.parametrize(

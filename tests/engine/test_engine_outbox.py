@@ -195,6 +195,25 @@ def test_requeued_mail_is_offered_to_every_server_again(world):
     assert sorted(world.got()) == ["u0@example.org", "uagain@example.org", "ugood@example.org"]
 
 
+def test_requeued_mail_is_offered_to_a_server_it_was_kept_from(world):
+    """a refused it and b has no quota; it was cancelled while it waited for b, and a takes it now."""
+    mailer = world.mailer()
+    world.server(mailer, "a", sender=None)
+    world.server(mailer, "b", "elasticemail", sender=None, quota=CalendarQuota(day=1))
+    mailer.routes.add("b only", ["b"])
+    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
+    assert mailer.send(message("spent"), route="b only")
+    world.sandbox.verify_only("sendgrid", ["example.com"])
+    mailer.enqueue([message(sender="ann@other.example")], route="r")
+    mailer.worker().drain()
+    assert world.got() == ["uspent@example.org"]
+    assert mailer.outbox.cancel(route="r") == 1
+    world.sandbox.verify_only("sendgrid", ["example.com", "other.example"])
+    assert mailer.outbox.requeue(route="r") == 1
+    mailer.worker().drain()
+    assert world.sandbox.count("sendgrid") == 1
+
+
 def test_mail_that_has_expired_stays_dead(world):
     mailer = world.mailer()
     world.server(mailer, "a")

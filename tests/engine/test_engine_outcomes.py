@@ -284,7 +284,9 @@ def test_not_sent_does_not_wait_for_another_servers_quota(world, by):
     """a could not be reached for a moment, b has no quota until tomorrow: a is tried again soon."""
     mailer = world.mailer()
     pair(world, mailer)
-    mailer.servers.update("b", quota=CalendarQuota(day=0, month=1))
+    mailer.servers.update("b", quota=CalendarQuota(day=1))
+    mailer.routes.add("b only", ["b"])
+    assert mailer.send(message(9), route="b only")
     world.sandbox.fault("sendgrid", "server_error", status=503)
     if by == "send":
         result = mailer.send(message(), route="r")
@@ -294,7 +296,7 @@ def test_not_sent_does_not_wait_for_another_servers_quota(world, by):
         mailer.worker().drain()
     world.clock.advance(3601)
     mailer.worker().drain()
-    assert world.carriers() == ["a"]
+    assert world.carriers() == ["b", "a"]
 
 
 # -- Unknown ------------------------------------------------------------------------------------------

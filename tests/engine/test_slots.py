@@ -143,6 +143,7 @@ class Process:
             self.world.starts.append(self.clock.now())
         else:
             self.world.given_up += 1
+            assert self.world.given_up <= 1000, "no slot is ever met"
             self.world.add(self.work(1, 1), self.world.ms())  # it asks for admission again
 
 
@@ -185,6 +186,21 @@ def test_a_slow_store_delays_but_stops_nothing(commit: int, length: int) -> None
     world = played(Pause(timedelta(milliseconds=length)), [], processes=2, batch=1, commit=commit, count=4)
     assert len(world.starts) == 8
     assert world.given_up <= 8
+
+
+def test_clock_set_back_does_not_lengthen_the_wait_for_a_slot() -> None:
+    clock = ManualClock()
+    issued = Issued(Slot(at=clock.now() + 1000, now=clock.now(), marks={}), clock.monotonic())
+    clock.advance(0.4)
+    clock.set(clock.now() - 600_000)
+    assert issued.left(clock) == 600
+
+
+def test_clock_set_forward_ends_the_wait_for_a_slot() -> None:
+    clock = ManualClock()
+    issued = Issued(Slot(at=clock.now() + 1000, now=clock.now(), marks={}), clock.monotonic())
+    clock.set(clock.now() + 1500)
+    assert issued.left(clock) == -500
 
 
 def test_without_stalls_no_slot_is_lost() -> None:

@@ -3,12 +3,13 @@
 from random import Random
 
 import pytest
+from attrs import evolve
 from brake_traffic import HOUR, MINUTE, START, Answer, Mail, Traffic, listed
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deliverykit.limits import Brake
-from deliverykit.limits.brake import Effect
+from deliverykit.limits.brake import Effect, Refused
 from deliverykit.words.outcomes import About
 
 DAY = 24 * HOUR
@@ -96,6 +97,18 @@ def test_answers_under_way_when_the_fault_begins_are_no_evidence(seed: int, faul
     assert not traffic.dead
     assert traffic.paused
     assert len(traffic.sent) == fault
+
+
+def test_accepted_before_a_refusal_does_not_make_it_final() -> None:
+    """Only a message that was admitted after the refusal shows that the server is well and the message is not."""
+    refused = Refused(server=1, about=About.UNKNOWN, reason=7, lane=1, message=1)
+    first = Brake.refused((), START, refused)
+    again = evolve(refused, memo=first.memo)
+    earlier, _ = Brake.accepted(first.state, START, lane=1, domain=0, mark=0)
+    assert Brake.refused(earlier, START, again).delay > 0
+    _, terms = Brake().take(first.state, START, 1)
+    later, _ = Brake.accepted(first.state, START, lane=1, domain=0, mark=terms.mark)
+    assert Brake.refused(later, START, again).delay == 0
 
 
 @given(seed=SEEDS, fault=st.integers(0, 20))

@@ -237,6 +237,15 @@ def test_a_change_of_zone_is_no_second_budget() -> None:
     assert angeles.when(state, midnight, 100) > angeles.usage(state, midnight)[0].resets_at - 1
 
 
+def test_every_earlier_window_that_overlaps_the_new_one_counts() -> None:
+    """Three changes of zone at the same instant: the day of the last one overlaps all three that were left."""
+    state: State = ()
+    quota = CalendarQuota(day=100, timezone="UTC")
+    for zone in ("Asia/Tokyo", "Asia/Kolkata", "Europe/Athens", "UTC"):
+        state = took(evolve(quota, timezone=zone), (NOON, 10), state=state)
+    assert quota.usage(state, NOON)[0].used == 40
+
+
 def test_what_was_taken_before_a_change_of_zone_is_not_given_back_to_the_new_window() -> None:
     tokyo = CalendarQuota(day=100, timezone="Asia/Tokyo")
     angeles = evolve(tokyo, timezone="America/Los_Angeles")

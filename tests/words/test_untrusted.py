@@ -89,6 +89,13 @@ def test_the_length_limit_leaks_no_beginning(key: str, form: str, before: int, m
         assert key[:6] not in Mask([key]).apply(f"the key {halved}{mark}")
 
 
+@pytest.mark.parametrize("end", ["…", "...", "***", ""])
+def test_short_beginning_at_a_cut_is_hidden(end: str) -> None:
+    """Shorter than any piece that is hidden elsewhere."""
+    assert Mask(["SG.Qw3rTy-4711-xyz"]).apply(f"the key SG.Qw3{end}") == f"the key ***{end}"
+    assert Mask(["SG.Qw3rTy-4711-xyz"]).apply("the key SG.Qw3 is wrong") == "the key SG.Qw3 is wrong"
+
+
 def leaked(key: str, told: str) -> list[str]:
     """Which long pieces of a key stand in a text."""
     return [key[at : at + SEEN] for at in range(len(key) - SEEN + 1) if key[at : at + SEEN].lower() in told.lower()]
@@ -111,6 +118,14 @@ def test_no_long_piece_of_a_secret_is_repeated(key: str, around: str, start: int
         written = b64(f"api:{key}").lower() if form == "lower case of base64" else FORMS[form](key)
         told = Mask([key]).apply(f"the key {around.format(written[start : len(written) - end])} is wrong")
         assert not leaked(written[7:-3] if "base64" in form else written, told)
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user", "user:"])
+def test_base64_in_lower_case_is_hidden_wherever_the_secret_begins(before: str) -> None:
+    """Changed case cannot be decoded, so the characters themselves are searched for, at each offset in a group of three."""
+    key = "SG.Qw3rTy-4711-xyz"
+    told = Mask([key]).apply(f"Basic {b64(before + key).lower()} is wrong")
+    assert not leaked(b64(before + key).lower(), told)
 
 
 @given(keys)
