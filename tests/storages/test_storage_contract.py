@@ -351,6 +351,17 @@ def test_a_lost_send_is_in_doubt_and_its_own_late_answer_settles_it(storage: Sto
     assert [one.outcome for _, one in storage.log("a")] == ["in_doubt"]
 
 
+def test_change_that_ends_a_lease_ends_its_token(storage: Storage) -> None:
+    """Whoever held the message changes nothing any more, whether it waits, is scheduled or is dead."""
+    for uid, state_after in (("a", READY), ("b", SCHEDULED), ("c", DEAD)):
+        storage.enqueue([mail(uid)])
+        (held,) = claimed(storage)
+        step(storage, changes=(Change(id=held.head.id, token="t", state=state_after, due=NEVER if uid == "b" else 0),))
+        assert step(storage, changes=(Gone(held.head.id, token="t"),)) == {held.head.id}
+        assert state(storage, uid) == state_after
+        step(storage, changes=(Gone(uid=uid),))
+
+
 def test_was_is_a_fence_of_its_own(storage: Storage) -> None:
     storage.enqueue([mail("a")])
     (one,) = claimed(storage)

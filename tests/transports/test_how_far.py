@@ -7,6 +7,7 @@ import ssl
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import httpcore2
 import pytest
@@ -52,6 +53,18 @@ def test_what_an_esp_read_a_byte_of_never_counts_as_not_sent(
         for _ in range(answered):
             assert send(request(server.url)).status == 202
         assert stage_of(send, request(server.url, b"a" * size)) in {Stage.WRITE, Stage.READ}
+
+
+def test_bytes_for_a_proxy_are_not_the_request() -> None:
+    line: Line[Any] = Line()
+    line.call(request("https://api.example.org/send"), ends=0.0)
+    line.writes(b"CONNECT api.example.org:443 HTTP/1.1\r\n\r\n")
+    line.reads()
+    assert line.stage.surely_not_sent
+    line.writes(b"POST /send HTTP/1.1\r\n\r\n")
+    assert line.stage is Stage.WRITE
+    line.reads()
+    assert line.stage is Stage.READ
 
 
 def test_a_proxy_that_says_nothing_has_not_been_given_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
