@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from deliverykit.testing.strategies import lines
@@ -155,7 +155,9 @@ def test_a_message_of_the_standard_library_comes_back_the_same(
             part.add_related(b"PNG", "image", "png", cid="<logo@x>", filename="logo.png", disposition="inline")  # type: ignore[union-attr]
     for filename, content in files:
         email.add_attachment(content, maintype="application", subtype="pdf", filename=filename)
-    made = Message.from_email(BytesParser(policy=policy.default).parsebytes(email.as_bytes(policy=written)), tags=["a"])
+    parsed = BytesParser(policy=policy.default).parsebytes(email.as_bytes(policy=written))
+    assume(not parsed["To"].defects)  # the library encodes the comma after some long names, and cannot read that
+    made = Message.from_email(parsed, tags=["a"])
     assert made.sender is not None
     assert (made.sender.name, made.sender.email) == (name, "us@example.com")
     assert [one.email for one in made.to] == ["ann@example.org", "bob@example.org"]
