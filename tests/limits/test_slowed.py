@@ -8,7 +8,7 @@ from clock_faces import ms
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deliverykit.contracts.limit import State
+from deliverykit.contracts.limit import RateLimiter, State
 from deliverykit.limits import Pause, Rate, Slowed
 from deliverykit.words.clock import NEVER
 
@@ -251,3 +251,10 @@ def test_the_interval_of_a_pace() -> None:
     assert Pause(timedelta(seconds=2)).interval == 2000
     assert Rate(14, burst=14).interval == 72
     assert Slowed(5).interval == 5
+
+
+def test_limiter_of_ones_own_has_no_interval_unless_it_says_so() -> None:
+    class Own(RateLimiter):
+        name = "own"
+
+    assert RateLimiter.interval.fget(Own) == 0  # type: ignore[attr-defined]

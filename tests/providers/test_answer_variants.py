@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from deliverykit.contracts.answers import Answer, row_for
 from deliverykit.words.outcomes import About, NotSent, Rejected, ServerFault, Throttled, Unfit, Unknown
 from esp_answers import PROVIDERS, SHAPES, check, letter, said
 from outgoing_mail import NOW, STATUSES, json_answer
@@ -147,6 +148,18 @@ SES_ROWS: list[tuple[Any, ...]] = [
     (502, "BadGateway", "x", Unknown, None),
     (504, "GatewayTimeout", "x", Unknown, None),
 ]
+SES_ROWS += [
+    *((status, "RequestExpired", "Signature expired", NotSent, None, "clock") for status in (401, 403)),
+    *((status, "InvalidClientTokenId", "x", ServerFault, ACCOUNT, "renewable") for status in (401,)),
+    *((status, "AccessDeniedException", "User is not authorized to perform `ses:SendEmail'", ServerFault, ACCOUNT)
+      for status in (400, 401, 403)),
+    *((status, "LimitExceededException", "Daily message quota exceeded", Throttled, ACCOUNT, "quota") for status in (400, 403)),
+    *((status, "MessageRejected", "Email address is not verified: news@example.com", None, SENDER) for status in (400, 403)),
+    *((status, "MailFromDomainNotVerifiedException", "x", None, SENDER) for status in (400, 403)),
+    *((status, "ConfigurationSetDoesNotExist", "news", ServerFault, ACCOUNT) for status in (400, 404)),
+    *((status, "NotFoundException", "Email identity <news@example.com> does not exist.", None, SENDER) for status in (400, 403)),
+    *((status, "AccountSuspendedException", "x", ServerFault, ACCOUNT) for status in (400, 403)),
+]  # fmt: skip
 SENDGRID_ROWS: list[tuple[Any, ...]] = [
     *(
         (status, "", text, Throttled, ACCOUNT, "quota")
@@ -185,7 +198,16 @@ SENDGRID_ROWS: list[tuple[Any, ...]] = [
             (403, "news@example.com is not allowed here"),
         ]
     ),
-    (403, "", "You are not allowed to send to that recipient", Unfit, RECIPIENT),
+    *((status, "", "You are not allowed to send to that recipient", Unfit, RECIPIENT) for status in (401, 402, 403)),
+    *((status, "", "Your account is suspended", ServerFault, ACCOUNT) for status in (401, 402)),
+    *((status, "", "Too many bad requests. Temporary block", Throttled, ACCOUNT, "quota") for status in (401, 403)),
+    *((status, "", "Daily quota exceeded", Throttled, ACCOUNT, "quota") for status in (401, 402)),
+    *((status, "", "Unverified sender: news@example.com", None, SENDER) for status in (400, 401)),
+    (403, "", "Invalid API Key", ServerFault, ACCOUNT, "renewable"),
+    (400, "", "You have exceeded your messaging limits", Throttled, ACCOUNT, "quota"),
+    (403, "", "Not permitted (from.email)", None, SENDER),
+    (400, "", "The from object must be provided for every email send. (content.0.value)", Rejected, MESSAGE),
+    (400, "", "Wrong (personalizations.0.to.0.email)", Rejected, MESSAGE),
     (403, "", "never seen: ann@example.org", Unfit, RECIPIENT),
     (403, "", "Something about example.com", None, SENDER),
     (403, "", "Permission denied for ann@example.org", Unfit, RECIPIENT),
@@ -241,6 +263,21 @@ SENDGRID_ROWS: list[tuple[Any, ...]] = [
     *((status, "", "Maximum credits exceeded", Unknown, None) for status in (500, 502, 504)),
 ]
 MAILGUN_ROWS: list[tuple[Any, ...]] = [
+    *(
+        (status, "", text, Throttled, ACCOUNT, seconds)
+        for status in (400, 401, 402, 403, 420, 429)
+        for text, seconds in [
+            ("account-requests-per-sec is reached", None),
+            (NOT_ALLOWED + "request limit exceeded, try again in 2 hours", 7200),
+            (NOT_ALLOWED + "You've reached the message limit you set on account", None),
+            ("recipient limit exceeded, try again after 20 seconds", 20),
+        ]
+    ),
+    *((status, "", "Daily quota of the plan is reached", Throttled, ACCOUNT, None) for status in (400, 401, 402, 403)),
+    *((status, "", NOT_ALLOWED + "Account disabled", ServerFault, ACCOUNT) for status in (401, 402)),
+    *((status, "", "Not for large batches", Unfit, MESSAGE) for status in (400, 403)),
+    *((status, "", "from parameter is not a valid address", Rejected, MESSAGE) for status in (400, 403)),
+    (451, "", "anything", ServerFault, ACCOUNT),
     *(
         (status, "", text, Throttled, ACCOUNT, seconds)
         for status, text, seconds in [
@@ -319,8 +356,15 @@ MAILGUN_ROWS: list[tuple[Any, ...]] = [
     *((status, "", "recipient limit exceeded, try again after 20 seconds", Unknown, None) for status in (500, 502, 504)),
 ]  # fmt: skip
 ELASTIC_ROWS: list[tuple[Any, ...]] = [
+    *((status, "", "The From domain example.com is not verified", None, SENDER) for status in (401, 402, 403)),
+    *((status, "", "You are only allowed to send from your own domain", None, SENDER) for status in (400, 401, 403)),
+    *((status, "", "You can only send to your own email address", Unfit, RECIPIENT) for status in (400, 403)),
+    (400, "", "Invalid From address", Rejected, MESSAGE),
+    (403, "", "Recipient ann@example.org is suppressed", Unfit, RECIPIENT),
+    *((status, "", "Account has been disabled.", ServerFault, ACCOUNT) for status in (401, 403)),
     *(
-        (400, "", text, ServerFault, ACCOUNT, "renewable")
+        (status, "", text, ServerFault, ACCOUNT, "renewable")
+        for status in (400, 401, 403)
         for text in ["APIKey Expired", "ApiKey expired.", "Incorrect API key", "API-key is missing, apikey required"]
     ),
     *(
@@ -463,3 +507,21 @@ def test_a_repeated_answer_says_nothing_about_now() -> None:
     for status in (400, 412, 413, 429):
         response = said("elasticemail", status, "Daily limit", retry_after="3600", idempotency_replayed="true")
         assert check("elasticemail", response, letter(), NotSent, None).retry_after == 0
+
+
+@pytest.mark.parametrize("esp", BY_ESP)
+def test_every_row_decides_an_answer_here_at_each_of_its_statuses(esp: str) -> None:
+    provider = PROVIDERS[esp]
+    decided = set()
+    for status, code, text, *_ in BY_ESP[esp]:
+        response = said(esp, status, text, code)
+        words = provider.error(response)
+        answer = Answer(status=status, text=words or "", response=response, mail=letter(), now=NOW)
+        if words is not None and (row := row_for(provider.table, answer)) is not None:
+            decided.add((provider.table.index(row), status))
+    listed = {
+        (place, status): row.text.pattern
+        for place, row in enumerate(provider.table)
+        for status in (row.status if isinstance(row.status, tuple) else (row.status,) if isinstance(row.status, int) else ())
+    }
+    assert {f"{status}: {text}" for (place, status), text in listed.items() if (place, status) not in decided} == set()

@@ -83,9 +83,10 @@ def test_ses_account_that_cannot_send_or_not_much(changes: dict[str, Any], ok: b
     assert (report.ok, problem.blocks) == (ok, not ok)
 
 
-def test_ses_without_limit() -> None:
-    report, _ = checked("ses", told(200, account(SendQuota={"Max24HourSend": -1, "MaxSendRate": 0.5})))
-    assert (report.facts["In 24 hours"], report.facts["Rate"]) == ("unlimited", "0.5 a second")
+@pytest.mark.parametrize(("most", "words"), [(-1, "unlimited"), (0, "0 emails"), (200, "200 emails")])
+def test_ses_limit_in_words(most: int, words: str) -> None:
+    report, _ = checked("ses", told(200, account(SendQuota={"Max24HourSend": most, "MaxSendRate": 0.5})))
+    assert (report.facts["In 24 hours"], report.facts["Rate"]) == (words, "0.5 a second")
 
 
 SES_REFUSALS = [

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 
+import pytest
 import wire_servers as servers
 
 from deliverykit.transports import origins
@@ -61,3 +63,17 @@ def test_what_is_idle_for_long_is_closed_and_what_is_in_use_is_not(monkeypatch) 
     with servers.serving(servers.slow_ok) as server:
         asyncio.run(main(server.url))
         assert (server.requests, server.connections) == (10, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "port"),
+    [
+        ("http://proxy.example", 80), ("https://proxy.example", 443), ("proxy.example", 80), ("socks5://proxy.example", 1080),
+        ("http://proxy.example:3128", 3128), ("proxy.example:3128", 3128),
+    ],
+)  # fmt: skip
+def test_proxy_without_port_has_that_of_its_scheme(given: str, port: int, monkeypatch) -> None:
+    monkeypatch.setenv("https_proxy", given)
+    proxy = origins._proxy(origins.address("https://api.example.org/send"), ssl.create_default_context())
+    assert proxy is not None
+    assert (proxy.url.host, proxy.url.port) == (b"proxy.example", port)

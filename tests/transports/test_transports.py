@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import ssl
 import subprocess
@@ -178,6 +179,14 @@ def test_an_answer_of_exactly_the_limit(kind: str) -> None:
         with sender(kind, max_response=999) as send:
             response = send(request(server.url))
             assert (len(response.body), response.complete) == (999, False)
+
+
+@pytest.mark.parametrize("size", [999, 1000, 1001])
+def test_limit_counts_what_is_unpacked(kind: str, size: int) -> None:
+    packed = servers.ok(gzip.compress(b"a" * size), headers=b"Content-Encoding: gzip\r\n")
+    with servers.serving(servers.answer(packed)) as server, sender(kind, max_response=1000) as send:
+        response = send(request(server.url))
+        assert (len(response.body), response.complete) == (min(size, 1000), size <= 1000)
 
 
 def ends_reading(send: Send, what: HttpRequest, server: servers.Server) -> None:

@@ -17,7 +17,6 @@ __all__ = ["Echoes"]
 _GAP: Final = "…"
 """Stands where a text of the message stood."""
 _SHORTEST: Final = 4
-_DEEPEST: Final = 20
 _MOST: Final = 5_000
 """So many texts of one message are looked for."""
 _ADDRESS = re.compile(r"[^\s<>\"'()\[\],;:@]{1,100}@[^\s<>\"'()\[\],;@]{0,300}")
@@ -76,16 +75,17 @@ class Echoes:
             yield from _strings(own)
 
 
-def _strings(value: object, depth: int = 0) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
+    """The texts in a value of ``extra``, which was checked at hand-over: plain data of few levels."""
     if isinstance(value, str):
         yield value
-    elif depth < _DEEPEST and isinstance(value, Mapping):
+    elif isinstance(value, Mapping):
         for name, inner in value.items():
             yield str(name)
-            yield from _strings(inner, depth + 1)
-    elif depth < _DEEPEST and isinstance(value, list | tuple):
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _strings(inner, depth + 1)
+            yield from _strings(inner)
 
 
 def _without(text: str, own: str) -> str:

@@ -331,7 +331,7 @@ def _probed(case: Case, one: Refused, now: int, *, returned: bool) -> tuple[Case
     """A probe was refused for the same reason."""
     news = one.counts and (not returned or now - case.opened_at >= _DAY)
     if news and case.phase == OPEN and not case.local and case.lane not in (0, one.lane):
-        return evolve(case, refused=PROBES, next_at=now + _STEPS[-1]), Effect.PAUSE
+        return evolve(case, refused=PROBES), Effect.PAUSE  # nothing goes there until it is activated, and that forgets the case
     refused = case.refused + news
     case = evolve(case, refused=refused, next_at=now + _STEPS[min(refused or 1, len(_STEPS) - 1)])
     if refused < PROBES or not news:

@@ -82,7 +82,8 @@ def _whom(answer: Answer) -> About:
 BARE = re.compile(r"^\W*forbidden\W*$|is not allowed to send|limit exceeded|\bparameter\b|^domain not found", re.IGNORECASE)
 """Texts that are Mailgun's though they come without JSON; a wrong key is answered by the bare word ``Forbidden``."""
 
-_NOW = (400, 401, 402, 403, 420, 429)
+_REFUSED = (400, 401, 402, 403)
+_NOW = (*_REFUSED, 420, 429)
 _SIZE = (
     r"\b(message|attachment|request|content|total|body)s? (size|length)\b|\btoo (large|long|big)\b|"
     r"\bsize limit\b|\b\d+ ?[km]i?b\b"
@@ -119,15 +120,15 @@ TABLE: tuple[Row, ...] = (
     # 420 is Mailgun's own number for what 429 says too; the limit is the account's or the domain's by its text.
     Row((420, 429), r"is not allowed to send|limit exceeded", About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
     Row((420, 429), "", About.ACCOUNT, throttled(Scope.ACCOUNT, until=until, too_fast=True), foreign=True),
-    Row(_NOW, r"limit exceeded,? try again after", About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
+    Row(_REFUSED, r"limit exceeded,? try again after", About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
     Row(400, _SIZE, About.MESSAGE, rejected),
-    Row(_NOW, _SPENT, About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
+    Row(_REFUSED, _SPENT, About.ACCOUNT, throttled(Scope.DOMAIN, until=named_time)),
     # A new account: at most so many recipients in one call, whoever sends it.
     Row((400, 403), r"large batches", About.MESSAGE, unfit),
     # A sandbox domain sends to the addresses its owner named: this recipient is the matter, not the server.
     Row((400, 403), _TO_WHOM, About.RECIPIENT, unfit),
     Row((400, 403), r"rejected: ip\b.{0,80}\b(can't|cannot|can not) be used", _ip, by_subject),
-    Row((400, 401, 402, 403), _CLOSED, _whom, by_subject),
+    Row(_REFUSED, _CLOSED, _whom, by_subject),
     Row((401, 403), _KEYS, About.ACCOUNT, key_refused),
     Row(404, r"\bdomain\b.{0,260}\bnot found|\bdomain not found|\bno such domain", About.ACCOUNT, _elsewhere),
     Row((400, 403), _FROM, _malformed_from, by_subject),
