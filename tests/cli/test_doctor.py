@@ -32,6 +32,7 @@ from deliverykit.testing import ManualClock
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MB = 1_000_000
+MOMENT = timedelta(milliseconds=1)
 BAD = (Severity.WARNING, Severity.PROBLEM)
 
 
@@ -128,11 +129,13 @@ TWO = {"servers": (server("a"), server("b")), "routes": (route("a", "b"),)}
         ({**TWO, "servers": (server("a", status=Status.PAUSED), server("b"))}, [("warning", "routes")], "runs on its fallback Server b"),
         ({**TWO, "health": {"a": health(circuit="open")}}, [("problem", "servers"), ("warning", "routes")], "fallback Server b"),
         ({**TWO, "servers": (server("a"), server("b", status=Status.PAUSED))}, [], ""),
+        (TWO, [], "1 route with a server that sends"),
         ({"lanes": (lane(),)}, [], "3 mails wait, none for too long"),
-        ({"lanes": (lane(blocked_since=NOW - timedelta(hours=25)),)}, [("warning", "queue")], "wait for S: calendar since"),
+        ({"lanes": (lane(blocked_since=NOW - timedelta(days=1)),)}, [], "3 mails wait, none for too long"),
+        ({"lanes": (lane(blocked_since=NOW - timedelta(days=1) - MOMENT),)}, [("warning", "queue")], "wait for S: calendar since"),
         ({"lanes": (lane(goes_at=None),)}, [("problem", "queue")], "nothing but a change"),
-        ({"unattended": (mail(NOW - timedelta(minutes=3)),)}, [("problem", "queue")], "no worker takes it"),
-        ({"unattended": (mail(NOW - timedelta(minutes=1)),)}, [], ""),
+        ({"unattended": (mail(NOW - timedelta(minutes=2)),)}, [], "no mail waits"),
+        ({"unattended": (mail(NOW - timedelta(minutes=2) - MOMENT),)}, [("problem", "queue")], "no worker takes it"),
         ({"doubt": 2, "doubted": mail(NOW)}, [("warning", "in doubt")], "2 mails may or may not have gone, the oldest since 2026"),
         ({"dead": {"bad ann@example.org": 1, "bad bob@example.org": 2}}, [("warning", "dead")], "3 mails: bad <address>"),
         ({"dead": {"cancelled": 9, "expired": 1, "late": 1}}, [], "9 mails: cancelled"),
@@ -179,14 +182,19 @@ def condition(**given: object) -> Condition:
     ("given", "expected"),
     [
         ({}, []),
-        ({"free": 400 * MB}, [("warning", "storage")]),
-        ({"free": 40 * MB}, [("problem", "storage")]),
-        ({"log_size": 65 * MB}, [("warning", "storage")]),
-        ({"log_size": 65 * MB, "size": 66 * MB}, []),
+        ({"free": 500 * MB}, []),
+        ({"free": 500 * MB - 1}, [("warning", "storage")]),
+        ({"free": 50 * MB}, [("warning", "storage")]),
+        ({"free": 50 * MB - 1}, [("problem", "storage")]),
+        ({"log_size": 64 * MB}, []),
+        ({"log_size": 64 * MB + 1}, [("warning", "storage")]),
+        ({"log_size": 66 * MB, "size": 66 * MB}, []),
+        ({"log_size": 66 * MB + 1, "size": 66 * MB}, [("warning", "storage")]),
         ({"durability": "normal"}, []),
         ({"size": None, "free": None, "log_size": None}, []),
         ({"seen": 1_000_000 + 5_001}, [("warning", "clock")]),
         ({"seen": 1_000_000 + 5_000}, []),
+        ({"seen": 1_000_000 + 3_600_000}, [("warning", "clock")]),
         ({"seen": 1_000_000 + 3_600_001}, [("problem", "clock")]),
     ],
 )
