@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from storage_kit import KEY, claimed, key, lane_of, mail, step, uids
@@ -176,6 +177,29 @@ def test_a_full_disk_loses_nothing_and_acknowledges_nothing(tmp_path: Path) -> N
     assert [row.uid for row in storage.mails("default", Wanted(), 9)] == ["a"]
     storage._db.run("pragma max_page_count=1000000")
     storage.enqueue([mail("b")])
+    storage.close()
+
+
+def test_failed_commit_undoes_everything_and_releases_the_lock(tmp_path: Path) -> None:
+    """A deferred foreign key is checked at the commit, which fails as on a disk that is full only then."""
+    storage = opened(tmp_path / "mail.db")
+    for statement in (
+        "pragma foreign_keys=on",
+        "create table parent (id integer primary key)",
+        "create table child (parent references parent deferrable initially deferred)",
+        "create temp trigger orphan after insert on dk_mail begin insert into child values (1); end",
+    ):
+        storage._db.run(statement)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="FOREIGN KEY"):
+            storage.enqueue([mail("a")])
+    assert storage.mail("a") is None
+    storage._db.run("drop trigger orphan")
+    other = Thread(target=storage.enqueue, args=([mail("b")],), daemon=True)
+    other.start()
+    other.join(60)
+    assert not other.is_alive(), "the lock is still held"
+    assert storage.mail("b") is not None
     storage.close()
 
 

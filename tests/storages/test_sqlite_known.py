@@ -160,6 +160,25 @@ def _by_hand(storage: SQLiteStorage) -> None:
         db.run("update dk_state set seen=seen-1000, record='{\"s:1/calendar\":[7]}' where key='account:a'")
 
 
+def test_own_states_are_not_read_again(tmp_path: Path) -> None:
+    storage = SQLiteStorage(str(tmp_path / "mail.db"), ManualClock(), "normal")
+    ran: list[str] = []
+
+    def reads(**more: Any) -> int:
+        ran.clear()
+        storage.transact(
+            "a", ("k",), lambda view: Step(result=None, records=({"n": (*view.records[0].get("n", ()), 1)},), **more)
+        )
+        return sum("from dk_state" in statement for statement in ran)
+
+    storage._db._opened().set_trace_callback(ran.append)
+    assert [reads() for _ in range(3)] == [1, 0, 0]
+    storage.enqueue([mail("m")])  # a transaction that does not tell what it writes
+    assert [reads(), reads()] == [1, 0]
+    assert [reads(documents=(document("one"),)), reads()] == [0, 0]
+    storage.close()
+
+
 @pytest.mark.parametrize("error", [Trouble, StorageError])
 def test_after_an_error_the_connection_is_free(tmp_path: Path, error: type[Exception]) -> None:
     storage = SQLiteStorage(str(tmp_path / "mail.db"), ManualClock(), "normal")

@@ -173,11 +173,12 @@ def test_the_log_and_the_counts_stay(storage: Storage, clock: ManualClock) -> No
 def test_another_process_learns_of_it_once(kind: str, tmp_path: Path) -> None:
     """It remembers a later instant of its own; accepted by one, the clock is accepted by all, and no other step back is."""
     clock = ManualClock()
-    one, two, late = (OPENERS[kind](tmp_path, clock) for _ in range(3))
+    one, two, idle, late = (OPENERS[kind](tmp_path, clock) for _ in range(4))
     now = clock.now()
     clock.advance(YEAR / 1000)
     step(one, records=({"n": (1,)},))
     two.recover()
+    idle.recover()  # and does nothing more until the clock is accepted
     clock.set(now)
     for storage in (one, two):
         with pytest.raises(ClockError):
@@ -185,9 +186,10 @@ def test_another_process_learns_of_it_once(kind: str, tmp_path: Path) -> None:
     one.accept_clock(kept)
     two.enqueue([mail("a")])
     assert uids(claimed(two)) == ["a"]
+    idle.enqueue([mail("b")])
     late.recover()  # opened after it: this process has seen nothing later yet
     clock.set(now - 2 * HOUR)
-    for storage in (one, two, late):
+    for storage in (one, two, idle, late):
         with pytest.raises(ClockError):
             storage.enqueue([mail("y")])
         storage.close()

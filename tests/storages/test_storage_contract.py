@@ -247,6 +247,7 @@ def test_mail_of_a_higher_priority_is_a_new_question(storage: Storage, clock: Ma
     assert storage.open_lanes().lanes == (lane,)
     claimed(storage, lane, only="c", blocked_until=until)
     storage.enqueue([mail("d", priority=1, state=SCHEDULED, due=clock.now() + 1_000)])
+    assert storage.open_lanes().lanes == (), "it cannot be sent before it is due"
     clock.advance(1)
     storage.recover()
     assert storage.open_lanes().lanes == (lane,)
