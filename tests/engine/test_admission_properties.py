@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import ClassVar
 
+import pytest
 from attrs import frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deliverykit.engine.admission.admit import MARGIN, Candidates, admit
+from deliverykit.contracts.limit import QuotaPolicy, State, Terms, Usage
+from deliverykit.engine.admission.admit import MARGIN, Candidates, Refusal, admit
 from deliverykit.engine.admission.gates import Gate
 from deliverykit.limits import CalendarQuota, Pause
 from deliverykit.records.route import WhenExhausted
@@ -246,3 +249,33 @@ def test_a_routers_memory_without_a_name_is_not_kept() -> None:
     (record,) = admit(Candidates(gates=gates, router=RoundRobin(), when_exhausted=WhenExhausted.QUEUE), [1], [{}], NOON).records
     assert record is not None
     assert set(record) == {"s:a/calendar"}
+
+
+@frozen
+class OneByOne(QuotaPolicy):
+    """A host's own limit: one email in each decision, however many decisions."""
+
+    name: ClassVar[str] = "one by one"
+
+    def room(self, state: State, now: int) -> int:
+        return 1
+
+    def when(self, state: State, now: int, n: int) -> int:
+        return now if n == 1 else NEVER
+
+    def take(self, state: State, now: int, n: int) -> tuple[State, Terms]:
+        return state, Terms(0)
+
+    def give(self, state: State, mark: int, n: int) -> State:
+        return state
+
+    def usage(self, state: State, now: int) -> tuple[Usage, ...]:
+        return ()
+
+
+@pytest.mark.parametrize("word", WhenExhausted)
+def test_a_limit_with_room_again_is_asked_again_at_once(word: WhenExhausted) -> None:
+    gates = {server: (Gate(0, f"s:{server}/one", OneByOne(), server),) for server in "ab"}
+    answer = admit(Candidates(gates=gates, router=Priority(), when_exhausted=word), [1] * 5, [{}], NOON)
+    assert [grant.server for grant in answer.grants] == (["a"] if word is WhenExhausted.QUEUE else ["a", "b"])
+    assert answer.refusal == Refusal(NOON, "", paces=True), "not out of quota"

@@ -309,6 +309,17 @@ def test_a_message_two_esp_accounts_refuse_counts_against_neither(plain):
     assert plain.sandbox.count() == 3
 
 
+@pytest.mark.parametrize(("key", "stopped"), [("SG.a", True), ("SG.b", False)], ids=["one account", "two accounts"])
+def test_servers_with_one_key_are_one_esp_account(plain, key, stopped):
+    mailer, transport = opened(plain)
+    plain.server(mailer, "b", key=key)
+    mailer.routes.add("r", ["a", "b"], when_exhausted="failover")
+    transport.refuses = lambda body: says(400, "sendgrid", UNLISTED)
+    mailer.enqueue(messages(30), route="r")
+    mailer.worker(concurrency=1).drain()
+    assert (mailer.servers.health("b").circuit != "closed") is stopped
+
+
 def test_a_lane_two_esp_accounts_refuse_is_held(plain):
     mailer, transport = two_accounts_refuse(plain, b"wrong")
     mailer.enqueue(messages(120, text="wrong", stream="news"), route="r")
@@ -356,6 +367,7 @@ def test_refused_messages_do_not_wait_for_a_paused_server(plain):
 
 def test_a_lost_sender_domain_waits_and_others_go_on(plain):
     mailer, transport = opened(plain, sender=None)
+    logged = len(mailer.log.list())
     text = UNVERIFIED["sendgrid"][1]
     transport.refuses = lambda body: says(403, "sendgrid", text) if b"@lost.example" in body else None
     lost = [message(f"l{number}", sender=f"ann{number}@lost.example") for number in range(100)]
@@ -375,6 +387,7 @@ def test_a_lost_sender_domain_waits_and_others_go_on(plain):
     mailer.servers.activate("a")
     mailer.worker().drain()
     assert plain.sandbox.count() == 201
+    assert len(mailer.log.list(limit=1000)) - logged == transport.calls, "one line for each submission, and no other"
 
 
 def test_fifty_refused_for_what_they_are_hold_their_lane(plain):

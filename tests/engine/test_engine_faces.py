@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from engine_kit import World, messages
 
-from deliverykit import AsyncMailer, ConfigurationError, Mailer, StorageError
+from deliverykit import AsyncMailer, CalendarQuota, ConfigurationError, Mailer, StorageError
 from deliverykit.async_mailer import AsyncAccountMailer, AsyncWorker
 from deliverykit.engine.rooms.accounts import Accounts, Budgets
 from deliverykit.engine.rooms.log import Log
@@ -19,6 +19,7 @@ from deliverykit.engine.rooms.room import Room
 from deliverykit.engine.rooms.routes import Routes
 from deliverykit.engine.rooms.servers import Servers
 from deliverykit.mailer import AccountMailer, AccountsFace, BudgetsFace, LogFace, OutboxFace, RoutesFace, ServersFace, Worker
+from deliverykit.transports.httpx2 import AsyncHttpTransport, HttpTransport
 
 TWINS = [
     (AsyncAccountMailer, AccountMailer),
@@ -78,6 +79,19 @@ def test_building_does_no_io(tmp_path):
         Mailer("mysql://x")
     with pytest.raises(TypeError, match="no argument secretkey"):
         Mailer("memory://", secretkey="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("by", ["send", "worker"])
+def test_the_transport_is_open_before_leave_is_asked_for(world, monkeypatch, by):
+    """It loads modules when it opens, which must not take time from a slot."""
+    mailer = world.mailer()
+    world.server(mailer, "a", quota=CalendarQuota(day=0))
+    opened = []
+    for kind in (HttpTransport, AsyncHttpTransport):
+        monkeypatch.setattr(kind, "open", lambda transport, real=kind.open: opened.append(real(transport)))
+    mailer.send(messages(1)[0]) if by == "send" else mailer.worker().drain()
+    assert len(opened) == 1
+    assert world.sandbox.count() == 0
 
 
 def test_both_faces_on_one_file(world, sandbox):

@@ -4,9 +4,13 @@ import sqlite3
 from datetime import datetime, timedelta
 
 import pytest
+from attrs import evolve
 from engine_kit import DAY, NOON, World, message, messages
 
 from deliverykit import Attachment, CalendarQuota, ConfigurationError, MessageError, Pruned, SendStatus
+from deliverykit.contracts.books import MailRow, MailState
+from deliverykit.engine.rooms.views import mail_of
+from deliverykit.words.clock import NEVER, moment
 
 NOTHING = {"ready": 0, "leased": 0, "sending": 0, "in_doubt": 0, "scheduled": 0, "dead": 0}
 HOUR = timedelta(hours=1)
@@ -614,3 +618,16 @@ def test_erased_mail_in_a_workers_hands(plain):
 
 def attachment():
     return Attachment(filename="a.txt", content=b"hello", content_type="text/plain")
+
+
+@pytest.mark.parametrize("state", MailState)
+def test_time_of_a_message_is_its_own_or_its_lanes(state):
+    row = MailRow(
+        uid="m", account="default", route="r", stream="", state=state, server="", reason="", attempts=0, due=2_000,
+        expires=NEVER, blocked_until=3_000, blocked_by="day quota", since=1_000, id=1, key="",
+    )  # fmt: skip
+    goes_at = {MailState.SCHEDULED: moment(2_000), MailState.READY: moment(3_000)}.get(state)
+    assert mail_of(row).goes_at == goes_at
+    assert mail_of(row).reason == ("day quota" if state is MailState.READY else "")
+    assert mail_of(evolve(row, blocked_until=0)).goes_at == (goes_at if state is MailState.SCHEDULED else None)
+    assert mail_of(evolve(row, blocked_until=0, reason="expired")).reason == "expired"

@@ -7,7 +7,10 @@ import pytest
 from engine_kit import NOON, Held, World, eventually, message, messages, running, used
 
 from deliverykit import CalendarQuota, SendStatus, Status
+from deliverykit.engine.admission.admit import Refusal
+from deliverykit.engine.admission.decisions import back
 from deliverykit.transports import HttpTransport
+from deliverykit.words.clock import NEVER
 from deliverykit.words.outcomes import NotSent, Rejected, ServerFault, Throttled, Unfit, Unknown
 
 REFUSED = "http://127.0.0.1:1"
@@ -294,9 +297,19 @@ def test_not_sent_does_not_wait_for_another_servers_quota(world, by):
     else:
         mailer.enqueue(messages(1), route="r")
         mailer.worker().drain()
+    (mail,) = mailer.outbox.list()
+    assert mail.state == "scheduled"
+    assert timedelta(seconds=0.9) <= mail.goes_at - NOON <= timedelta(seconds=3)
     world.clock.advance(3601)
     mailer.worker().drain()
     assert world.carriers() == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("room_at", "expected"), [(NEVER, 3_500), (3_501, 3_500), (3_499, 3_499), (1_000, 1_000), (999, 1_000)]
+)
+def test_next_round_begins_with_the_back_off_or_with_room(room_at, expected):
+    assert back(1_000, 2.5, Refusal(room_at, "day quota")) == expected
 
 
 # -- Unknown ------------------------------------------------------------------------------------------

@@ -102,6 +102,13 @@ def test_without_a_pause_what_was_seen_is_halved(world):
     assert gaps(starts(world, mailer, 4)) == [0.0] * 3
 
 
+def test_without_a_pause_a_single_email_tells_of_no_pace(world):
+    mailer = alone(world)
+    world.clock.advance(10)
+    too_fast(world, mailer)
+    assert mailer.servers.health("a").slowed == timedelta(seconds=2), "half of one a second"
+
+
 @pytest.mark.parametrize("limits", [{"pause": Rate(2)}, {"budgets": "shared"}])
 def test_whatever_keeps_its_pace_is_what_is_halved(world, limits):
     mailer = world.mailer()

@@ -83,7 +83,7 @@ def configured(draw: st.DrawFn) -> dict[str, Any]:
     servers = [
         {
             "quota": draw(st.none() | st.integers(1, 4) | st.just(0)),
-            "pause": draw(st.none() | st.sampled_from([1, 3, 20])),
+            "pause": draw(st.none() | st.sampled_from([1, 3, 5.25, 20])),
             "senders": draw(st.sampled_from([None, None, None, ["other.example"]])),
             "forced": draw(st.booleans()),
             "keep": draw(st.sampled_from([0, 0, 0.3, 0.5])),
@@ -137,6 +137,7 @@ def world(*servers: dict[str, Any], **given: Any) -> dict[str, Any]:
 @example(world(server(), server()), [("run of faults", ("a", "refused")), ("mail", PLAIN), ("advance", 40), ("mail", PLAIN)])
 @example(world(server(quota=1), server(), word="queue"), [("mail", {**PLAIN, "cost": 3}), ("mail", PLAIN), ("mail", PLAIN)])
 @example(world(server(pause=3), server()), [("mail", PLAIN), ("mail", PLAIN), ("mail", PLAIN)])
+@example(world(server(pause=5.25), server()), [("mail", PLAIN), ("mail", PLAIN)])  # just as long as send() waits
 @example(world(server(pause=20), word="reject"), [("mail", PLAIN), ("mail", PLAIN)])
 @example(world(server(), word="queue"), [("run of faults", ("a", "hang")), ("mail", PLAIN), ("mail", {**PLAIN, "send_in": 60})])
 @given(configured(), STEPS)

@@ -11,6 +11,7 @@ import pytest
 from engine_kit import World, eventually, message, messages, used
 
 from deliverykit import CalendarQuota, SendStatus, StorageError
+from deliverykit.hooks import Hooks, MailAccepted
 from deliverykit.words.wire import HttpRequest, HttpResponse
 
 Trouble = Callable[[World, Any], Callable[[], None]]
@@ -79,6 +80,16 @@ class Esp:
         return HttpResponse(status=self.status, headers={"x-message-id": "theirs"}, body=body)
 
     def close(self) -> None: ...
+
+
+class Accepted(Hooks):
+    """The ids of accepted messages, as hooks hear of them."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def mail_accepted(self, fact: MailAccepted) -> None:
+        self.ids.append(fact.mail)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
@@ -208,6 +219,28 @@ def test_closing_stores_what_could_not_be_stored(plain: World, trouble: Trouble)
     again = plain.mailer()
     assert not any(again.outbox.counts().values())
     assert used(again, "a") == {"the server a": 1}
+
+
+def test_an_outcome_is_stored_after_the_lease_has_ended(plain: World) -> None:
+    """The message is in doubt by then; that it was accepted still counts, and hooks hear of it once."""
+    plain.server(plain.mailer(), "a", quota=CalendarQuota(day=50))
+    esp, heard = Esp(), Accepted()
+    mailer = plain.mailer(transport=esp, hooks=heard)
+    mailer.outbox.counts()
+    ends: list[Callable[[], None]] = []
+    esp.first = lambda: ends.append(locked(plain, mailer)) if not ends else None
+    late = mailer.send(message()).id
+    ends[0]()
+    other = plain.mailer()
+    plain.clock.advance(61)
+    other._context.storage.recover()
+    assert other.outbox.get(late).state == "in_doubt"
+    assert heard.ids == []
+    soon = mailer.send(message(1)).id
+    assert heard.ids == [soon, late]
+    assert not any(other.outbox.counts().values())
+    assert [line.outcome for line in other.log.get(late).lines] == ["in_doubt", "accepted"]
+    assert used(other, "a") == {"the server a": 2}
 
 
 def test_settling_respects_the_time_limit_of_a_call(plain: World) -> None:
