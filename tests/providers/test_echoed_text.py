@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliverykit import Attachment
+from deliverykit.words.extras import MAX_DEPTH
 from deliverykit.words.outcomes import About, Rejected, Unfit
 from esp_answers import PROVIDERS, letter, said
 from outgoing_mail import NOW
@@ -45,6 +46,16 @@ TEXTS: dict[str, list[tuple[int, str, str]]] = {
         (400, "", "Header {} is invalid"),
     ],
 }  # fmt: skip
+
+
+def deep(own: str) -> Any:
+    """A text as far down as ``extra`` may have one."""
+    value: Any = own
+    for level in range(MAX_DEPTH - 4):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
 FIELDS: list[Any] = [
     lambda own: {"subject": own},
     lambda own: {"tags": [own]},
@@ -52,6 +63,8 @@ FIELDS: list[Any] = [
     lambda own: {"headers": {"X-About": own}},
     lambda own: {"attachments": [Attachment(filename=own, content=b"x", content_type="text/plain")]},
     lambda own: {"to": f'"{own}" <ann@example.org>'},
+    lambda own: {"extra": {"other": {"data": [1, None, True, {"deep": deep(own)}]}}},
+    lambda own: {"extra": {"other": {"data": {own: 1.5}}}},
 ]
 CASES = [(esp, *text) for esp, texts in TEXTS.items() for text in texts]
 
