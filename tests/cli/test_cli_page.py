@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from cli_kit import SECRET, Desk
+from cli_kit import SECRET, Desk, calm
 
 from checkout import ROOT
 from deliverykit.cli.arguments import Parser
@@ -85,7 +85,7 @@ def keys(row: str) -> set[str]:
 
 
 def test_the_keys_of_the_json_are_those_on_the_page(desk: Desk) -> None:
-    desk.server("sg", "--quota", "5/day")
+    desk.server("sg", "--quota", "5/day", *calm())
     desk("routes", "add", "news", "-s", "sg")
     sent = desk("send", "--route", "news", "--to", "a@example.org", "--subject", "s", "--text", "-", "--json", typed="t").json
     queued = desk(

@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from cli_kit import COMMAND, SECRET, Desk
+from cli_kit import COMMAND, SECRET, Desk, calm
 
 from deliverykit import Message
 from deliverykit.cli import queue
@@ -82,7 +82,7 @@ def test_what_send_ends_with(desk: Desk) -> None:
 
 
 def test_a_worker_drains_and_tells_in_lines_of_json(desk: Desk) -> None:
-    desk.server("sg", "--quota", "21/day")
+    desk.server("sg", "--quota", "21/day", *calm())
     enqueue(desk, 30)
     *progress, stopped = [json.loads(line) for line in desk("worker", "--drain", "--every", "50ms", "--json").lines]
     assert {name: stopped[name] for name in ("event", "sent", "dead", "in_doubt", "returned")} == {
@@ -160,7 +160,7 @@ def test_cancel_and_requeue(desk: Desk) -> None:
 
 
 def test_by_when_it_will_have_left(desk: Desk) -> None:
-    desk.server("slow", "--quota", "2/hour", "--quota-timezone", "UTC")
+    desk.server("slow", "--quota", "2/hour", *calm())
     desk.server("off")
     for route, server in (("news", "slow"), ("stuck", "off"), ("empty", "slow")):
         desk("routes", "add", route, "--server", server)
@@ -262,7 +262,7 @@ def test_the_whole_story_as_processes(desk: Desk, tmp_path: Path) -> None:
     url = desk.sandbox.url("sendgrid")
     desk.alone(
         "servers", "add", "--esp", "sendgrid", "--id", "sg", "--api-key-env", "THE_KEY", "--base-url", url,
-        "--sender", "n@example.com", "--quota", "100/hour", THE_KEY=SECRET,
+        "--sender", "n@example.com", "--quota", "100/hour", *calm(), THE_KEY=SECRET,
     )  # fmt: skip
     desk.alone("servers", "test", "sg", "--to", "me@example.org")
     desk.alone("servers", "activate", "sg")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_kit import OTHER_KEY, SECRET, SHOP, Desk
+from cli_kit import OTHER_KEY, SECRET, SHOP, Desk, calm
 
 from deliverykit.cli import forms
 from deliverykit.cli.command import parser
@@ -44,7 +44,7 @@ def test_a_refused_test_says_so_and_is_no_proof(desk: Desk) -> None:
 
 
 def test_pausing_updating_and_removing(desk: Desk) -> None:
-    desk.server("sg", "--quota", "100/hour", "--pause", "5ms")
+    desk.server("sg", "--quota", "100/hour", *calm(), "--pause", "5ms")
     desk("servers", "pause", "sg", "--reason", "new key comes")
     told = desk("servers", "list").lines[1]
     assert "paused" in told

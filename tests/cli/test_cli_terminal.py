@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_kit import SECRET, SHOP, Desk
+from cli_kit import SECRET, SHOP, Desk, calm
 from cli_terminal import Terminal
 
 from deliverykit import Message
@@ -159,7 +159,7 @@ def test_a_table_has_colours_unless_they_are_unwanted(desk: Desk, terminal: Open
 
 
 def test_a_worker_shows_itself_and_is_stopped_by_ctrl_c(desk: Desk, terminal: Open) -> None:
-    desk.server("sg", "--quota", "1000/hour", "--pause", "50ms")
+    desk.server("sg", "--quota", "1000/hour", *calm(), "--pause", "50ms")
     with desk.mailer() as mailer:
         mailer.enqueue([Message(to=f"u{number}@example.org", subject="s", text="t") for number in range(300)])
     worker = terminal("worker")

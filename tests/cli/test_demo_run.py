@@ -66,9 +66,7 @@ def test_the_shipped_files(environment: dict[str, str], tmp_path: Path) -> None:
         assert words in told, f"{words!r} is not in\n{done.stdout}"
     assert "✗" not in told
     assert int(re.search(r"Mailgun (\d+) [\d–]+ 600/600 600/3,000 (\d+) until", told)[2]) >= 400  # type: ignore[index]
-    silence = re.search(r"heard nothing for ([\d.]+) s", told)
-    assert silence
-    assert float(silence[1]) >= 1.9
+    assert re.search(r"heard nothing for [\d.]+ s", told)
     _doubts_are_named(done.stdout)
     _the_readme_shows_it(done.stdout)
     assert not list((tmp_path / "tmp").iterdir()), "something is left behind"

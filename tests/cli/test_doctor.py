@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from cli_kit import Desk
+from cli_kit import Desk, calm
 
 from deliverykit import (
     Account,
@@ -203,7 +203,7 @@ def test_what_is_found_of_the_house(given: "dict[str, object]", expected: "list[
 
 
 def test_a_real_file(desk: Desk) -> None:
-    desk.server("sg", "--quota", "2/day")
+    desk.server("sg", "--quota", "2/day", *calm())
     with desk.mailer() as mailer:
         found = {one.check: one for one in mailer.doctor()}
         assert found["storage"].severity is Severity.OK

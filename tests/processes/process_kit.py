@@ -25,7 +25,9 @@ from deliverykit.sandbox.received import Received
 
 KEY = base64.urlsafe_b64encode(b"a key for tests".ljust(32)).decode()
 SCRIPT = Path(__file__).with_name("mail_process.py")
-HOUR = 3_600_000
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 ROUTE = "bulk"
 
 
@@ -77,7 +79,10 @@ class Stage:
         sandbox.reset()
         sandbox.check_clock(False)
         clock = FileClock(folder / "clock")
-        return cls(sandbox, folder, clock, open_mailer(folder, clock))
+        stage = cls(sandbox, folder, clock, open_mailer(folder, clock))
+        # Ten past twelve, whatever the time is: no hour or day ends within a test unless it says so.
+        stage.move(timedelta(milliseconds=DAY // 2 + 10 * MINUTE - clock.now() % DAY))
+        return stage
 
     # -- the clock ----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 
 import ast
 import importlib
+import math
 import pkgutil
 import re
 import signal
@@ -186,6 +187,16 @@ def cost(pattern: "re.Pattern[str] | re.Pattern[bytes]", text: str, most: float,
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
+def least(pattern: "re.Pattern[str] | re.Pattern[bytes]", text: str, most: float, *, anchored: bool) -> float:
+    """The least of up to five measurements that are above ``most``: beside other programs, CPU time varies by a factor."""
+    found = math.inf
+    for _ in range(5):
+        found = min(found, cost(pattern, text, most * 1.1, anchored=anchored))
+        if found <= most:
+            break
+    return found
+
+
 def too_slow(
     pattern: "re.Pattern[str] | re.Pattern[bytes]", few: int = SHORT, many: int = LONG, *, anchored: bool = False
 ) -> str:
@@ -197,7 +208,7 @@ def too_slow(
             return f"{piece!r} × {few:,}: more than {MOST} s"
         if short >= noticeable:
             most = FACTOR * max(short, noticeable)
-            long = cost(pattern, piece * (many // len(piece)) + end, most * 1.1, anchored=anchored)
+            long = least(pattern, piece * (many // len(piece)) + end, most, anchored=anchored)
             if long > most:
                 return f"{piece!r} × {few:,}: {short:.3f} s, × {many:,}: {long:.3f} s"
     return ""
