@@ -257,6 +257,8 @@ def check_views(said: Any, mailer: Mailer, now: datetime) -> None:
         assert view.verdict in {"takes it now", "takes it", "waits", "is passed over", "never"}
         assert view.verdict.startswith("takes") or view.reason
         assert view.at is None or view.at >= now
+        if view.verdict.startswith("takes"):
+            assert (view.verdict == "takes it now") is (view.at is None)
         if view.verdict == "waits":
             assert view.waits
             assert view.at == view.waits[0].until

@@ -147,6 +147,17 @@ def test_it_recovers_step_by_step_and_in_a_bounded_time(interval: int, rate: int
     assert limit.room(state, limit.over(state)) == NEVER > limit.room(state, limit.over(state) - 1)
 
 
+@given(st.integers(1, 40), st.integers(0, HOUR), st.integers(0, 2 * HOUR))
+def test_clock_set_back_leaves_as_much_to_recover(times: int, closed: int, back: int) -> None:
+    state, now = at_rate(5), NOW
+    for k in range(times):
+        now = NOW + k
+        state = free.slower(state, now, now, now + closed)
+    earlier = free.rewound(state, now - back)
+    assert free.over(earlier) - (now - back) == free.over(state) - now
+    assert free.gap(earlier, now - back) == free.gap(state, now)
+
+
 @given(st.integers(1, 3000), st.integers(1, 60), STEPS)
 def test_with_it_nothing_goes_faster_than_what_was_set(length: int, burst: int, steps: list[Step]) -> None:
     """As the engine does: the pace of the server and this one are asked together; the later slot counts."""

@@ -13,10 +13,10 @@ from provider_cases import FORCED, ID, NOW, SENDER, body, full, messages, outgoi
 from sendgrid_body import BODY
 
 from deliverykit.contracts.capabilities import Feature, Needs
-from deliverykit.contracts.provider import Outgoing, option
+from deliverykit.contracts.provider import Outgoing, option, secret
 from deliverykit.providers.sendgrid import SendGrid
 from deliverykit.words.addresses import Address
-from deliverykit.words.credentials import Env, Named, Secret
+from deliverykit.words.credentials import Credential, Env, Named, Secret
 from deliverykit.words.enclosures import Attachment
 from deliverykit.words.errors import ConfigurationError
 from deliverykit.words.message import Message
@@ -291,3 +291,13 @@ def test_a_subclass_with_a_field_of_its_own() -> None:
     pooled = Pooled(api_key=Env("KEY"), pool="gold").with_credentials(lambda _: "SG.x")
     assert body(pooled.request(outgoing(plain().message, FORCED), NOW))["ip_pool_name"] == "gold"
     assert pooled.plain() == {"base_url": "https://api.sendgrid.com", "pool": "gold"}
+
+
+def test_credential_in_a_private_field_is_looked_up() -> None:
+    @frozen(kw_only=True)
+    class Signed(SendGrid):
+        name = "signed"
+        _signature: Credential = secret(label="Signature")
+
+    signed = Signed(api_key="SG.x", signature=Env("SIGNATURE")).with_credentials(lambda _: "a-signature-key")
+    assert signed._signature.reveal() == "a-signature-key"  # type: ignore[union-attr]

@@ -71,7 +71,7 @@ def _refused(server: "SES", response: HttpResponse) -> CheckReport:
     text = server.error(response)
     if text is not None and asks_to_wait(server.table, response, text):
         return unclear(server.label, response, text, waits=True)
-    if text is None or response.status == 429 or response.status >= 500 or response.status not in (400, 401, 403):
+    if text is None or response.status not in (400, 401, 403):
         return unclear(server.label, response, text or "")
     if re.search(CLOCK, text, re.IGNORECASE):
         return CheckReport.refused(f"the clock of this machine is wrong ({text})", "set it, by NTP for instance")
