@@ -345,3 +345,28 @@ def test_equal_quotas_hash_alike() -> None:
     one, other = CalendarQuota(day=5, keep={"news": 0.5}), CalendarQuota(day=5, keep={"news": 0.5})
     assert (one, hash(one)) == (other, hash(other))
     assert len({one, other, CalendarQuota(day=6)}) == 2
+
+
+ZONES_IN_TURN = [
+    "UTC",
+    "Asia/Kolkata",
+    "America/New_York",
+    "Asia/Tokyo",
+    "Europe/Berlin",
+    "Pacific/Auckland",
+    "Asia/Kathmandu",
+    "UTC",
+]
+
+
+@pytest.mark.parametrize("changes", range(1, len(ZONES_IN_TURN) + 1))
+def test_what_was_taken_in_earlier_zones_counts_once(changes: int) -> None:
+    state: State = ()
+    now = ms(2026, 11, 10, 12)
+    for number, name in enumerate(ZONES_IN_TURN[:changes]):
+        quota = CalendarQuota(month=1_000, timezone=name)
+        state, _ = quota.take(state, now, 1 << number)
+        now += 3_600_000
+    (used,) = quota.usage(state, now)
+    assert used.used == (1 << changes) - 1
+    assert quota.room(state, now) == 1_000 - used.used

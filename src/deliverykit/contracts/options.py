@@ -28,8 +28,6 @@ def _filled(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
 
 
 def _is_text(instance: Any, attribute: "Attribute[Any]", value: Any) -> None:
-    if attribute.default is None and value is None:
-        return
     _filled(instance, attribute, line(value, f"{type(instance).__name__} {attribute.name}", most=1_000))
 
 
