@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deliverykit.sandbox import Sandbox
-from deliverykit.transports import AsyncHttpTransport
+from deliverykit.transports import AsyncHttpTransport, lines
 from deliverykit.words.wire import HttpRequest
 
 HANGS = 60
@@ -39,3 +39,29 @@ def test_place_is_free_after_a_cancellation_at_every_step(request_: HttpRequest)
         return steps
 
     assert asyncio.run(main()) > 3
+
+
+def test_place_is_free_after_a_cancellation_while_old_connections_are_closed(
+    request_: HttpRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, whole = asyncio.Event(), lines._aclose
+
+    async def hangs(old: Any) -> None:
+        if not closing.is_set():
+            closing.set()
+            await asyncio.Event().wait()
+        await whole(old)
+
+    async def main() -> int:
+        transport = AsyncHttpTransport(connections=1)
+        monkeypatch.setattr(lines, "_aclose", hangs)
+        task = asyncio.create_task(transport.send(request_))
+        await closing.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        async with asyncio.timeout(HANGS):
+            response = await transport.send(request_)
+        await transport.aclose()
+        return response.status
+
+    assert asyncio.run(main()) > 0
