@@ -93,6 +93,7 @@ WRONG: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (lambda: SendGrid(api_key="SG.x", base_url="https://api.sendgrid.com/v3"), ("base_url", "ends in /v3", "leave it out")),
     (lambda: ElasticEmail(api_key="x", base_url="https://a.org/v4/"), ("base_url", "ends in /v4")),
     (lambda: Mailgun(api_key="x", domain="mg example", region="eu"), ("Mailgun domain='mg example'", "'mg.example.com'")),
+    (lambda: Mailgun(api_key="x", domain="localhost"), ("Mailgun domain='localhost'", "not a domain name", "'mg.example.com'")),
     (lambda: SES(region="mumbai", access_key_id="A", secret_access_key="B"), ("SES region", "'ap-south-1'")),
     (lambda: Env("SG.very-secret"), ("Env name", "not the secret itself")),
     (lambda: HttpTransport(timeouts=5), ("timeouts=5", "Timeouts(total=20)")),

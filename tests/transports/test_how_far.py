@@ -18,7 +18,7 @@ from test_transports import request, sender, stage_of
 
 from deliverykit.transports.line import Line
 from deliverykit.transports.stages import failure
-from deliverykit.transports.streams import _Awaited, _Blocking
+from deliverykit.transports.streams import _PIECE, _Awaited, _Blocking
 from deliverykit.words.errors import Stage
 from deliverykit.words.wire import HttpRequest
 
@@ -110,6 +110,59 @@ def test_a_request_that_cannot_be_written_is_surely_not_sent(kind: str) -> None:
         assert stage_of(send, unwritable) is Stage.POOL
         assert send(request(server.url)).status == 202
         assert server.requests == 2
+
+
+class Written(httpcore2.NetworkStream, httpcore2.AsyncNetworkStream):  # type: ignore[misc]
+    """Remembers what is handed to it."""
+
+    def __init__(self, *, awaited: bool) -> None:
+        self.pieces: list[bytes] = []
+        self._awaited = awaited
+
+    def write(self, buffer: Any, timeout: float | None = None) -> Any:
+        self.pieces.append(bytes(buffer))
+        return asyncio.sleep(0) if self._awaited else None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> Any:
+        return asyncio.sleep(0, b"HTTP/1.1") if self._awaited else b"HTTP/1.1"
+
+
+def test_a_small_request_leaves_whole_and_a_large_body_is_not_copied(kind: str) -> None:
+    under = Written(awaited=kind == "async")
+    line: Line[object] = Line()  # type: ignore[type-var]
+    line.call(HttpRequest(url="https://api.example.org/"), time.monotonic() + 60)
+    stream: Any = _Awaited(under, line) if kind == "async" else _Blocking(under, line)
+
+    def done(step: Any) -> None:
+        if kind == "async":
+
+            async def main() -> None:
+                await step
+
+            asyncio.run(main())
+
+    done(stream.write(b"POST / HTTP/1.1\r\n"))
+    done(stream.write(b"body"))
+    assert under.pieces == []
+    done(stream.read(9))
+    assert under.pieces == [b"POST / HTTP/1.1\r\nbody"]
+    done(stream.write(b"POST / HTTP/1.1\r\n"))
+    done(stream.write(b"a" * (_PIECE + 1)))
+    assert under.pieces[1] == b"POST / HTTP/1.1\r\n"
+    assert b"".join(under.pieces[2:]) == b"a" * (_PIECE + 1)
+
+
+def test_no_step_has_more_time_than_the_call() -> None:
+    line: Line[object] = Line()  # type: ignore[type-var]
+    now = time.monotonic()
+    line.call(HttpRequest(url="https://api.example.org/"), now + 60, 20)
+    assert line.left(None) == 20
+    assert line.left(5) == 5
+    line.writes(b"POST / HTTP/1.1")
+    assert 0.001 <= line.left(None) <= 60  # type: ignore[operator]
+    assert line.left(5) == 5
+    line.call(HttpRequest(url="https://api.example.org/"), now - 60, 20)
+    assert line.left(None) == 0.001
 
 
 class Untouched(httpcore2.NetworkStream, httpcore2.AsyncNetworkStream):  # type: ignore[misc]
