@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,23 @@ def test_send_interrupted_at_every_line(url: str) -> None:
 def test_send_interrupted_by_each_exception(error: type[BaseException]) -> None:
     with mailers("memory://") as (mailer, esp):
         hit_everywhere(Books(mailer, esp.got), lambda key: mailer.send(message(key)), files("send.py", "journey.py"), error)
+
+
+def test_interrupted_send_of_a_refused_message_leaves_no_row() -> None:
+    """Its caller was not told of it and keeps the message: nothing stays that somebody might requeue."""
+    refused = HttpResponse(status=400, body=b'{"errors": [{"message": "The subject is required.", "field": "subject"}]}')
+    with mailers("memory://") as (mailer, esp):
+        esp.take = lambda request: refused  # type: ignore[method-assign]
+        looked = files("send.py", "journey.py", "landing.py")
+        lines = Lines(files=looked)
+        with lines.watching():
+            mailer.send(message("counted"))
+        for number in chosen(lines.run):
+            hit = Lines(number, files=looked)
+            with suppress(Hit), hit.watching():
+                mailer.send(message(f"hit{number}", stream=f"s{number}"))  # a lane of its own, for fifty refused hold theirs
+            counts = mailer.outbox.counts()
+            assert {counts[state] for state in ("dead", "ready", "leased", "sending")} == {0}, hit.where()
 
 
 def test_send_that_waits_interrupted_at_every_line(tmp_path: Path) -> None:
