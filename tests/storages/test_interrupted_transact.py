@@ -1,5 +1,6 @@
 """An exception from outside at any line of ``transact``: it says whether the step has become true, and leaves no lock."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def watched(storage: SQLiteStorage, uid: str, at: int) -> tuple[int, object]:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # what other tests left behind is closed by lines of the same files
     sys.settrace(trace)
     try:
         found: object = storage.transact("a", (), inserting(uid))
@@ -45,6 +47,7 @@ def watched(storage: SQLiteStorage, uid: str, at: int) -> tuple[int, object]:
         found = error
     finally:
         sys.settrace(before)
+        gc.enable()
     return run, found
 
 
