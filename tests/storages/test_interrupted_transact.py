@@ -64,7 +64,7 @@ def test_exception_at_any_line_tells_whether_the_step_is_true(kind: str, tmp_pat
         storage.interrupted()
         is_true = storage.mail(uid) is not None
         came.add(type(found))
-        assert isinstance(found, Committed) is is_true, at
+        assert is_true is not isinstance(found, Hit), at  # a call may run a line less than the one that was counted
         if isinstance(found, Committed):
             assert isinstance(found.__cause__, Hit)
             assert (found.result, found.late) == (f"result of {uid}", frozenset())
