@@ -220,7 +220,7 @@ def test_an_interrupted_thread_leaves_the_queue_to_the_others() -> None:
 
 
 class LeftLocked:
-    """A storage whose first call is interrupted and leaves its lock held, until it is told so by the same thread."""
+    """A storage whose first call is interrupted while it holds the lock; ``interrupted()`` releases it."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()

@@ -44,7 +44,7 @@ def _defines(path: Path, name: str) -> bool:
 
 
 def _missing(test: str) -> str:
-    """What is not there of a test's file, class and function; empty where all is."""
+    """The parts of a test's name (file, class, function) that do not exist; empty where all exist."""
     file, *names = test.partition("[")[0].split("::")
     if not (ROOT / file).is_file():
         return file

@@ -80,7 +80,7 @@ class Stage:
         sandbox.check_clock(False)
         clock = FileClock(folder / "clock")
         stage = cls(sandbox, folder, clock, open_mailer(folder, clock))
-        # Ten past twelve, whatever the time is: no hour or day ends within a test unless it says so.
+        # Start at ten past twelve: no hour or day ends within a test unless the test moves the clock.
         stage.move(timedelta(milliseconds=DAY // 2 + 10 * MINUTE - clock.now() % DAY))
         return stage
 

@@ -353,7 +353,7 @@ def test_a_lost_send_is_in_doubt_and_its_own_late_answer_settles_it(storage: Sto
 
 
 def test_change_that_ends_a_lease_ends_its_token(storage: Storage) -> None:
-    """Whoever held the message changes nothing any more, whether it waits, is scheduled or is dead."""
+    """A former holder changes nothing any more, whether the message waits, is scheduled or is dead."""
     for uid, state_after in (("a", READY), ("b", SCHEDULED), ("c", DEAD)):
         storage.enqueue([mail(uid)])
         (held,) = claimed(storage)

@@ -115,7 +115,7 @@ def answer(raw: bytes) -> Behaviour:
 
 
 def at_once(raw: bytes) -> Behaviour:
-    """These bytes follow the first ones that come, whatever they are, and the connection is closed."""
+    """Answer the first bytes received with these, without reading a request, and close the connection."""
 
     def behave(server: Server, connection: socket.socket) -> None:
         if connection.recv(65536):

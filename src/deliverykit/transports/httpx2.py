@@ -182,8 +182,9 @@ class HttpTransport(_Settings["httpx2.Client"]):
         lines = self._lines()
         line = None
         try:
-            line = lines.take(to, self._times.connect(request))
-            line.call(request, ends, self._times.connect(request))
+            connect = self._times.connect(request)
+            line = lines.take(to, connect)
+            line.call(request, ends, connect)
             response = line.connection.handle_request(built)
             try:
                 read = self._read(response.iter_stream(), ends)
@@ -265,8 +266,9 @@ class AsyncHttpTransport(_Settings["httpx2.AsyncClient"]):
         ends = time.monotonic() + whole
         to, built = self._ours(request)
         lines = self._lines()
-        line = await lines.take(to, self._times.connect(request))
-        line.call(request, ends, self._times.connect(request))
+        connect = self._times.connect(request)
+        line = await lines.take(to, connect)
+        line.call(request, ends, connect)
         try:
             response = await line.connection.handle_async_request(built)
             try:
